@@ -1,0 +1,324 @@
+"""The portfolio's brain: everything that changes the book, each function inside one unit of work.
+
+Guarantees
+----------
+* Idempotency check, reservation, intent row, first attempt and audit events are one transaction (B2); so are fills,
+  ledger, position, release and state. A function that raises has written nothing, because its caller throws the whole
+  transaction away.
+* Facts go in (`core/reports.py`), states come out. Applying a report twice changes nothing, so a report can be
+  repeated after a time-out, and the router, the reconciler and a stream may all report the same fill.
+* A reservation lives exactly as long as its intent is not terminal.
+
+Who calls: the Portfolio actor, the book's only writer, and the deterministic simulation.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
+
+from core import events, holdings, ids, ledger
+from core.errors import InvariantViolated
+from core.ids import IdempotencyKey, IntentId, PayloadHash
+from core.intent import Intent, Side
+from core.lifecycle import Cause, State, is_terminal
+from core.market import MarketRules
+from core.money import floor_to, text
+from core.planning import OrderPlan, Refusal, is_dust, reservation_for
+from core.records import (
+    AttemptRecord,
+    AttemptStatus,
+    Balance,
+    IdempotencyRecord,
+    IntentRecord,
+    LedgerTransaction,
+    Quarantine,
+    Reservation,
+)
+from core.transitions import advance, end_by_quantity
+from core.unit_of_work import BookReader, UnitOfWork
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the accepting transaction needs to know about a wish that was planned."""
+
+    intent: Intent
+    payload_hash: PayloadHash
+    alternate_key: IdempotencyKey | None
+    """The key the same wish would have had one content bucket earlier; None for a caller's own key."""
+    plan: OrderPlan
+    rules: MarketRules
+    min_notional: Decimal
+    """Quote currency, `router.min_notional`."""
+    retries_max: int
+    backoff_ms: int
+
+
+class OpeningOutcome(StrEnum):
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    REFUSED = "refused"
+
+
+class OpeningResult(msgspec.Struct, frozen=True, kw_only=True):
+    outcome: OpeningOutcome
+    record: IntentRecord | None = None
+    """The new intent, or the existing one for a duplicate or a conflict."""
+    attempt: AttemptRecord | None = None
+    """The order to send; only for an accepted intent."""
+    refusal: Refusal | None = None
+
+
+def open_intent(book: UnitOfWork, opening: Opening, now_ns: int) -> OpeningResult:
+    """Accept, refuse or recognise a wish. What is accepted leaves as RESERVED → SENDING with its first attempt."""
+    known = find_known(book, opening.intent.idempotency_key, opening.alternate_key, opening.intent.created_ns)
+    if known is not None:
+        return _answer_known(book, known, opening, now_ns)
+    plan = _net_of_base_fees(book, opening)
+    refusal = plan if isinstance(plan, Refusal) else _refuse(book, opening, plan)
+    if refusal is not None:
+        record_refusal(book, opening.intent.symbol, opening.intent.idempotency_key, refusal, now_ns)
+        return OpeningResult(outcome=OpeningOutcome.REFUSED, refusal=refusal)
+    assert isinstance(plan, OrderPlan)
+    record, attempt = _accept(book, opening, plan, now_ns)
+    return OpeningResult(outcome=OpeningOutcome.ACCEPTED, record=record, attempt=attempt)
+
+
+def find_known(
+    book: BookReader, key: IdempotencyKey, alternate_key: IdempotencyKey | None, created_ns: int
+) -> IdempotencyRecord | None:
+    """The record of a key; for a content key also that of the bucket before, if it is younger than a bucket."""
+    known = book.idempotency(key)
+    if known is None and alternate_key is not None:
+        earlier = book.idempotency(alternate_key)
+        if earlier is not None and created_ns - earlier.created_ns < ids.CONTENT_BUCKET_NS:
+            return earlier
+    return known
+
+
+def record_refusal(book: UnitOfWork, symbol: str, key: IdempotencyKey | None, refusal: Refusal, now_ns: int) -> None:
+    """A refusal is an event, not an intent, and it does not use up the key."""
+    book.append_event(
+        events.IntentRefused(at_ns=now_ns, symbol=symbol, idempotency_key=key, code=refusal.code, reason=refusal.reason)
+    )
+
+
+def begin_attempt(book: UnitOfWork, intent_id: IntentId, attempt: int, plan: OrderPlan, now_ns: int) -> IntentRecord:
+    """Write the next attempt of an intent in RETRY. Repeating the call, or being late with it, changes nothing."""
+    record = _intent(book, intent_id)
+    if record.state is not State.RETRY or record.attempts != attempt - 1:
+        return record
+    if record.cancel_requested:
+        return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, "canceled before the next attempt")
+    worse = plan.price > record.worst_price if record.intent.side is Side.BUY else plan.price < record.worst_price
+    if worse or plan.qty > record.remaining_qty:
+        raise InvariantViolated(f"attempt {attempt} of {intent_id} is worse than accepted: {plan} against {record}")
+    return _send(book, record, plan, now_ns)[0]
+
+
+def give_up(book: UnitOfWork, intent_id: IntentId, refusal: Refusal, now_ns: int) -> IntentRecord:
+    """End an intent in RETRY whose remainder cannot be ordered; the remainder is named as dust."""
+    record = _intent(book, intent_id)
+    if record.state is not State.RETRY:
+        return record
+    dusty = replace(record, dust_qty=record.remaining_qty)
+    return end_by_quantity(book, dusty, Cause.END_EXPIRED, now_ns, f"{refusal.code}: {refusal.reason}")
+
+
+def request_cancel(book: UnitOfWork, intent_id: IntentId, reason: str, now_ns: int) -> IntentRecord | None:
+    """Note that somebody wants the intent gone; end it here if nothing can be at the venue. None: no such intent."""
+    record = book.intent(intent_id)
+    if record is None or is_terminal(record.state) or record.cancel_requested:
+        return record
+    book.append_event(
+        events.OrderCancel(
+            at_ns=now_ns,
+            intent_id=intent_id,
+            reason=reason,
+            filled_qty=record.filled_qty,
+            age_ns=now_ns - record.intent.created_ns,
+        )
+    )
+    wanted = replace(record, cancel_requested=True, end_reason=reason)
+    if record.state in {State.RETRY, State.RESERVED}:
+        return end_by_quantity(book, wanted, Cause.END_CANCELED, now_ns, reason)
+    if record.state in {State.SENT, State.PARTIAL}:
+        return advance(book, wanted, Cause.REQUEST_CANCEL, now_ns, reason)
+    book.put_intent(wanted)  # SENDING, UNKNOWN: as soon as the order is proven to be there, it is canceled
+    return wanted
+
+
+def record_opening_balances(book: UnitOfWork, totals: dict[str, Decimal], now_ns: int) -> bool:
+    """At the first start of all: what the venue says is there becomes the ledger's opening. False if it was done."""
+    if next(iter(book.balances()), None) is not None:
+        return False
+    postings = ledger.opening(totals)
+    for currency, total in totals.items():
+        book.put_balance(Balance(currency=currency, total=total))
+    book.append_ledger(LedgerTransaction(at_ns=now_ns, kind="opening", text="opening balances", postings=postings))
+    book.append_event(events.LedgerEntry(at_ns=now_ns, kind="opening", postings=postings))
+    return True
+
+
+def quarantine(book: UnitOfWork, symbol: str, reason: str, now_ns: int) -> None:
+    """Take no new intents for the symbol until an operator lifts it."""
+    if book.quarantine(symbol) is None:
+        book.put_quarantine(Quarantine(symbol=symbol, reason=reason, since_ns=now_ns))
+        book.append_event(events.SymbolQuarantined(at_ns=now_ns, symbol=symbol, reason=reason))
+
+
+def lift_quarantine(book: UnitOfWork, symbol: str, reason: str, now_ns: int) -> bool:
+    """An operator has looked. False if there was none."""
+    if book.quarantine(symbol) is None:
+        return False
+    book.delete_quarantine(symbol)
+    book.append_event(events.QuarantineLifted(at_ns=now_ns, symbol=symbol, reason=reason))
+    return True
+
+
+def _intent(book: BookReader, intent_id: IntentId) -> IntentRecord:
+    record = book.intent(intent_id)
+    if record is None:
+        raise InvariantViolated(f"intent {intent_id} is not in the book")
+    return record
+
+
+def _answer_known(book: UnitOfWork, known: IdempotencyRecord, opening: Opening, now_ns: int) -> OpeningResult:
+    record = _intent(book, known.intent_id)
+    if known.payload_hash != opening.payload_hash:
+        book.append_event(
+            events.IdempotencyConflicted(at_ns=now_ns, intent_id=known.intent_id, idempotency_key=known.key)
+        )
+        return OpeningResult(outcome=OpeningOutcome.CONFLICT, record=record, refusal=conflict(known))
+    book.append_event(events.DuplicateOrderBlocked(at_ns=now_ns, intent_id=known.intent_id, idempotency_key=known.key))
+    return OpeningResult(outcome=OpeningOutcome.DUPLICATE, record=record)
+
+
+def conflict(known: IdempotencyRecord) -> Refusal:
+    """The answer to a known key that comes with another wish."""
+    return Refusal(
+        "IdempotencyConflict",
+        f"key {known.key!r} belongs to intent {known.intent_id} with a different wish; use a new key for a new wish",
+    )
+
+
+def _net_of_base_fees(book: BookReader, opening: Opening) -> OrderPlan | Refusal:
+    """A sale of what was bought must not fail because fees in base ate a little of it (B3, B4): sell what is left."""
+    plan, rules = opening.plan, opening.rules
+    if opening.intent.side is Side.BUY:
+        return plan
+    available = holdings.free(book, rules.base)
+    position = book.position(rules.symbol)
+    eaten = position.fees.get(rules.base) if position else None
+    if available >= plan.qty or eaten is None or plan.qty - available > eaten:
+        return plan
+    qty = floor_to(available, rules.step)
+    if is_dust(qty, plan.price, rules, opening.min_notional):
+        return Refusal(
+            "BELOW_MIN_QTY", f"{text(available)} {rules.base} is left after fees, below the venue's minimum; keep it"
+        )
+    return replace(plan, qty=qty)
+
+
+def _refuse(book: BookReader, opening: Opening, plan: OrderPlan) -> Refusal | None:
+    intent, rules = opening.intent, opening.rules
+    stopped = book.quarantine(rules.symbol)
+    if stopped is not None:
+        return Refusal(
+            "SYMBOL_QUARANTINED", f"{rules.symbol}: {stopped.reason}; look at it, then `intentctl resume --symbol`"
+        )
+    position = book.position(rules.symbol)
+    held_qty = position.qty if position else 0
+    if intent.reduce_only and plan.qty > held_qty:
+        return Refusal("REDUCE_ONLY", f"qty {text(plan.qty)} is above the position {held_qty}; ask for at most that")
+    currency, amount = reservation_for(intent.side, plan.qty, plan.price, rules)
+    available = holdings.free(book, currency)
+    if amount > available:
+        return Refusal(
+            "INSUFFICIENT_FUNDS",
+            f"needs {text(amount)} {currency} in the worst case, {text(available)} is free; ask for less",
+        )
+    if book.intent(intent.intent_id) is not None:
+        return Refusal("INTENT_ID_TAKEN", f"{intent.intent_id} belongs to another wish; submit again")
+    return None
+
+
+def _accept(book: UnitOfWork, opening: Opening, plan: OrderPlan, now_ns: int) -> tuple[IntentRecord, AttemptRecord]:
+    intent, rules = opening.intent, opening.rules
+    if book.market(rules.symbol) != rules:
+        book.put_market(rules)
+    book.put_idempotency(
+        IdempotencyRecord(intent.idempotency_key, opening.payload_hash, intent.intent_id, intent.created_ns)
+    )
+    currency, amount = reservation_for(intent.side, plan.qty, plan.price, rules)
+    holdings.reserve(book, Reservation(intent_id=intent.intent_id, currency=currency, amount=amount, created_ns=now_ns))
+    record = IntentRecord(
+        intent=intent,
+        payload_hash=opening.payload_hash,
+        state=State.NEW,
+        qty=plan.qty,
+        worst_price=plan.price,
+        retries_max=opening.retries_max,
+        backoff_ms=opening.backoff_ms,
+    )
+    book.append_event(
+        events.OrderIntent(
+            at_ns=now_ns,
+            intent_id=intent.intent_id,
+            intent=intent,
+            qty=plan.qty,
+            worst_price=plan.price,
+            reserved_amount=amount,
+            reserved_currency=currency,
+        )
+    )
+    record = advance(book, record, Cause.RESERVE, now_ns)
+    return _send(book, record, plan, now_ns)
+
+
+def _send(book: UnitOfWork, record: IntentRecord, plan: OrderPlan, now_ns: int) -> tuple[IntentRecord, AttemptRecord]:
+    """Write the next attempt. It leaves the machine only after this unit of work is durable."""
+    intent = record.intent
+    number = record.attempts + 1
+    if plan.capped:
+        book.append_event(
+            events.SlippageGuardApplied(
+                at_ns=now_ns,
+                intent_id=intent.intent_id,
+                asked=plan.asked_price,
+                reference=plan.reference,
+                capped=plan.price,
+                slippage_bps=plan.slippage_bps,
+            )
+        )
+    attempt = AttemptRecord(
+        intent_id=intent.intent_id,
+        attempt=number,
+        client_order_id=ids.client_order_id(intent.intent_id, number),
+        symbol=intent.symbol,
+        side=intent.side,
+        qty=plan.qty,
+        price=plan.price,
+        tif=plan.tif,
+        status=AttemptStatus.SENDING,
+        created_ns=now_ns,
+    )
+    book.put_attempt(attempt)
+    book.append_event(
+        events.OrderAttempt(
+            at_ns=now_ns,
+            intent_id=intent.intent_id,
+            attempt=number,
+            client_order_id=attempt.client_order_id,
+            symbol=attempt.symbol,
+            side=attempt.side,
+            qty=attempt.qty,
+            price=attempt.price,
+            tif=attempt.tif,
+        )
+    )
+    return advance(book, replace(record, attempts=number), Cause.SEND, now_ns), attempt

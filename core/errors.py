@@ -1,0 +1,71 @@
+"""The one exception tree of intentd.
+
+Every text says what was wrong, with the value, and what to do about it: it is printed to a user as one line.
+`exit_code` is what a command line tool ends with when the error reaches it (see docs/operations.md).
+"""
+
+from __future__ import annotations
+
+
+class IntentdError(Exception):
+    """Anything intentd raises on purpose."""
+
+    exit_code = 1
+
+
+class InvalidInput(IntentdError):
+    """A field that a caller gave is malformed, unknown or out of range. Nothing has happened because of it."""
+
+    exit_code = 2
+
+    def __init__(self, field: str, value: object, rule: str, remedy: str) -> None:
+        super().__init__(f"{field} = {value!r}: {rule}; {remedy}")
+        self.field = field
+        self.value = value
+        self.rule = rule
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type[InvalidInput], tuple[str, object, str, str]]:
+        return type(self), (self.field, self.value, self.rule, self.remedy)
+
+
+class SettingsError(IntentdError):
+    """The settings file, a credential or the environment cannot be used."""
+
+    exit_code = 2
+
+
+class IllegalTransition(IntentdError):
+    """The transition table has no such row. Whoever raises it has changed nothing."""
+
+
+class InvariantViolated(IntentdError):
+    """The book would contradict itself. The process that finds out must stop and start again from the book."""
+
+
+class StorageError(IntentdError):
+    """The book cannot be opened, read or written."""
+
+    exit_code = 2
+
+
+class EngineNotRunning(IntentdError):
+    """No engine runs on this state folder."""
+
+    exit_code = 3
+
+
+class EngineAlreadyRunning(IntentdError):
+    """Another process holds this state folder."""
+
+    exit_code = 2
+
+
+class StartupFailed(IntentdError):
+    """A part of the engine could not start."""
+
+    exit_code = 2
+
+
+class RequestTimedOut(IntentdError):
+    """The engine did not answer in time. What was asked for may still happen; ask again with the same key."""

@@ -1,0 +1,268 @@
+"""What the story consists of: the typed events that leave the book through its outbox.
+
+Each event is written in the same transaction as the change it tells of, so the streams have no gap and no double,
+whatever crashes. `STREAMS` says which event goes to which stream. Events are past facts; `at_ns` is ns UTC.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
+from core.intent import Intent, Side, TimeInForce
+from core.lifecycle import Cause, State
+from core.records import Posting
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=_snake):
+    """Base of all: when it happened and, mostly, for which intent (`order_req_id` in the streams)."""
+
+    at_ns: int
+    intent_id: IntentId | None = None
+
+
+class OrderIntent(Event, frozen=True, kw_only=True):
+    """An intent was accepted."""
+
+    intent: Intent
+    qty: Decimal
+    worst_price: Decimal
+    reserved_amount: Decimal
+    reserved_currency: str
+
+
+class IntentRefused(Event, frozen=True, kw_only=True):
+    """A wish was refused before anything was held."""
+
+    symbol: str
+    idempotency_key: IdempotencyKey | None
+    code: str
+    reason: str
+
+
+class DuplicateOrderBlocked(Event, frozen=True, kw_only=True):
+    """The same wish came again; the existing intent was the answer."""
+
+    idempotency_key: IdempotencyKey
+
+
+class IdempotencyConflicted(Event, frozen=True, kw_only=True):
+    """A known key came with a different wish; nothing was done."""
+
+    idempotency_key: IdempotencyKey
+
+
+class SlippageGuardApplied(Event, frozen=True, kw_only=True):
+    """The price was capped at the collar."""
+
+    asked: Decimal | None
+    """None for a market intent."""
+    reference: Decimal
+    capped: Decimal
+    slippage_bps: Decimal
+
+
+class StateChanged(Event, frozen=True, kw_only=True):
+    """One transition of an intent (F6)."""
+
+    from_state: State
+    to_state: State
+    cause: Cause
+    attempt: int
+    filled_qty: Decimal
+    remaining_qty: Decimal
+    note: str = ""
+
+
+class OrderAttempt(Event, frozen=True, kw_only=True):
+    """An attempt is on disk and goes out next."""
+
+    attempt: int
+    client_order_id: ClientOrderId
+    symbol: str
+    side: Side
+    qty: Decimal
+    price: Decimal
+    tif: TimeInForce
+
+
+class OrderAck(Event, frozen=True, kw_only=True):
+    """The venue has the order."""
+
+    attempt: int
+    client_order_id: ClientOrderId
+    exchange_order_id: ExchangeOrderId
+    venue_status: str
+
+
+class OrderNotPlaced(Event, frozen=True, kw_only=True):
+    """The attempt is proven not to be at the venue."""
+
+    attempt: int
+    client_order_id: ClientOrderId
+    code: str
+    reason: str
+
+
+class OrderOutcomeUnknown(Event, frozen=True, kw_only=True):
+    """Nobody can tell yet whether the attempt is at the venue."""
+
+    attempt: int
+    client_order_id: ClientOrderId
+    reason: str
+
+
+class OrderFill(Event, frozen=True, kw_only=True):
+    """A trade was booked."""
+
+    attempt: int
+    symbol: str
+    side: Side
+    exchange_order_id: ExchangeOrderId
+    trade_id: TradeId
+    qty: Decimal
+    price: Decimal
+    quote_qty: Decimal
+    fee: Decimal
+    fee_currency: str
+    maker: bool
+    source: str
+    late: bool
+    """It came after the attempt or the intent was already over."""
+
+
+class RetryAttempt(Event, frozen=True, kw_only=True):
+    """The next attempt is scheduled."""
+
+    attempt: int
+    """The one that ended."""
+    retry_at_ns: int
+    remaining_qty: Decimal
+
+
+class OrderCancel(Event, frozen=True, kw_only=True):
+    """A cancel was asked for."""
+
+    reason: str
+    filled_qty: Decimal
+    age_ns: int
+
+
+class OrderDone(Event, frozen=True, kw_only=True):
+    """The intent is terminal."""
+
+    state: State
+    symbol: str
+    side: Side
+    filled_qty: Decimal
+    avg_price: Decimal | None
+    fees: dict[str, Decimal]
+    released: Decimal
+    """What went back to free, in the reservation's currency."""
+    dust_qty: Decimal
+    reason: str
+    latency_ns: dict[str, int]
+    """`total`, `reserve`, `placement`, `fill`; stages that did not happen are missing."""
+
+
+class LedgerEntry(Event, frozen=True, kw_only=True):
+    """A ledger transaction was posted."""
+
+    kind: str
+    postings: tuple[Posting, ...]
+
+
+class PositionUpdated(Event, frozen=True, kw_only=True):
+    """A fill changed a position."""
+
+    symbol: str
+    state: str
+    qty: Decimal
+    cost: Decimal
+    realized_pnl: Decimal
+
+
+class ReconciliationResult(Event, frozen=True, kw_only=True):
+    """A finished order was compared with the venue's own trades (C6)."""
+
+    symbol: str
+    code: str
+    """`RECONCILED`, or `MISMATCH` when the venue's trades still differ after every look."""
+    qty_delta: Decimal
+    """Venue minus book before the comparison, base."""
+    notional: Decimal
+    fees: dict[str, Decimal]
+    state: State
+
+
+class BalancesCompared(Event, frozen=True, kw_only=True):
+    """Balances of the venue were compared with the book while nothing was in flight."""
+
+    drift: dict[str, Decimal]
+    """Venue minus book; only currencies that differ."""
+
+
+class AlertFired(Event, frozen=True, kw_only=True):
+    """Something an operator should look at."""
+
+    code: str
+    text: str
+
+
+class SymbolQuarantined(Event, frozen=True, kw_only=True):
+    symbol: str
+    reason: str
+
+
+class QuarantineLifted(Event, frozen=True, kw_only=True):
+    symbol: str
+    reason: str
+
+
+AnyEvent = (
+    OrderIntent
+    | IntentRefused
+    | DuplicateOrderBlocked
+    | IdempotencyConflicted
+    | SlippageGuardApplied
+    | StateChanged
+    | OrderAttempt
+    | OrderAck
+    | OrderNotPlaced
+    | OrderOutcomeUnknown
+    | OrderFill
+    | RetryAttempt
+    | OrderCancel
+    | OrderDone
+    | LedgerEntry
+    | PositionUpdated
+    | ReconciliationResult
+    | BalancesCompared
+    | AlertFired
+    | SymbolQuarantined
+    | QuarantineLifted
+)
+
+ORDER_STREAM: Final = "order"
+AUDIT_STREAM: Final = "audit"
+AUDIT_EVENTS: Final = (
+    StateChanged,
+    LedgerEntry,
+    ReconciliationResult,
+    BalancesCompared,
+    AlertFired,
+    SymbolQuarantined,
+    QuarantineLifted,
+)
+
+
+def stream_of(event: AnyEvent) -> str:
+    """The stream an event is written to."""
+    return AUDIT_STREAM if isinstance(event, AUDIT_EVENTS) else ORDER_STREAM

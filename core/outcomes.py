@@ -1,0 +1,285 @@
+"""What a report means for an intent: facts are booked first, then the table moves it.
+
+The judgement is by quantity (F5): an order that the venue calls expired may have filled, and one it calls filled is
+only over here when its trades are booked. Only the *current* attempt moves the state, since a new attempt begins only
+after the fate of the one before is proven (F3). A fill of an attempt or intent that was over is booked all the same,
+raises an alert and quarantines the symbol (F4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+
+from msgspec.structs import replace
+
+from core import book as rules_of_book
+from core import events
+from core.booking import book_trade
+from core.errors import InvariantViolated
+from core.ids import NS_PER_MS, IntentId
+from core.intent import TimeInForce
+from core.lifecycle import Cause, State, is_terminal
+from core.money import ZERO, text
+from core.planning import is_dust
+from core.records import AttemptRecord, AttemptStatus, FillRecord, IntentRecord, OrderRecord
+from core.reports import NotPlaced, OrderSnapshot, OrderStatus, OutcomeUnknown, Report, Trade
+from core.transitions import advance, end_by_quantity
+from core.unit_of_work import UnitOfWork
+
+BACKOFF_DOUBLINGS_MAX = 6
+JITTER_SHARE = Decimal("0.25")
+
+
+def apply_report(
+    book: UnitOfWork, report: Report, min_notional: Decimal, now_ns: int
+) -> tuple[IntentRecord, AttemptRecord]:
+    """Book a report and return the intent and the attempt as they stand afterwards."""
+    attempt = book.attempt_by_client_id(report.client_order_id)
+    record = book.intent(attempt.intent_id) if attempt else None
+    if attempt is None or record is None:
+        raise InvariantViolated(f"report about an order that the book does not know: {report}")
+    if isinstance(report, OrderSnapshot):
+        record = _Snapshot(book, record, attempt, report, min_notional, now_ns).apply()
+    elif isinstance(report, NotPlaced):
+        record = _apply_not_placed(book, record, attempt, report, now_ns)
+    else:
+        record = _apply_unknown(book, record, attempt, report, now_ns)
+    after = book.attempt_by_client_id(report.client_order_id)
+    assert after is not None
+    return record, after
+
+
+def _apply_unknown(
+    book: UnitOfWork, record: IntentRecord, attempt: AttemptRecord, report: OutcomeUnknown, now_ns: int
+) -> IntentRecord:
+    if record.state is not State.SENDING or attempt.attempt != record.attempts:
+        return record  # the order was seen already, or the attempt is over: not knowing adds nothing
+    book.put_attempt(replace(attempt, status=AttemptStatus.UNKNOWN))
+    book.append_event(
+        events.OrderOutcomeUnknown(
+            at_ns=now_ns,
+            intent_id=attempt.intent_id,
+            attempt=attempt.attempt,
+            client_order_id=attempt.client_order_id,
+            reason=report.reason,
+        )
+    )
+    return advance(book, record, Cause.LOSE_TRACK, now_ns, report.reason)
+
+
+def _apply_not_placed(
+    book: UnitOfWork, record: IntentRecord, attempt: AttemptRecord, report: NotPlaced, now_ns: int
+) -> IntentRecord:
+    if record.state not in {State.SENDING, State.UNKNOWN} or attempt.attempt != record.attempts:
+        return record
+    reason = f"{report.code}: {report.reason}"
+    book.put_attempt(replace(attempt, status=AttemptStatus.NOT_PLACED, end_reason=reason))
+    book.append_event(
+        events.OrderNotPlaced(
+            at_ns=now_ns,
+            intent_id=attempt.intent_id,
+            attempt=attempt.attempt,
+            client_order_id=attempt.client_order_id,
+            code=report.code,
+            reason=report.reason,
+        )
+    )
+    record = advance(book, replace(record, end_reason=reason), Cause.REFUSE, now_ns, reason)
+    if record.cancel_requested:
+        return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, "canceled; the order had not been placed")
+    if not report.retryable:
+        return end_by_quantity(book, record, Cause.END_REJECTED, now_ns, reason)
+    if record.attempts > record.retries_max:
+        return end_by_quantity(book, record, Cause.END_FAILED, now_ns, reason)
+    return schedule_retry(book, record, now_ns, reason, report.retry_after_ns)
+
+
+def schedule_retry(
+    book: UnitOfWork, record: IntentRecord, now_ns: int, note: str, at_least_ns: int = 0
+) -> IntentRecord:
+    """RETRY with a due time: doubling backoff with jitter, never earlier than the venue asked for (R4)."""
+    wait_ns = max(backoff_ns(record.intent.intent_id, record.attempts, record.backoff_ms), at_least_ns)
+    record = replace(advance(book, record, Cause.SCHEDULE_RETRY, now_ns, note), retry_at_ns=now_ns + wait_ns)
+    book.put_intent(record)
+    book.append_event(
+        events.RetryAttempt(
+            at_ns=now_ns,
+            intent_id=record.intent.intent_id,
+            attempt=record.attempts,
+            retry_at_ns=record.retry_at_ns,
+            remaining_qty=record.remaining_qty,
+        )
+    )
+    return record
+
+
+def backoff_ns(intent_id: IntentId, attempt: int, backoff_ms: int) -> int:
+    """Wait after attempt number `attempt`: doubles each time; the jitter comes from the id, so it can be replayed."""
+    base_ns = backoff_ms * NS_PER_MS << min(attempt - 1, BACKOFF_DOUBLINGS_MAX)
+    draw = hashlib.blake2b(f"{intent_id}/{attempt}/jitter".encode(), digest_size=4).digest()
+    fraction = Decimal(int.from_bytes(draw, "big")) / Decimal(2**32)
+    return base_ns + int(base_ns * JITTER_SHARE * fraction)
+
+
+class _Snapshot:
+    """One order snapshot on its way into the book; the steps share the growing record and attempt."""
+
+    def __init__(
+        self,
+        book: UnitOfWork,
+        record: IntentRecord,
+        attempt: AttemptRecord,
+        report: OrderSnapshot,
+        min_notional: Decimal,
+        now_ns: int,
+    ) -> None:
+        self.book, self.record, self.attempt, self.report = book, record, attempt, report
+        self.min_notional, self.now_ns = min_notional, now_ns
+        self.over_before = (
+            is_terminal(record.state) or record.state is State.RETRY or attempt.attempt != record.attempts
+        )
+        self.rules = book.market(attempt.symbol)
+        if self.rules is None:
+            raise InvariantViolated(f"no market rules of {attempt.symbol} in the book")
+
+    def apply(self) -> IntentRecord:
+        self._note_order()
+        booked = self._book_trades()
+        self.book.put_attempt(self.attempt)
+        self.book.put_intent(self.record)
+        if self.over_before:
+            if booked:
+                self._late_fill(booked)
+            return self.record
+        self._move_by_quantity(booked)
+        if not is_terminal(self.record.state):
+            self._end_or_follow()
+        return self.record
+
+    def _note_order(self) -> None:
+        report, attempt = self.report, self.attempt
+        if attempt.exchange_order_id is None:
+            self.book.put_order(
+                OrderRecord(
+                    exchange_order_id=report.exchange_order_id,
+                    symbol=attempt.symbol,
+                    intent_id=attempt.intent_id,
+                    attempt=attempt.attempt,
+                )
+            )
+            self.book.append_event(
+                events.OrderAck(
+                    at_ns=self.now_ns,
+                    intent_id=attempt.intent_id,
+                    attempt=attempt.attempt,
+                    client_order_id=attempt.client_order_id,
+                    exchange_order_id=report.exchange_order_id,
+                    venue_status=report.venue_status,
+                )
+            )
+        filled_qty = max(attempt.venue_filled_qty, report.filled_qty)
+        self.attempt = replace(attempt, exchange_order_id=report.exchange_order_id, venue_filled_qty=filled_qty)
+        if attempt.status is not AttemptStatus.CLOSED:  # an older snapshot does not open a closed order again
+            self.attempt = replace(
+                self.attempt,
+                status=AttemptStatus.WORKING if report.status is OrderStatus.OPEN else AttemptStatus.CLOSED,
+                order_status=report.status,
+                venue_status=report.venue_status,
+            )
+
+    def _book_trades(self) -> Decimal:
+        """Book what is new and return its quantity."""
+        booked = ZERO
+        for trade in self.report.trades:
+            if self.book.fill(self.attempt.symbol, trade.trade_id) is None:
+                self._book_one(trade)
+                booked += trade.qty
+        return booked
+
+    def _book_one(self, trade: Trade) -> None:
+        assert self.rules is not None
+        fill = FillRecord(
+            symbol=self.attempt.symbol,
+            trade_id=trade.trade_id,
+            exchange_order_id=trade.exchange_order_id,
+            intent_id=self.attempt.intent_id,
+            attempt=self.attempt.attempt,
+            side=self.attempt.side,
+            qty=trade.qty,
+            price=trade.price,
+            quote_qty=trade.quote_qty,
+            fee=trade.fee,
+            fee_currency=trade.fee_currency,
+            maker=trade.maker,
+            venue_ns=trade.venue_ns,
+            booked_ns=self.now_ns,
+            source=self.report.source,
+        )
+        book_trade(self.book, fill, self.rules, late=self.over_before)
+        fees = self.record.fees
+        self.attempt = replace(self.attempt, filled_qty=self.attempt.filled_qty + trade.qty)
+        self.record = replace(
+            self.record,
+            filled_qty=self.record.filled_qty + trade.qty,
+            filled_notional=self.record.filled_notional + trade.quote_qty,
+            fees=fees | {trade.fee_currency: fees.get(trade.fee_currency, ZERO) + trade.fee},
+        )
+
+    def _late_fill(self, booked: Decimal) -> None:
+        """F4: it happened, so it is booked; an operator looks before the symbol trades on."""
+        reason = f"late fill of {text(booked)} in {self.record.intent.intent_id} after {self.record.state}"
+        self.book.append_event(
+            events.AlertFired(at_ns=self.now_ns, intent_id=self.record.intent.intent_id, code="LATE_FILL", text=reason)
+        )
+        rules_of_book.quarantine(self.book, self.attempt.symbol, reason, self.now_ns)
+        cause = Cause.FILL_ALL if self.record.filled_qty >= self.record.qty else Cause.FILL_PART
+        moves = is_terminal(self.record.state) and self.record.state is not State.FILLED
+        if moves or (cause is Cause.FILL_ALL and self.record.state is State.RETRY):
+            self.record = advance(self.book, self.record, cause, self.now_ns, reason)
+
+    def _move_by_quantity(self, booked: Decimal) -> None:
+        state = self.record.state
+        if self.record.filled_qty >= self.record.qty:
+            self._advance(Cause.FILL_ALL)
+        elif state in {State.SENDING, State.UNKNOWN}:
+            self._advance(Cause.FILL_PART if self.attempt.filled_qty > 0 else Cause.ACK)
+        elif booked and state in {State.SENT, State.PARTIAL, State.CANCELING}:
+            self._advance(Cause.FILL_PART)
+
+    def _end_or_follow(self) -> None:
+        if self.attempt.status is AttemptStatus.CLOSED:
+            if self.attempt.filled_qty >= self.attempt.venue_filled_qty:
+                self._end_attempt()
+        elif self.record.cancel_requested and self.record.state in {State.SENT, State.PARTIAL}:
+            self._advance(Cause.REQUEST_CANCEL)
+
+    def _end_attempt(self) -> None:
+        """The order is over, all its trades are booked, and something is left."""
+        record, status = self.record, self.attempt.order_status
+        word = self.attempt.venue_status
+        if record.cancel_requested:
+            self.record = self._end(Cause.END_CANCELED, record.end_reason or "canceled on request")
+        elif status is OrderStatus.CANCELED:
+            self.record = self._end(Cause.END_CANCELED, f"canceled at the venue ({word}), not by us")
+        elif status is OrderStatus.REJECTED:
+            self.record = self._end(Cause.END_REJECTED, f"rejected by the venue ({word})")
+        elif record.intent.tif is not TimeInForce.IOC:
+            self.record = self._end(Cause.END_EXPIRED, f"{record.intent.tif} ended at the venue ({word})")
+        elif self._remainder_is_dust():
+            self.record = replace(record, dust_qty=record.remaining_qty)
+            self.record = self._end(Cause.END_EXPIRED, f"remainder {text(record.remaining_qty)} is dust")
+        elif record.attempts > record.retries_max:
+            self.record = self._end(Cause.END_EXPIRED, f"not all filled after {record.attempts} attempts")
+        else:
+            self.record = schedule_retry(self.book, record, self.now_ns, "the rest is tried again")
+
+    def _remainder_is_dust(self) -> bool:
+        assert self.rules is not None
+        return is_dust(self.record.remaining_qty, self.record.worst_price, self.rules, self.min_notional)
+
+    def _end(self, unfilled: Cause, note: str) -> IntentRecord:
+        return end_by_quantity(self.book, self.record, unfilled, self.now_ns, note)
+
+    def _advance(self, cause: Cause) -> None:
+        self.record = advance(self.book, self.record, cause, self.now_ns)

@@ -1,0 +1,98 @@
+"""Book versus venue, after the fact: does an ended intent agree with the venue's own trades?
+
+Invariants: the venue's trades are the truth about fills (F5); a trade the book lacks is booked through the ordinary
+path, never by a shortcut; a trade the venue does not show *yet* proves nothing, so a shortfall is looked at again
+before it is called a mismatch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+import msgspec
+
+from core.events import ReconciliationResult
+from core.money import ZERO
+from core.records import AttemptRecord, IntentRecord
+from core.reports import OrderSnapshot, OrderStatus, Trade
+
+RECONCILED = "RECONCILED"
+MISMATCH = "MISMATCH"
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """One ended intent against the venue's trades of its orders."""
+
+    venue_qty: Decimal
+    """Base, all trades of the intent's orders that the venue shows."""
+    venue_notional: Decimal
+    """Quote."""
+    venue_fees: dict[str, Decimal]
+    qty_delta: Decimal
+    """Venue minus book, base."""
+    missing: tuple[OrderSnapshot, ...]
+    """One report per attempt that has trades the book lacks; applying it books them."""
+
+
+def compare(record: IntentRecord, attempts: Iterable[AttemptRecord], trades: Iterable[Trade]) -> Comparison:
+    """Compare by quantity. `trades` are the venue's, of the symbol; those of other orders are left out."""
+    by_order: dict[str, list[Trade]] = {}
+    for trade in trades:
+        by_order.setdefault(trade.exchange_order_id, []).append(trade)
+    missing: list[OrderSnapshot] = []
+    own: list[Trade] = []
+    for attempt in attempts:
+        if attempt.exchange_order_id is None:
+            continue
+        of_order = by_order.get(attempt.exchange_order_id, [])
+        own += of_order
+        total = sum((trade.qty for trade in of_order), ZERO)
+        if total > attempt.filled_qty:
+            missing.append(_as_report(attempt, tuple(of_order), total))
+    venue_qty = sum((trade.qty for trade in own), ZERO)
+    fees: dict[str, Decimal] = {}
+    for trade in own:
+        fees[trade.fee_currency] = fees.get(trade.fee_currency, ZERO) + trade.fee
+    return Comparison(
+        venue_qty=venue_qty,
+        venue_notional=sum((trade.quote_qty for trade in own), ZERO),
+        venue_fees=fees,
+        qty_delta=venue_qty - record.filled_qty,
+        missing=tuple(missing),
+    )
+
+
+def _as_report(attempt: AttemptRecord, trades: tuple[Trade, ...], total: Decimal) -> OrderSnapshot:
+    assert attempt.exchange_order_id is not None
+    return OrderSnapshot(
+        client_order_id=attempt.client_order_id,
+        exchange_order_id=attempt.exchange_order_id,
+        status=attempt.order_status or OrderStatus.OPEN,
+        venue_status=attempt.venue_status,
+        filled_qty=total,
+        trades=trades,
+        source="trades",
+    )
+
+
+def result_event(record: IntentRecord, comparison: Comparison, now_ns: int) -> ReconciliationResult:
+    """C6: what the comparison found, before anything was booked because of it."""
+    agrees = comparison.qty_delta >= 0  # what the venue shows more was booked by now
+    return ReconciliationResult(
+        at_ns=now_ns,
+        intent_id=record.intent.intent_id,
+        symbol=record.intent.symbol,
+        code=RECONCILED if agrees else MISMATCH,
+        qty_delta=comparison.qty_delta,
+        notional=comparison.venue_notional,
+        fees=comparison.venue_fees,
+        state=record.state,
+    )
+
+
+def balance_drift(book: Mapping[str, Decimal], venue: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """Venue minus book by currency; only what differs."""
+    currencies = sorted(book.keys() | venue.keys())
+    drift = {currency: venue.get(currency, ZERO) - book.get(currency, ZERO) for currency in currencies}
+    return {currency: amount for currency, amount in drift.items() if amount != 0}

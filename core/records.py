@@ -1,0 +1,219 @@
+"""The durable records of the book: what is on disk about each thing, one struct per table row.
+
+All are frozen; a change is `msgspec.structs.replace` and a write. Amounts are Decimal: `qty` in base currency, `cost`,
+`notional` and `quote_qty` in quote currency. Times are ns UTC.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, PayloadHash, TradeId
+from core.intent import Intent, Side, TimeInForce
+from core.lifecycle import State
+from core.money import ZERO
+from core.reports import OrderStatus
+
+
+class IntentRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted intent and how far it has come."""
+
+    intent: Intent
+    payload_hash: PayloadHash
+    state: State
+    qty: Decimal
+    """What shall be filled, base: the intent's quantity on the venue's grid, fixed at acceptance."""
+    worst_price: Decimal
+    """No attempt may be priced worse than this; fixed at acceptance, and what the reservation assumes."""
+    retries_max: int
+    """Attempts allowed after the first."""
+    backoff_ms: int
+    """Wait before the first retry."""
+    attempts: int = 0
+    """Attempts begun so far."""
+    filled_qty: Decimal = ZERO
+    """Base, cumulative over all attempts."""
+    filled_notional: Decimal = ZERO
+    """Quote, cumulative; divided by `filled_qty` it is the average price."""
+    fees: dict[str, Decimal] = {}
+    """By the currency they were charged in."""
+    retry_at_ns: int = 0
+    """When the next attempt is due; 0 when none is."""
+    cancel_requested: bool = False
+    end_reason: str = ""
+    """Why it ended, or what the last failure was: a code and the venue's words."""
+    dust_qty: Decimal = ZERO
+    """Base that could not be filled because it is below the venue's minimum."""
+    marks: dict[str, int] = {}
+    """When it first reached each stage (`reserved`, `sent`, `acked`, `filled`, `done`), for the latency breakdown."""
+
+    @property
+    def remaining_qty(self) -> Decimal:
+        return self.qty - self.filled_qty
+
+    @property
+    def avg_price(self) -> Decimal | None:
+        return self.filled_notional / self.filled_qty if self.filled_qty else None
+
+
+class AttemptStatus(StrEnum):
+    SENDING = "sending"
+    UNKNOWN = "unknown"
+    NOT_PLACED = "not_placed"
+    WORKING = "working"
+    CLOSED = "closed"
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One order sent for an intent, exactly as it was meant to leave the machine."""
+
+    intent_id: IntentId
+    attempt: int
+    """1 for the first."""
+    client_order_id: ClientOrderId
+    symbol: str
+    side: Side
+    qty: Decimal
+    price: Decimal
+    tif: TimeInForce
+    status: AttemptStatus
+    created_ns: int
+    exchange_order_id: ExchangeOrderId | None = None
+    filled_qty: Decimal = ZERO
+    """Booked from trades of this order."""
+    venue_filled_qty: Decimal = ZERO
+    """What the venue's order says is filled; trades may lag behind it."""
+    order_status: OrderStatus | None = None
+    """Whether the order can still fill, by the last word of the venue; None before the first."""
+    venue_status: str = ""
+    """The venue's own word for it."""
+    end_reason: str = ""
+
+
+class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Finds the attempt behind an order of the venue."""
+
+    exchange_order_id: ExchangeOrderId
+    symbol: str
+    intent_id: IntentId
+    attempt: int
+
+
+class IdempotencyRecord(msgspec.Struct, frozen=True):
+    key: IdempotencyKey
+    payload_hash: PayloadHash
+    intent_id: IntentId
+    created_ns: int
+
+
+class FillRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One trade of the venue, booked once; identified by (symbol, trade_id)."""
+
+    symbol: str
+    trade_id: TradeId
+    exchange_order_id: ExchangeOrderId
+    intent_id: IntentId
+    attempt: int
+    side: Side
+    qty: Decimal
+    price: Decimal
+    quote_qty: Decimal
+    """As the venue states it: it truncates price × qty to its own precision."""
+    fee: Decimal
+    fee_currency: str
+    maker: bool
+    venue_ns: int
+    """The venue's time of the trade."""
+    booked_ns: int
+    source: str
+    """How we learned of it: `placement`, `lookup`, `trades`."""
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """Money (buy) or base quantity (sell) held for an intent that is not terminal."""
+
+    intent_id: IntentId
+    currency: str
+    amount: Decimal
+    """Still held."""
+    created_ns: int
+
+
+class Balance(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one currency. `total - reserved` is free; it can be negative only if a fee ate into held money."""
+
+    currency: str
+    total: Decimal
+    reserved: Decimal = ZERO
+
+    @property
+    def free(self) -> Decimal:
+        return self.total - self.reserved
+
+
+class PositionState(StrEnum):
+    NEW = "NEW"
+    OPEN = "OPEN"
+    PARTIAL_EXIT = "PARTIAL_EXIT"
+    CLOSED = "CLOSED"
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """What intentd bought of a symbol and has not sold, at weighted average cost."""
+
+    symbol: str
+    state: PositionState = PositionState.NEW
+    qty: Decimal = ZERO
+    """Base, net of fees that were charged in base."""
+    cost: Decimal = ZERO
+    """Quote paid for `qty`, without fees in quote; `cost / qty` is the average cost."""
+    realized_pnl: Decimal = ZERO
+    """Quote, net of fees charged in base and quote; fees in a third currency stand in `fees` alone."""
+    fees: dict[str, Decimal] = {}
+    dust_qty: Decimal = ZERO
+    """The part of `qty` that the venue will not trade because it is too small."""
+    inventory_sold_qty: Decimal = ZERO
+    """Base sold that intentd had not bought: it was in the account from the start, its cost is unknown."""
+    last_price: Decimal = ZERO
+    """Of the last fill or quote, for the unrealized result."""
+    opened_ns: int = 0
+    updated_ns: int = 0
+
+    @property
+    def average_cost(self) -> Decimal | None:
+        return self.cost / self.qty if self.qty else None
+
+    @property
+    def unrealized_pnl(self) -> Decimal:
+        return self.qty * self.last_price - self.cost if self.last_price else ZERO
+
+
+class Posting(msgspec.Struct, frozen=True):
+    """One line of a ledger transaction; positive adds to the account."""
+
+    account: str
+    currency: str
+    amount: Decimal
+
+
+class LedgerTransaction(msgspec.Struct, frozen=True, kw_only=True):
+    """Postings that sum to zero in every currency."""
+
+    at_ns: int
+    kind: str
+    """`opening`, `fill`, `dust`."""
+    text: str
+    postings: tuple[Posting, ...]
+    intent_id: IntentId | None = None
+    trade_id: TradeId | None = None
+
+
+class Quarantine(msgspec.Struct, frozen=True):
+    """A symbol that takes no new intents until an operator has looked."""
+
+    symbol: str
+    reason: str
+    since_ns: int

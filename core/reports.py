@@ -1,0 +1,107 @@
+"""Facts from the venue, as everybody else may believe them.
+
+What became of an attempt is one of three different types (G2), which differ in what the receiver must do:
+`OrderSnapshot` (the venue has it), `NotPlaced` (proven: it has not) and `OutcomeUnknown` (nobody can tell). What became
+of a *question* is a different matter (G3): `OrderAbsent` is an answer ("I know no such order"), `QueryFailed` is none,
+and neither of them proves that an order was not placed.
+
+A report holds facts only, never a decision, so applying one twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from core.ids import ClientOrderId, ExchangeOrderId, TradeId
+from core.money import ZERO
+
+
+class OrderStatus(StrEnum):
+    """Whether the order can still fill. How much it did fill is judged by quantity alone (F5)."""
+
+    OPEN = "open"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+
+
+class Trade(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution as the venue reports it."""
+
+    trade_id: TradeId
+    exchange_order_id: ExchangeOrderId
+    qty: Decimal
+    """Base."""
+    price: Decimal
+    quote_qty: Decimal
+    """Quote, as the venue states it."""
+    fee: Decimal
+    """In `fee_currency`."""
+    fee_currency: str
+    maker: bool
+    venue_ns: int
+    """The venue's time, ns UTC."""
+
+
+class OrderSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The venue has the order, and this is how it stands."""
+
+    client_order_id: ClientOrderId
+    exchange_order_id: ExchangeOrderId
+    status: OrderStatus
+    venue_status: str
+    """The venue's own word."""
+    filled_qty: Decimal
+    """Cumulative, base, as the order says; `trades` may lag behind."""
+    trades: tuple[Trade, ...]
+    """Those known with this answer, maybe not all."""
+    source: str
+    """`placement`, `lookup` or `trades`."""
+
+
+class NotPlaced(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Proven: the attempt is not at the venue and never will be."""
+
+    client_order_id: ClientOrderId
+    code: str
+    """The failure's name, e.g. `InsufficientFunds`."""
+    reason: str
+    """The venue's words, masked."""
+    retryable: bool
+    """The same order may succeed later without anybody changing anything."""
+    retry_after_ns: int = 0
+    """The venue asks to wait this long."""
+
+
+class OutcomeUnknown(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The request may or may not have been executed."""
+
+    client_order_id: ClientOrderId
+    reason: str
+
+
+Report = OrderSnapshot | NotPlaced | OutcomeUnknown
+
+
+class OrderAbsent(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The venue answered that it knows no such order. Reads lag behind writes, so this proves nothing by itself."""
+
+    client_order_id: ClientOrderId
+
+
+class QueryFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The question was not answered."""
+
+    reason: str
+
+
+class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the venue's list of open orders."""
+
+    client_order_id: ClientOrderId
+    exchange_order_id: ExchangeOrderId
+    filled_qty: Decimal = ZERO

@@ -1,0 +1,385 @@
+"""The router's brain: one per symbol, told what happened and when, answers with effects. It does nothing itself.
+
+Theory of operation
+-------------------
+A wish waits for a quote that is fresh enough, is planned, and goes to the book (`Open`). Only what the book has made
+durable is sent (`Place`), once per attempt. Whatever the gateway then reports goes back to the book (`Apply`), whose
+answer, the record as it now stands, is the only thing that decides what is next:
+
+| the record is in | next |
+|---|---|
+| RETRY | a timer, then a fresh quote, a new plan, `Begin` |
+| SENT, PARTIAL | followed: one list of open orders per symbol and interval; what differs from the book is looked up |
+| UNKNOWN | the reconciler finds out; the money stays held and nothing is sent |
+| CANCELING | the cancel is sent, then the order is looked up; a cancel's own answer proves nothing |
+| terminal | whoever waits is told, and the reconciler compares |
+
+The brain keeps no truth of its own: after a restart `resume` builds it from the book's open intents.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import msgspec
+
+from core import effects as do
+from core import ids, intent
+from core.book import Opening, OpeningOutcome, OpeningResult
+from core.effects import Effect, SubmitAnswer, Timer, TimerKind
+from core.ids import ClientOrderId, IdempotencyKey, IntentId, PayloadHash
+from core.intent import RESTING, Intent, IntentRequest, MarketSnapshot
+from core.lifecycle import State, is_terminal
+from core.market import MarketRules, Quote
+from core.planning import OrderPlan, Refusal, plan_first, plan_retry
+from core.records import AttemptRecord, AttemptStatus, IntentRecord
+from core.reports import OpenOrder, OrderAbsent, OutcomeUnknown, QueryFailed, Report
+from core.settings import RouterSettings
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """A client's request on its way in; `at_ns` is when it arrived."""
+
+    request_id: str
+    request: IntentRequest
+    wait: bool
+    at_ns: int
+
+    @property
+    def payload_hash(self) -> PayloadHash:
+        return intent.payload(self.request)
+
+    @property
+    def key(self) -> IdempotencyKey:
+        return intent.idempotency_key(self.request, self.payload_hash, self.at_ns)
+
+    @property
+    def alternate_key(self) -> IdempotencyKey | None:
+        if self.request.key or self.request.signal_id:
+            return None
+        return ids.previous_content_key(self.payload_hash, self.at_ns)
+
+
+class _Opening(NamedTuple):
+    """A wish on its way through the book, and those who sent the same one meanwhile."""
+
+    payload_hash: PayloadHash
+    first: Submission
+    joined: list[Submission]
+
+
+class Router:
+    """All open intents of one symbol. Every method takes `now_ns` (UTC) and returns what to do."""
+
+    def __init__(self, rules: MarketRules, settings: RouterSettings) -> None:
+        self.rules = rules
+        self.settings = settings
+        self.quote: Quote | None = None
+        self.quote_asked = False
+        self.unplanned: list[Submission] = []
+        self.unplanned_retries: list[IntentId] = []
+        self.opening: dict[IntentId, _Opening] = {}
+        self.opening_by_key: dict[IdempotencyKey, IntentId] = {}
+        self.live: dict[IntentId, tuple[IntentRecord, AttemptRecord]] = {}
+        self.waiters: dict[IntentId, list[str]] = defaultdict(list)
+        self.waiting: set[str] = set()
+        self.cancelers: dict[IntentId, list[str]] = defaultdict(list)
+        self.looking_up: set[ClientOrderId] = set()
+        self.following = False
+
+    # ── what clients ask for ──────────────────────────────────────────────────────────────────────────────────────
+
+    def submit(self, submission: Submission, known: SubmitAnswer | None, now_ns: int) -> list[Effect]:
+        """A wish arrived. `known` is what the book's snapshot says about its key, if anything."""
+        if known is not None:
+            return self._answer(submission, known)
+        opening = self.opening.get(self.opening_by_key.get(submission.key, IntentId("")))
+        if opening is not None and opening.payload_hash == submission.payload_hash:
+            opening.joined.append(submission)
+            return []
+        twin = next((other for other in self.unplanned if other.key == submission.key), None)
+        self.unplanned.append(submission)
+        return [] if twin is not None else self._plan_all(now_ns)
+
+    def cancel(self, request_id: str, intent_id: IntentId, reason: str) -> list[Effect]:
+        """A cancel was asked for."""
+        self.cancelers[intent_id].append(request_id)
+        return [do.NoteCancel(intent_id, reason)]
+
+    # ── what the book answers ─────────────────────────────────────────────────────────────────────────────────────
+
+    def opened(self, intent_id: IntentId, result: OpeningResult) -> list[Effect]:
+        """The accepting transaction is durable, or there was none."""
+        opening = self.opening.pop(intent_id)
+        self.opening_by_key.pop(opening.first.key, None)
+        first = SubmitAnswer(outcome=result.outcome, record=result.record, refusal=result.refusal)
+        effects = self._answer(opening.first, first)
+        accepted = result.outcome is OpeningOutcome.ACCEPTED
+        again = SubmitAnswer(outcome=OpeningOutcome.DUPLICATE, record=result.record) if accepted else first
+        for submission in opening.joined:
+            effects += self._answer(submission, again)
+        if accepted and result.record is not None and result.attempt is not None:
+            self.live[intent_id] = (result.record, result.attempt)
+            effects.append(do.Place(result.attempt))
+        return effects
+
+    def applied(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> list[Effect]:
+        """The book has taken in a report, an attempt, an end or a cancel; `record` is how the intent stands now."""
+        intent_id = record.intent.intent_id
+        before = self.live.get(intent_id)
+        if is_terminal(record.state):
+            return self._finish(record)
+        self.live[intent_id] = (record, attempt)
+        entered = before is None or before[0].state is not record.state
+        match record.state:
+            case State.RETRY:
+                timer = Timer(TimerKind.RETRY, intent_id, record.attempts)
+                return [do.WakeAt(record.retry_at_ns, timer)] if entered else []
+            case State.UNKNOWN:
+                return [do.Resolve(attempt)] if entered else []
+            case State.CANCELING:
+                return [do.Cancel(attempt), *self._follow(now_ns)] if entered else self._follow(now_ns)
+            case State.SENT | State.PARTIAL:
+                return self._follow(now_ns)
+            case _:
+                return []
+
+    def begun(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> list[Effect]:
+        """The next attempt is durable, unless the intent went elsewhere meanwhile."""
+        effects = self.applied(record, attempt, now_ns)
+        if record.state is State.SENDING and attempt.attempt == record.attempts:
+            effects.append(do.Place(attempt))
+        return effects
+
+    def cancel_noted(
+        self, intent_id: IntentId, record: IntentRecord | None, attempt: AttemptRecord | None, now_ns: int
+    ) -> list[Effect]:
+        """The wish to cancel is durable. `record` is None when there is no such intent."""
+        refusal = None
+        if record is None:
+            refusal = Refusal("UNKNOWN_INTENT", f"there is no intent {intent_id}; see `intentctl intents`")
+        effects: list[Effect] = [
+            do.CancelAnswer(request_id, record, refusal) for request_id in self.cancelers.pop(intent_id, [])
+        ]
+        if record is None or attempt is None:
+            return effects
+        was_live = intent_id in self.live
+        return effects + (self.applied(record, attempt, now_ns) if was_live else [])
+
+    # ── what the venue answers ────────────────────────────────────────────────────────────────────────────────────
+
+    def quoted(self, quote: Quote | QueryFailed, now_ns: int) -> list[Effect]:
+        """The top of the book arrived, or nothing did."""
+        self.quote_asked = False
+        if isinstance(quote, Quote):
+            self.quote = quote
+            return self._plan_all(now_ns, just_quoted=True)
+        refusal = Refusal("MARKET_DATA_UNAVAILABLE", f"no price of {self.rules.symbol} ({quote.reason}); try again")
+        effects: list[Effect] = []
+        for submission in self._take_unplanned():
+            effects.append(do.NoteRefusal(self.rules.symbol, submission.key, refusal))
+            effects += self._answer(submission, SubmitAnswer(outcome=OpeningOutcome.REFUSED, refusal=refusal))
+        for intent_id in self._take_unplanned_retries():
+            record = self.live[intent_id][0]
+            timer = Timer(TimerKind.RETRY, intent_id, record.attempts)
+            effects.append(do.WakeAt(now_ns + self.settings.backoff_ms * ids.NS_PER_MS, timer))
+        return effects
+
+    def reported(self, report: Report | OrderAbsent | QueryFailed, about: ClientOrderId) -> list[Effect]:
+        """What became of an order, or of the question about it. Absence and failure are asked again, never believed."""
+        self.looking_up.discard(about)
+        if isinstance(report, OrderAbsent | QueryFailed):
+            return []  # the follow timer asks again
+        return [do.Apply(report)]
+
+    def cancel_answered(self, client_order_id: ClientOrderId) -> list[Effect]:
+        """The venue answered a cancel, somehow. Only a look at the order tells what happened."""
+        return self._look_up(client_order_id)
+
+    def listed(self, orders: tuple[OpenOrder, ...] | QueryFailed) -> list[Effect]:
+        """The venue's open orders of the symbol: look up each working order of ours that differs from the book."""
+        if isinstance(orders, QueryFailed):
+            return []
+        listed = {order.client_order_id: order.filled_qty for order in orders}
+        effects: list[Effect] = []
+        for record, attempt in list(self.live.values()):
+            if record.state not in {State.SENT, State.PARTIAL, State.CANCELING}:
+                continue
+            if listed.get(attempt.client_order_id) != attempt.filled_qty:
+                effects += self._look_up(attempt.client_order_id)
+            elif record.state is State.CANCELING:
+                effects.append(do.Cancel(attempt))  # it is still there: the cancel did not arrive
+        return effects
+
+    # ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def woken(self, timer: Timer, now_ns: int) -> list[Effect]:
+        """A timer is due. One that was set for something that is over does nothing."""
+        if timer.kind is TimerKind.FOLLOW:
+            return self._follow_now(now_ns)
+        known = self.live.get(timer.intent_id) if timer.intent_id else None
+        if known is None or known[0].state is not State.RETRY or known[0].attempts != timer.attempt:
+            return []
+        self.unplanned_retries.append(known[0].intent.intent_id)
+        return self._plan_all(now_ns)
+
+    def resume(self, records: list[tuple[IntentRecord, AttemptRecord]], now_ns: int) -> list[Effect]:
+        """After a start: take up every open intent where the book says it is."""
+        effects: list[Effect] = []
+        for record, attempt in records:
+            if record.state is State.SENDING:  # it may have left before the stop, nobody knows
+                self.live[record.intent.intent_id] = (record, attempt)
+                effects.append(
+                    do.Apply(OutcomeUnknown(client_order_id=attempt.client_order_id, reason="restarted while sending"))
+                )
+            else:
+                effects += self.applied(record, attempt, now_ns)
+        return effects
+
+    # ── questions of the shell ────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether an answer is awaited that a graceful stop should not miss."""
+        sending = any(record.state is State.SENDING for record, _ in self.live.values())
+        return sending or bool(self.opening or self.unplanned)
+
+    def is_waiting(self, request_id: str) -> bool:
+        """Whether this request is still to hear of its intent's end."""
+        return request_id in self.waiting
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _answer(self, submission: Submission, answer: SubmitAnswer) -> list[Effect]:
+        record = answer.record
+        if submission.wait and record is not None and answer.refusal is None and not is_terminal(record.state):
+            self.waiters[record.intent.intent_id].append(submission.request_id)
+            self.waiting.add(submission.request_id)
+        return [do.Answer(submission.request_id, answer)]
+
+    def _plan_all(self, now_ns: int, *, just_quoted: bool = False) -> list[Effect]:
+        """Plan everything that waits, if there is a quote to plan against; else ask for one."""
+        if not self.unplanned and not self.unplanned_retries:
+            return []
+        quote = self.quote
+        if quote is None or not (just_quoted or now_ns - quote.observed_ns <= self.settings.quote_max_age):
+            if self.quote_asked:
+                return []
+            self.quote_asked = True
+            return [do.AskQuote()]
+        effects: list[Effect] = []
+        for submission in self._take_unplanned():
+            effects += self._plan_submission(submission, quote)
+        for intent_id in self._take_unplanned_retries():
+            effects += self._plan_retry(intent_id, quote)
+        return effects
+
+    def _take_unplanned(self) -> list[Submission]:
+        taken, self.unplanned = self.unplanned, []
+        return taken
+
+    def _take_unplanned_retries(self) -> list[IntentId]:
+        taken, self.unplanned_retries = self.unplanned_retries, []
+        return [intent_id for intent_id in taken if intent_id in self.live]
+
+    def _plan_submission(self, submission: Submission, quote: Quote) -> list[Effect]:
+        opening = self.opening.get(self.opening_by_key.get(submission.key, IntentId("")))
+        if opening is not None and opening.payload_hash == submission.payload_hash:
+            opening.joined.append(submission)
+            return []
+        plan = plan_first(submission.request, self.rules, quote, self.settings)
+        if isinstance(plan, Refusal):
+            answer = SubmitAnswer(outcome=OpeningOutcome.REFUSED, refusal=plan)
+            return [do.NoteRefusal(self.rules.symbol, submission.key, plan), *self._answer(submission, answer)]
+        accepted = self._intent(submission, quote)
+        self.opening[accepted.intent_id] = _Opening(submission.payload_hash, submission, [])
+        self.opening_by_key.setdefault(submission.key, accepted.intent_id)
+        return [
+            do.Open(
+                Opening(
+                    intent=accepted,
+                    payload_hash=submission.payload_hash,
+                    alternate_key=submission.alternate_key,
+                    plan=plan,
+                    rules=self.rules,
+                    min_notional=self.settings.min_notional,
+                    retries_max=self.settings.max_retries,
+                    backoff_ms=self.settings.backoff_ms,
+                )
+            )
+        ]
+
+    def _intent(self, submission: Submission, quote: Quote) -> Intent:
+        request = submission.request
+        return Intent(
+            intent_id=ids.intent_id(submission.at_ns, request.symbol, submission.key, submission.payload_hash),
+            idempotency_key=submission.key,
+            decision_id=request.decision_id,
+            symbol=request.symbol,
+            side=request.side,
+            kind=request.kind,
+            qty=request.qty,
+            quote_budget=request.quote_budget,
+            limit_price=request.limit_price,
+            tif=request.tif,
+            max_slippage_bps=request.max_slippage_bps,
+            reduce_only=request.reduce_only,
+            reason=request.reason,
+            source=request.source,
+            created_ns=submission.at_ns,
+            market_snapshot=MarketSnapshot(quote.bid, quote.ask, quote.observed_ns),
+        )
+
+    def _plan_retry(self, intent_id: IntentId, quote: Quote) -> list[Effect]:
+        record = self.live[intent_id][0]
+        if record.state is not State.RETRY:
+            return []
+        plan: OrderPlan | Refusal = plan_retry(record, self.rules, quote, self.settings)
+        if isinstance(plan, Refusal):
+            return [do.GiveUp(intent_id, plan)]
+        return [do.Begin(intent_id, record.attempts + 1, plan)]
+
+    def _finish(self, record: IntentRecord) -> list[Effect]:
+        intent_id = record.intent.intent_id
+        was_live = self.live.pop(intent_id, None) is not None
+        waiters = self.waiters.pop(intent_id, [])
+        self.waiting.difference_update(waiters)
+        effects: list[Effect] = [do.Done(request_id, record) for request_id in waiters]
+        return [*effects, do.Reconcile(record)] if was_live else effects
+
+    def _follow(self, now_ns: int) -> list[Effect]:
+        if self.following:
+            return []
+        self.following = True
+        return [do.WakeAt(now_ns + self.settings.poll_interval, Timer(TimerKind.FOLLOW))]
+
+    def _follow_now(self, now_ns: int) -> list[Effect]:
+        self.following = False
+        working = [
+            (record, attempt)
+            for record, attempt in self.live.values()
+            if record.state in {State.SENT, State.PARTIAL, State.CANCELING}
+        ]
+        if not working:
+            return []
+        effects: list[Effect] = [do.ListOpenOrders()]
+        for record, attempt in working:
+            if attempt.status is AttemptStatus.CLOSED:
+                effects += self._look_up(attempt.client_order_id)  # over, but its trades are not all here yet
+            elif self._is_overdue(record, attempt, now_ns):
+                effects.append(do.NoteCancel(record.intent.intent_id, "older than router.order_max_age"))
+        return effects + self._follow(now_ns)
+
+    def _is_overdue(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> bool:
+        resting = record.intent.tif in RESTING and not record.cancel_requested
+        return resting and now_ns - attempt.created_ns > self.settings.order_max_age
+
+    def _look_up(self, client_order_id: ClientOrderId) -> list[Effect]:
+        if client_order_id in self.looking_up:
+            return []
+        for _, attempt in self.live.values():
+            if attempt.client_order_id == client_order_id:
+                self.looking_up.add(client_order_id)
+                return [do.LookUp(attempt)]
+        return []

@@ -1,0 +1,271 @@
+"""Every setting, with its unit, default and rule. Settings are frozen: a change is a restart.
+
+`from_mapping` turns a parsed settings file into `Settings`. Unknown names and wrong types are refused with the nearest
+valid name; nothing is guessed. Durations are written as `"400ms"`, `"60s"`, `"5m"`, `"24h"`, `"7d"`, or as seconds.
+Settings that this version reads but does not act upon yet are listed in `NOT_YET_ENFORCED`, and the daemon says so when
+a file sets one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from core.errors import SettingsError
+
+
+class Mode(StrEnum):
+    SIM = "sim"
+    """The bundled simulator or another Binance-compatible server at `exchange.base_url`."""
+    OBSERVE = "observe"
+    """Everything but the send."""
+    TESTNET = "testnet"
+    LIVE = "live"
+
+
+class SystemBase(StrEnum):
+    TCP = "tcp"
+    """thespian's TCP transport, bound to the loopback address only."""
+
+
+Duration = Annotated[int, Meta(ge=0, extra={"duration": True})]
+"""Nanoseconds inside the program; a text with a unit, or seconds, in a file."""
+PositiveInt = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+
+_MS: Final = 1_000_000
+_S: Final = 1_000 * _MS
+_MINUTE: Final = 60 * _S
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    mode: Mode = Mode.SIM
+    """Where orders go."""
+    system_base: SystemBase = SystemBase.TCP
+    """The road between the actors."""
+    start_timeout: Duration = 30 * _S
+    """The longest wait until every part is ready."""
+    stop_timeout: Duration = 10 * _S
+    """The longest wait for orders in flight at a graceful stop."""
+    request_timeout: Duration = 30 * _S
+    """The longest wait of one part for another one's answer."""
+    heartbeat: Duration = 30 * _S
+
+
+class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: str = "binance"
+    """The exchange's name in ccxt. Only binance is supported."""
+    base_url: str = ""
+    """Scheme, host and port that replace those of every address of the exchange; empty: the mode's own."""
+    timeout_ms: PositiveInt = 10_000
+    """The longest wait for one answer of the venue."""
+    recv_window_ms: Annotated[int, Meta(ge=1, le=60_000)] = 5_000
+    """How late a request may still be executed by the venue; bounds how long a lost request can surprise us."""
+    credentials_file: str = ""
+    """A 0600 file with `api_key` and `api_secret` in TOML; empty: INTENTD_API_KEY and INTENTD_API_SECRET."""
+
+
+class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    min_notional: Decimal = Decimal(5)
+    """Smallest order in quote currency; the venue's own minimum holds where it is larger."""
+    slippage_bps: Annotated[Decimal, Meta(extra={"above": 0})] = Decimal(20)
+    """Basis points from the touch that a limit price may be away at most."""
+    max_retries: Annotated[int, Meta(ge=0, le=20)] = 3
+    """Attempts after the first one."""
+    backoff_ms: PositiveInt = 400
+    """Wait before the first retry; doubles with each."""
+    order_max_age: Duration = 24 * _HOUR
+    """Age at which a resting order is canceled."""
+    fetch_order_on_fill: bool = False
+    """Fetch an order once more instead of trusting the placement's own answer."""
+    quote_max_age: Duration = 1 * _S
+    """Oldest top of book that an order may be planned against."""
+    poll_interval: Duration = 1 * _S
+    """How often working orders are looked at."""
+    intent_stale_threshold: Duration = 60 * _S
+    """Age at which an intent that was provably never sent expires."""
+
+
+class PortfolioSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    idempotency_retention: Duration = 7 * _DAY
+    """How long a key is remembered at least."""
+    order_meta_max_age: Duration = 24 * _HOUR
+    """Age at which a terminal order's metadata may be compacted."""
+    commit_batch_max: PositiveInt = 256
+    """Most requests that share one durable commit."""
+
+
+class ReconcilerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    order_interval: Duration = 1 * _S
+    """How often finished orders are compared with the venue's trades."""
+    balance_interval: Duration = 30 * _S
+    """How often balances are compared."""
+    lookup_interval: Duration = 500 * _MS
+    """Wait between two look-ups of an order whose outcome is unknown."""
+
+
+class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    max_exposure_pct: Decimal = Decimal("0.80")
+    max_positions: Count = 10
+    max_daily_drawdown_pct: Decimal = Decimal("0.08")
+    max_trades_per_day: Count = 120
+    max_open_orders: Count = 50
+    max_position_notional: Decimal = Decimal(0)
+    """Quote currency; 0: no limit."""
+    max_order_notional: Decimal = Decimal(0)
+    """Quote currency; 0: no limit."""
+    symbol_cooldown: Duration = 0
+    cash_target: Decimal = Decimal(0)
+    """Quote currency to keep."""
+    min_sell_profit_pct: Decimal = Decimal(0)
+
+
+class ExitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    take_profit: Decimal = Decimal("1.005")
+    """Multiple of the average cost."""
+    stop_loss: Decimal = Decimal("0.990")
+    """Multiple of the average cost."""
+
+
+class StorageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    map_size_gib: Annotated[int, Meta(ge=1, le=4096)] = 16
+    """Largest size of the book; the file is sparse and takes only what it holds."""
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    level: str = "info"
+    """debug, info, warning or error."""
+    retention_decision_days: PositiveInt = 365
+    retention_order_days: PositiveInt = 365
+    retention_tracer_days: PositiveInt = 60
+    retention_audit_days: PositiveInt = 730
+    retention_health_days: PositiveInt = 30
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of it; one member per section of `intentd.toml`."""
+
+    engine: EngineSettings = EngineSettings()
+    exchange: ExchangeSettings = ExchangeSettings()
+    router: RouterSettings = RouterSettings()
+    portfolio: PortfolioSettings = PortfolioSettings()
+    reconciler: ReconcilerSettings = ReconcilerSettings()
+    risk: RiskSettings = RiskSettings()
+    exits: ExitSettings = ExitSettings()
+    storage: StorageSettings = StorageSettings()
+    log: LogSettings = LogSettings()
+
+
+NOT_YET_ENFORCED: Final = frozenset(
+    {
+        "engine.heartbeat",
+        "portfolio.order_meta_max_age",
+        "risk",
+        "exits",
+        "log.retention_decision_days",
+        "log.retention_order_days",
+        "log.retention_tracer_days",
+        "log.retention_audit_days",
+        "log.retention_health_days",
+    }
+)
+"""Sections and names that are read and checked, but that this version does not act upon yet."""
+
+_UNITS_NS: Final = {"ms": _MS, "s": _S, "m": _MINUTE, "h": _HOUR, "d": _DAY}
+_DURATION: Final = re.compile(r"(\d+)\s*(ms|s|m|h|d)")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+def from_mapping(mapping: Mapping[str, Any], origin: str = "settings") -> Settings:
+    """`Settings` from a parsed file. Raises `SettingsError` naming the value, the rule and the remedy."""
+    sections = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    built: dict[str, Any] = {}
+    for section, values in mapping.items():
+        if section not in sections:
+            raise SettingsError(f"{origin}: unknown section [{section}]; {_nearest(section, list(sections))}")
+        if not isinstance(values, Mapping):
+            raise SettingsError(
+                f"{origin}: {section} = {values!r} must be a section; write [{section}] on its own line"
+            )
+        built[section] = _section(sections[section], section, values, origin)
+    return Settings(**built)
+
+
+def unenforced(mapping: Mapping[str, Any]) -> list[str]:
+    """The names a file sets although this version does not act upon them yet."""
+    names = [f"{section}.{name}" for section, values in mapping.items() for name in values]
+    return [name for name in names if name in NOT_YET_ENFORCED or name.split(".")[0] in NOT_YET_ENFORCED]
+
+
+def _section(kind: Any, section: str, values: Mapping[str, Any], origin: str) -> Any:
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    prepared: dict[str, Any] = {}
+    for name, value in values.items():
+        where = f"{origin}: {section}.{name}"
+        if name not in fields:
+            raise SettingsError(f"{where} is not a setting; {_nearest(name, list(fields))}")
+        prepared[name] = _value(fields[name].type, value, where)
+    return kind(**prepared)
+
+
+def _value(annotation: Any, value: Any, where: str) -> Any:
+    extra = _extra(annotation)
+    if extra.get("duration"):
+        value = _duration_ns(value, where)
+    if isinstance(value, bool) and annotation is not bool:
+        raise SettingsError(f"{where} = {value!r}: must not be true or false; give a value such as the default")
+    try:
+        converted = msgspec.convert(value, annotation, strict=True)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{where} = {value!r}: {str(error).lower()}; see `intentctl config --defaults`") from None
+    if isinstance(converted, Decimal):
+        _check_decimal(converted, extra, where)
+    if where.endswith("log.level") and converted not in LOG_LEVELS:
+        raise SettingsError(f"{where} = {value!r}: must be one of {', '.join(LOG_LEVELS)}")
+    return converted
+
+
+def _check_decimal(value: Decimal, extra: Mapping[str, Any], where: str) -> None:
+    if not value.is_finite() or value < 0 or ("above" in extra and value <= extra["above"]):
+        rule = f"above {extra['above']}" if "above" in extra else "0 or more"
+        raise SettingsError(f"{where} = {value}: must be a finite number {rule}; see `intentctl config --defaults`")
+
+
+def _duration_ns(value: Any, where: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value * _S
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise SettingsError(
+            f'{where} = {value!r}: is not a duration; write it like "400ms", "60s", "5m", "24h" or "7d"'
+        )
+    return int(match[1]) * _UNITS_NS[match[2]]
+
+
+def _extra(annotation: Any) -> Mapping[str, Any]:
+    for item in getattr(annotation, "__metadata__", ()):
+        if isinstance(item, Meta) and item.extra:
+            return item.extra
+    return {}
+
+
+def _nearest(name: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.4)
+    return f"did you mean {close[0]!r}?" if close else f"valid names: {', '.join(sorted(valid))}"
+
+
+def duration_text(value_ns: int) -> str:
+    """`86400000000000` → `24h`: the way a duration is written in a file."""
+    for unit, size in reversed(_UNITS_NS.items()):
+        if value_ns and value_ns % size == 0:
+            return f"{value_ns // size}{unit}"
+    return f"{value_ns}ns" if value_ns else "0s"
