@@ -1,0 +1,78 @@
+"""Launcher and tools ↔ engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.planning import Refusal
+from core.settings import Settings
+from messages import Message
+
+
+class StartEngine(Message, frozen=True, kw_only=True):
+    """Start every part. Answer: `EngineStarted` or `EngineStopped` with the reason."""
+
+    settings: Settings
+    state_root: str
+    session_id: str
+
+
+class EngineStarted(Message, frozen=True, kw_only=True):
+    process_group: int
+    """Of every actor process, for the launcher's last resort."""
+    markets: int
+    """How many symbols can be traded."""
+
+
+class EngineStopped(Message, frozen=True, kw_only=True):
+    """The engine is over, or could not start. Goes to the launcher and to whoever asked for the stop."""
+
+    reason: str
+    failed: bool
+    """True: it did not stop because somebody asked for it."""
+
+
+class StopEngine(Message, frozen=True, kw_only=True):
+    """Refuse new intents, let what is in flight settle, flush and stop. Answer: `EngineStopped`."""
+
+    reason: str
+
+
+class FindRouter(Message, frozen=True, kw_only=True):
+    """The router of a symbol, started if need be. Answer: `RouterFound`."""
+
+    request_id: str
+    symbol: str
+
+
+class RouterFound(Message, frozen=True, kw_only=True):
+    request_id: str
+    symbol: str
+    router: Any
+    """Its address; None with a refusal."""
+    refusal: Refusal | None
+
+
+class AskStatus(Message, frozen=True, kw_only=True):
+    """How is everybody? Answer: `StatusReported`."""
+
+    request_id: str
+
+
+class ChildStatus(Message, frozen=True, kw_only=True):
+    name: str
+    pid: int
+    state: str
+    """`starting`, `ready`, `failed`, `gone`."""
+
+
+class StatusReported(Message, frozen=True, kw_only=True):
+    request_id: str
+    state: str
+    """`starting`, `running`, `stopping`, `failed`."""
+    mode: str
+    session_id: str
+    started_ns: int
+    """ns UTC."""
+    children: tuple[ChildStatus, ...]
+    markets: int

@@ -1,0 +1,129 @@
+"""Everybody → portfolio, the book's only writer. Every answer is sent after the commit is durable."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from core.book import Opening, OpeningResult
+from core.events import AnyEvent
+from core.ids import IdempotencyKey, IntentId
+from core.planning import OrderPlan, Refusal
+from core.records import AttemptRecord, IntentRecord
+from core.reports import Report
+from messages import Message
+
+
+class OpenIntent(Message, frozen=True, kw_only=True):
+    """Check, reserve and write, all in one transaction. Answer: `IntentOpened`."""
+
+    opening: Opening
+
+
+class IntentOpened(Message, frozen=True, kw_only=True):
+    intent_id: IntentId
+    """Of the opening that was asked for, whatever intent the result names."""
+    result: OpeningResult
+
+
+class BeginAttempt(Message, frozen=True, kw_only=True):
+    """Write the next attempt. Answer: `AttemptBegun`."""
+
+    intent_id: IntentId
+    attempt: int
+    """Its number; repeating the message changes nothing."""
+    plan: OrderPlan
+
+
+class AttemptBegun(Message, frozen=True, kw_only=True):
+    record: IntentRecord
+    attempt: AttemptRecord
+    """The latest attempt as it is in the book."""
+
+
+class ApplyReport(Message, frozen=True, kw_only=True):
+    """Book facts from the venue. Answer: `ReportApplied`."""
+
+    report: Report
+
+
+class ReportApplied(Message, frozen=True, kw_only=True):
+    record: IntentRecord
+    attempt: AttemptRecord
+    """The intent's latest attempt, which may be a later one than the report's."""
+
+
+class EndIntent(Message, frozen=True, kw_only=True):
+    """End an intent in RETRY whose remainder cannot be ordered. Answer: `ReportApplied`."""
+
+    intent_id: IntentId
+    refusal: Refusal
+
+
+class RequestCancel(Message, frozen=True, kw_only=True):
+    """Note that somebody wants the intent gone. Answer: `CancelRequested`."""
+
+    intent_id: IntentId
+    reason: str
+
+
+class CancelRequested(Message, frozen=True, kw_only=True):
+    intent_id: IntentId
+    record: IntentRecord | None
+    """None: there is no such intent."""
+    attempt: AttemptRecord | None
+
+
+class RecordRefusal(Message, frozen=True, kw_only=True):
+    """Write a refusal to the audit trail. No answer."""
+
+    symbol: str
+    key: IdempotencyKey | None
+    refusal: Refusal
+
+
+class RecordOpeningBalances(Message, frozen=True, kw_only=True):
+    """The first start of all: what the venue holds. Answer: `OpeningBalancesRecorded`."""
+
+    totals: dict[str, Decimal]
+    """By currency, free and locked together."""
+
+
+class OpeningBalancesRecorded(Message, frozen=True, kw_only=True):
+    first: bool
+    """False: the book had its opening already and nothing changed."""
+
+
+class RecordEvent(Message, frozen=True, kw_only=True):
+    """Write an event to the audit trail. No answer."""
+
+    event: AnyEvent
+
+
+class LiftQuarantine(Message, frozen=True, kw_only=True):
+    """An operator has looked at a symbol. Answer: `QuarantineAnswered`."""
+
+    request_id: str
+    symbol: str
+    reason: str
+
+
+class QuarantineAnswered(Message, frozen=True, kw_only=True):
+    request_id: str
+    lifted: bool
+    """False: there was none."""
+
+
+class FlushBook(Message, frozen=True, kw_only=True):
+    """Commit what is pending. Answer: `BookFlushed`, after everything that was sent before."""
+
+
+class BookFlushed(Message, frozen=True, kw_only=True):
+    last_event: int
+    """Sequence of the newest event of the outbox."""
+
+
+class CommitBatch(Message, frozen=True, kw_only=True):
+    """The portfolio to itself: everything that had arrived is applied, commit now."""
+
+    generation: int
+    """A batch that was committed for its size makes this one stale."""

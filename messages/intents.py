@@ -1,0 +1,48 @@
+"""Client ↔ router: wishes, cancels and what became of them."""
+
+from __future__ import annotations
+
+from core.effects import SubmitAnswer
+from core.ids import IntentId
+from core.intent import IntentRequest
+from core.planning import Refusal
+from core.records import IntentRecord
+from messages import Message
+
+
+class SubmitIntent(Message, frozen=True, kw_only=True):
+    request_id: str
+    """The client's own, unique; comes back with every answer."""
+    request: IntentRequest
+    wait: bool
+    """Also send `IntentDone` when the intent is terminal."""
+
+
+class IntentAnswered(Message, frozen=True, kw_only=True):
+    """Accepted, duplicate, refused or conflict. What is accepted is durable."""
+
+    request_id: str
+    answer: SubmitAnswer
+
+
+class IntentDone(Message, frozen=True, kw_only=True):
+    """The intent is terminal; only for requests with `wait` that were not answered with a terminal intent."""
+
+    request_id: str
+    record: IntentRecord
+
+
+class CancelIntent(Message, frozen=True, kw_only=True):
+    request_id: str
+    intent_id: IntentId
+    reason: str
+    """Free text for the audit trail."""
+
+
+class IntentCancelNoted(Message, frozen=True, kw_only=True):
+    """The wish to cancel is durable; how the intent ends is judged by what was filled."""
+
+    request_id: str
+    record: IntentRecord | None
+    """As it stands now; None with a refusal."""
+    refusal: Refusal | None

@@ -1,0 +1,58 @@
+"""Engine ↔ its children: start, readiness, stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.market import MarketRules
+from core.settings import Settings
+from messages import Message
+
+
+class ConfigureChild(Message, frozen=True, kw_only=True):
+    """The first message to every child: everything it needs to start. Answer: `ChildReady` or `ChildFailed`."""
+
+    settings: Settings
+    state_root: str
+    """The state folder."""
+    session_id: str
+    """Names this run of the engine in the logs."""
+    portfolio: Any = None
+    """Address; None for the portfolio itself."""
+    gateway: Any = None
+    reconciler: Any = None
+    rules: MarketRules | None = None
+    """Of its symbol; only for a router."""
+
+
+class ChildReady(Message, frozen=True, kw_only=True):
+    """The child has its state and can work."""
+
+    name: str
+    """`portfolio`, `gateway`, `router BTC/USDT`, …"""
+    pid: int
+    open_symbols: tuple[str, ...] = ()
+    """Symbols with open intents; only from the portfolio."""
+
+
+class ChildFailed(Message, frozen=True, kw_only=True):
+    """The child cannot work; it says why and waits for its end."""
+
+    name: str
+    pid: int
+    reason: str
+
+
+class PrepareStop(Message, frozen=True, kw_only=True):
+    """Finish what is in flight, flush, and answer `StopPrepared`."""
+
+
+class StopPrepared(Message, frozen=True, kw_only=True):
+    name: str
+
+
+class Tick(Message, frozen=True, kw_only=True):
+    """A timer's payload inside one actor; `generation` tells a stale one."""
+
+    name: str
+    generation: int = 0

@@ -1,0 +1,98 @@
+"""Anyone ↔ gateway, the only place that talks to the venue. Answers hold `core.reports` types, never an exception."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from core.ids import ClientOrderId, TradeId
+from core.market import MarketRules, Quote
+from core.records import AttemptRecord
+from core.reports import OpenOrder, OrderAbsent, QueryFailed, Report, Trade
+from messages import Message
+
+
+class FetchQuote(Message, frozen=True, kw_only=True):
+    """Top of the book. Answer: `QuoteFetched`."""
+
+    symbol: str
+
+
+class QuoteFetched(Message, frozen=True, kw_only=True):
+    symbol: str
+    quote: Quote | QueryFailed
+
+
+class PlaceOrder(Message, frozen=True, kw_only=True):
+    """Send this order, once. Never repeated by anyone. Answer: `OrderReported`."""
+
+    attempt: AttemptRecord
+
+
+class FetchOrder(Message, frozen=True, kw_only=True):
+    """How does this order stand, with its trades? Answer: `OrderReported`."""
+
+    attempt: AttemptRecord
+
+
+class OrderReported(Message, frozen=True, kw_only=True):
+    client_order_id: ClientOrderId
+    report: Report | OrderAbsent | QueryFailed
+
+
+class CancelOrder(Message, frozen=True, kw_only=True):
+    """Cancel this order. Answer: `CancelAttempted`."""
+
+    attempt: AttemptRecord
+
+
+class CancelAttempted(Message, frozen=True, kw_only=True):
+    """The request is over. It proves nothing about the order; look it up."""
+
+    client_order_id: ClientOrderId
+    note: str
+    """The venue's words, for the log."""
+
+
+class FetchOpenOrders(Message, frozen=True, kw_only=True):
+    """Open orders of a symbol. Answer: `OpenOrdersFetched`."""
+
+    symbol: str
+
+
+class OpenOrdersFetched(Message, frozen=True, kw_only=True):
+    symbol: str
+    orders: tuple[OpenOrder, ...] | QueryFailed
+
+
+class FetchTrades(Message, frozen=True, kw_only=True):
+    """Own trades of a symbol from a trade id (inclusive), or from a time. Answer: `TradesFetched`."""
+
+    symbol: str
+    from_trade_id: TradeId | None
+    since_ns: int
+    """ns UTC; used when there is no trade id."""
+
+
+class TradesFetched(Message, frozen=True, kw_only=True):
+    symbol: str
+    trades: tuple[Trade, ...] | QueryFailed
+    complete: bool
+    """False: the venue has more after these."""
+
+
+class FetchBalances(Message, frozen=True, kw_only=True):
+    """All balances. Answer: `BalancesFetched`."""
+
+
+class BalancesFetched(Message, frozen=True, kw_only=True):
+    totals: dict[str, Decimal] | QueryFailed
+    """By currency, free and locked together; zero balances are left out."""
+
+
+class GatewayReady(Message, frozen=True, kw_only=True):
+    """The gateway has loaded the markets and the account."""
+
+    markets: dict[str, MarketRules]
+    """By symbol; the spot markets that can be traded."""
+    totals: dict[str, Decimal]
+    """Balances by currency."""

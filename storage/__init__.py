@@ -1,0 +1,1 @@
+"""The book on disk. The only importer of lmdb."""

@@ -1,0 +1,159 @@
+"""The book as one LMDB environment: durable at every commit, one writer, any number of readers.
+
+* `sync=True` and nothing else: `metasync=False` may undo the last commit and `sync=False` can corrupt at power loss.
+* An environment is opened after the fork, in the process that uses it, and never twice in one process.
+* Readers take short snapshots; they neither block the writer nor are blocked by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from core.errors import StorageError
+from storage.layout import PRIVATE_FILE, StateFolder
+from storage.schema import SCHEMA_VERSION
+from storage.tables import TABLES, Reader, Writer, key
+
+GIB = 1 << 30
+READERS_MAX = 512
+MAP_ALARM_SHARE = 0.70
+
+
+class BookStore:
+    """One process's access to the book. `open_writer` for the portfolio, `open_reader` for everybody else."""
+
+    def __init__(self, env: lmdb.Environment, tables: dict[str, Any]) -> None:
+        self._env = env
+        self._tables = tables
+
+    @classmethod
+    def open_writer(cls, folder: StateFolder, map_size_gib: int, venue: str) -> BookStore:
+        """Open or create the book. `venue` names what it belongs to (`binance/sim`); another one's book is refused."""
+        env = _open(folder.book, readonly=False, map_size=map_size_gib * GIB)
+        try:
+            with env.begin(write=True) as txn:
+                tables = {name: env.open_db(name.encode(), txn=txn) for name in TABLES}
+                _claim(txn, tables["meta"], folder.book, venue)
+        except lmdb.Error as error:
+            env.close()
+            raise _unusable(folder.book, error) from error
+        except StorageError:
+            env.close()
+            raise
+        env.reader_check()
+        return cls(env, tables)
+
+    @classmethod
+    def open_reader(cls, folder: StateFolder) -> BookStore:
+        """Open an existing book to read. Raises `StorageError` when there is none."""
+        if not (folder.book / "data.mdb").exists():
+            raise StorageError(f"no book in {folder.root}; start an engine on it first, or choose another with --state")
+        env = _open(folder.book, readonly=True, map_size=0)
+        try:
+            with env.begin() as txn:
+                tables = {name: env.open_db(name.encode(), txn=txn, create=False) for name in TABLES}
+                _check_schema(txn, tables["meta"], folder.book)
+        except lmdb.Error as error:
+            env.close()
+            raise _unusable(folder.book, error) from error
+        except StorageError:
+            env.close()
+            raise
+        return cls(env, tables)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Reader]:
+        """A consistent view, as of now. Keep it short."""
+        with self._env.begin(buffers=False) as txn:
+            yield Reader(txn, self._tables)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Writer]:
+        """Write and commit at the end; an exception throws everything away."""
+        unit = self.begin()
+        try:
+            yield unit.writer
+        except BaseException:
+            unit.abort()
+            raise
+        unit.commit()
+
+    def begin(self) -> Transaction:
+        """A write transaction that stays open over several requests, for the group commit."""
+        return Transaction(self._env.begin(write=True), self._tables)
+
+    def used_share(self) -> float:
+        """Of the map, 0 to 1. Above `MAP_ALARM_SHARE` it is time to set a larger `storage.map_size_gib`."""
+        info, stat = self._env.info(), self._env.stat()
+        return float((info["last_pgno"] + 1) * stat["psize"] / info["map_size"])
+
+    def close(self) -> None:
+        self._env.close()
+
+
+class Transaction:
+    """A write transaction and its writer; ends with `commit` or `abort`."""
+
+    def __init__(self, txn: lmdb.Transaction, tables: dict[str, Any]) -> None:
+        self._txn = txn
+        self.writer = Writer(txn, tables)
+
+    def commit(self) -> None:
+        """Durable when it returns. Raises `StorageError` when the disk or the map is full; then nothing was written."""
+        try:
+            self._txn.commit()
+        except lmdb.Error as error:
+            raise StorageError(f"the book could not be written: {error}; free space, then start again") from error
+
+    def abort(self) -> None:
+        self._txn.abort()
+
+
+def _open(path: Path, *, readonly: bool, map_size: int) -> lmdb.Environment:
+    try:
+        return lmdb.open(
+            str(path),
+            map_size=map_size or 10 * (1 << 20),
+            readonly=readonly,
+            sync=True,
+            metasync=True,
+            create=not readonly,
+            mode=PRIVATE_FILE,
+            max_dbs=len(TABLES) + 8,
+            max_readers=READERS_MAX,
+            readahead=False,
+        )
+    except lmdb.Error as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: lmdb.Error) -> StorageError:
+    return StorageError(f"the book in {path} cannot be used: {error}; restore a copy or choose another --state")
+
+
+def _claim(txn: lmdb.Transaction, meta: Any, path: Path, venue: str) -> None:
+    if txn.get(key("schema"), db=meta) is None:
+        txn.put(key("schema"), str(SCHEMA_VERSION).encode(), db=meta)
+        txn.put(key("venue"), venue.encode(), db=meta)
+        return
+    _check_schema(txn, meta, path)
+    owner = bytes(txn.get(key("venue"), db=meta) or b"").decode()
+    if owner != venue:
+        raise StorageError(
+            f"the book in {path} belongs to {owner}, not to {venue}; choose another --state, or set the mode back"
+        )
+
+
+def _check_schema(txn: lmdb.Transaction, meta: Any, path: Path) -> None:
+    found = txn.get(key("schema"), db=meta)
+    if found is None or bytes(found) != str(SCHEMA_VERSION).encode():
+        version = "none" if found is None else bytes(found).decode()
+        raise StorageError(
+            f"the book in {path} has schema {version}, this version reads {SCHEMA_VERSION}; "
+            "use the intentd that wrote it"
+        )

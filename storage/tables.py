@@ -1,0 +1,302 @@
+"""The book's tables: their names, keys and record types, and typed reading and writing within one transaction.
+
+Keys are UTF-8 text joined by NUL, so that all rows of a symbol or an intent lie together; sequences are 8 bytes big
+endian, so that they sort by number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import lmdb
+
+from core.events import AnyEvent
+from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
+from core.lifecycle import is_terminal
+from core.market import MarketRules
+from core.records import (
+    AttemptRecord,
+    Balance,
+    FillRecord,
+    IdempotencyRecord,
+    IntentRecord,
+    LedgerTransaction,
+    OrderRecord,
+    Position,
+    Quarantine,
+    Reservation,
+)
+from storage.schema import Codec, Record
+
+TABLES: Final = (
+    "intents",
+    "idempotency",
+    "open_intents",
+    "attempts",
+    "client_ids",
+    "orders",
+    "fills",
+    "fills_by_intent",
+    "reservations",
+    "positions",
+    "balances",
+    "ledger",
+    "audit",
+    "trail",
+    "markets",
+    "quarantines",
+    "cursors",
+    "meta",
+)
+"""`fills_by_intent` and `trail` are indexes: (intent, …) → nothing; `client_ids` leads to an attempt's key."""
+
+_intents: Codec[IntentRecord] = Codec(IntentRecord)
+_idempotency: Codec[IdempotencyRecord] = Codec(IdempotencyRecord)
+_attempts: Codec[AttemptRecord] = Codec(AttemptRecord)
+_orders: Codec[OrderRecord] = Codec(OrderRecord)
+_fills: Codec[FillRecord] = Codec(FillRecord)
+_reservations: Codec[Reservation] = Codec(Reservation)
+_positions: Codec[Position] = Codec(Position)
+_balances: Codec[Balance] = Codec(Balance)
+_ledger: Codec[LedgerTransaction] = Codec(LedgerTransaction)
+_audit: Codec[AnyEvent] = Codec(AnyEvent)
+_markets: Codec[MarketRules] = Codec(MarketRules)
+_quarantines: Codec[Quarantine] = Codec(Quarantine)
+
+
+def key(*parts: str) -> bytes:
+    """A table's key. Parts never hold NUL: ids, symbols and currencies are checked where they come in."""
+    return "\0".join(parts).encode()
+
+
+def sequence_key(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+class Reader:
+    """One consistent view of the book: the `BookReader` of the core and what reports need on top."""
+
+    def __init__(self, txn: lmdb.Transaction, tables: dict[str, Any]) -> None:
+        self._txn = txn
+        self._tables = tables
+
+    # by key ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def intent(self, intent_id: IntentId) -> IntentRecord | None:
+        return self._get("intents", key(intent_id), _intents)
+
+    def idempotency(self, idempotency_key: IdempotencyKey) -> IdempotencyRecord | None:
+        return self._get("idempotency", key(idempotency_key), _idempotency)
+
+    def attempt(self, intent_id: IntentId, attempt: int) -> AttemptRecord | None:
+        return self._get("attempts", _attempt_key(intent_id, attempt), _attempts)
+
+    def attempt_by_client_id(self, client_order_id: ClientOrderId) -> AttemptRecord | None:
+        found = self._txn.get(key(client_order_id), db=self._tables["client_ids"])
+        return None if found is None else self._get("attempts", bytes(found), _attempts)
+
+    def order(self, symbol: str, exchange_order_id: ExchangeOrderId) -> OrderRecord | None:
+        return self._get("orders", key(symbol, exchange_order_id), _orders)
+
+    def fill(self, symbol: str, trade_id: TradeId) -> FillRecord | None:
+        return self._get("fills", key(symbol, trade_id), _fills)
+
+    def reservation(self, intent_id: IntentId) -> Reservation | None:
+        return self._get("reservations", key(intent_id), _reservations)
+
+    def position(self, symbol: str) -> Position | None:
+        return self._get("positions", key(symbol), _positions)
+
+    def balance(self, currency: str) -> Balance | None:
+        return self._get("balances", key(currency), _balances)
+
+    def market(self, symbol: str) -> MarketRules | None:
+        return self._get("markets", key(symbol), _markets)
+
+    def quarantine(self, symbol: str) -> Quarantine | None:
+        return self._get("quarantines", key(symbol), _quarantines)
+
+    def meta(self, name: str) -> str | None:
+        found = self._txn.get(key(name), db=self._tables["meta"])
+        return None if found is None else bytes(found).decode()
+
+    # many ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open_intents(self, symbol: str | None = None) -> Iterator[IntentRecord]:
+        """Those that are not terminal, oldest first per symbol."""
+        prefix = b"" if symbol is None else key(symbol, "")
+        for row_key, _ in self._rows("open_intents", prefix):
+            record = self.intent(IntentId(row_key.decode().split("\0")[1]))
+            if record is not None:
+                yield record
+
+    def intents(self, *, newest_first: bool = True) -> Iterator[IntentRecord]:
+        """All of them; ids begin with the time, so key order is time order."""
+        with self._txn.cursor(db=self._tables["intents"]) as cursor:
+            rows = cursor.iterprev(keys=False) if newest_first and cursor.last() else cursor.iternext(keys=False)
+            for data in rows:
+                yield _intents.decode(bytes(data))
+
+    def attempts(self, intent_id: IntentId) -> Iterator[AttemptRecord]:
+        for _, data in self._rows("attempts", key(intent_id, "")):
+            yield _attempts.decode(data)
+
+    def all_attempts(self) -> Iterator[AttemptRecord]:
+        for _, data in self._rows("attempts"):
+            yield _attempts.decode(data)
+
+    def fills(self, intent_id: IntentId | None = None) -> Iterator[FillRecord]:
+        if intent_id is None:
+            for _, data in self._rows("fills"):
+                yield _fills.decode(data)
+            return
+        for row_key, _ in self._rows("fills_by_intent", key(intent_id, "")):
+            _, symbol, trade_id = row_key.decode().split("\0")
+            record = self.fill(symbol, TradeId(trade_id))
+            if record is not None:
+                yield record
+
+    def balances(self) -> Iterator[Balance]:
+        for _, data in self._rows("balances"):
+            yield _balances.decode(data)
+
+    def positions(self) -> Iterator[Position]:
+        for _, data in self._rows("positions"):
+            yield _positions.decode(data)
+
+    def reservations(self) -> Iterator[Reservation]:
+        for _, data in self._rows("reservations"):
+            yield _reservations.decode(data)
+
+    def quarantines(self) -> Iterator[Quarantine]:
+        for _, data in self._rows("quarantines"):
+            yield _quarantines.decode(data)
+
+    def markets(self) -> Iterator[MarketRules]:
+        for _, data in self._rows("markets"):
+            yield _markets.decode(data)
+
+    def ledger(self) -> Iterator[LedgerTransaction]:
+        for _, data in self._rows("ledger"):
+            yield _ledger.decode(data)
+
+    def events(self, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, AnyEvent]]:
+        """(sequence, event) of the outbox with sequence > `after`, in order, `limit` of them at most."""
+        left = -1 if limit is None else limit
+        with self._txn.cursor(db=self._tables["audit"]) as cursor:
+            if not cursor.set_range(sequence_key(after + 1)):
+                return
+            for row_key, data in cursor.iternext():
+                if left == 0:
+                    return
+                left -= 1
+                yield int.from_bytes(row_key, "big"), _audit.decode(bytes(data))
+
+    def trail(self, intent_id: IntentId) -> Iterator[AnyEvent]:
+        """Every event of one intent, in order."""
+        prefix = key(intent_id, "")
+        for row_key, _ in self._rows("trail", prefix):
+            event = self._get("audit", row_key[len(prefix) :], _audit)
+            if event is not None:
+                yield event
+
+    def last_sequence(self, table: str) -> int:
+        """Of `audit` or `ledger`; 0 when it is empty."""
+        with self._txn.cursor(db=self._tables[table]) as cursor:
+            return int.from_bytes(cursor.key(), "big") if cursor.last() else 0
+
+    def count(self, table: str) -> int:
+        return int(self._txn.stat(db=self._tables[table])["entries"])
+
+    # inside ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _get(self, table: str, row_key: bytes, codec: Codec[Record]) -> Record | None:
+        data = self._txn.get(row_key, db=self._tables[table])
+        return None if data is None else codec.decode(bytes(data))
+
+    def _rows(self, table: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        with self._txn.cursor(db=self._tables[table]) as cursor:
+            if not cursor.set_range(prefix):
+                return
+            for row_key, data in cursor.iternext():
+                if not bytes(row_key).startswith(prefix):
+                    return
+                yield bytes(row_key), bytes(data)
+
+
+class Writer(Reader):
+    """A reader that also writes, within the one write transaction. The `UnitOfWork` of the core."""
+
+    def __init__(self, txn: lmdb.Transaction, tables: dict[str, Any]) -> None:
+        super().__init__(txn, tables)
+        self._ledger_last = self.last_sequence("ledger")
+        self._audit_last = self.last_sequence("audit")
+
+    def put_intent(self, record: IntentRecord) -> None:
+        intent = record.intent
+        self._put("intents", key(intent.intent_id), _intents.encode(record))
+        index = key(intent.symbol, intent.intent_id)
+        if is_terminal(record.state):
+            self._txn.delete(index, db=self._tables["open_intents"])
+        else:
+            self._put("open_intents", index, b"")
+
+    def put_idempotency(self, record: IdempotencyRecord) -> None:
+        self._put("idempotency", key(record.key), _idempotency.encode(record))
+
+    def put_attempt(self, record: AttemptRecord) -> None:
+        row_key = _attempt_key(record.intent_id, record.attempt)
+        self._put("attempts", row_key, _attempts.encode(record))
+        self._put("client_ids", key(record.client_order_id), row_key)
+
+    def put_order(self, record: OrderRecord) -> None:
+        self._put("orders", key(record.symbol, record.exchange_order_id), _orders.encode(record))
+
+    def put_fill(self, record: FillRecord) -> None:
+        self._put("fills", key(record.symbol, record.trade_id), _fills.encode(record))
+        self._put("fills_by_intent", key(record.intent_id, record.symbol, record.trade_id), b"")
+
+    def put_reservation(self, record: Reservation) -> None:
+        self._put("reservations", key(record.intent_id), _reservations.encode(record))
+
+    def delete_reservation(self, intent_id: IntentId) -> None:
+        self._txn.delete(key(intent_id), db=self._tables["reservations"])
+
+    def put_position(self, record: Position) -> None:
+        self._put("positions", key(record.symbol), _positions.encode(record))
+
+    def put_balance(self, record: Balance) -> None:
+        self._put("balances", key(record.currency), _balances.encode(record))
+
+    def put_market(self, rules: MarketRules) -> None:
+        self._put("markets", key(rules.symbol), _markets.encode(rules))
+
+    def put_quarantine(self, record: Quarantine) -> None:
+        self._put("quarantines", key(record.symbol), _quarantines.encode(record))
+
+    def delete_quarantine(self, symbol: str) -> None:
+        self._txn.delete(key(symbol), db=self._tables["quarantines"])
+
+    def put_meta(self, name: str, value: str) -> None:
+        self._put("meta", key(name), value.encode())
+
+    def append_ledger(self, transaction: LedgerTransaction) -> None:
+        self._ledger_last += 1
+        self._append("ledger", self._ledger_last, _ledger.encode(transaction))
+
+    def append_event(self, event: AnyEvent) -> None:
+        self._audit_last += 1
+        self._append("audit", self._audit_last, _audit.encode(event))
+        if event.intent_id is not None:
+            self._put("trail", key(event.intent_id, "") + sequence_key(self._audit_last), b"")
+
+    def _put(self, table: str, row_key: bytes, data: bytes) -> None:
+        self._txn.put(row_key, data, db=self._tables[table])
+
+    def _append(self, table: str, number: int, data: bytes) -> None:
+        self._txn.put(sequence_key(number), data, db=self._tables[table], append=True)
+
+
+def _attempt_key(intent_id: IntentId, attempt: int) -> bytes:
+    return key(intent_id, f"{attempt:04d}")
