@@ -55,8 +55,8 @@ class BookStore:
             raise StorageError(f"no book in {folder.root}; start an engine on it first, or choose another with --state")
         env = _open(folder.book, readonly=True, map_size=0)
         try:
+            tables = {name: env.open_db(name.encode(), create=False) for name in TABLES}
             with env.begin() as txn:
-                tables = {name: env.open_db(name.encode(), txn=txn, create=False) for name in TABLES}
                 _check_schema(txn, tables["meta"], folder.book)
         except lmdb.Error as error:
             env.close()

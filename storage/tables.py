@@ -6,12 +6,13 @@ endian, so that they sort by number.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
 import lmdb
 
-from core.events import AnyEvent
+from core.events import AnyEvent, Event
 from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
 from core.lifecycle import is_terminal
 from core.market import MarketRules
@@ -192,6 +193,17 @@ class Reader:
                     return
                 left -= 1
                 yield int.from_bytes(row_key, "big"), _audit.decode(bytes(data))
+
+    def last_event(self, kind: type[Event], looks_max: int = 20_000) -> AnyEvent | None:
+        """The newest event of a kind among the last `looks_max`."""
+        with self._txn.cursor(db=self._tables["audit"]) as cursor:
+            if not cursor.last():
+                return None
+            for data in itertools.islice(cursor.iterprev(keys=False), looks_max):
+                event: AnyEvent = _audit.decode(bytes(data))
+                if isinstance(event, kind):
+                    return event
+        return None
 
     def trail(self, intent_id: IntentId) -> Iterator[AnyEvent]:
         """Every event of one intent, in order."""

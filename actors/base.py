@@ -1,0 +1,147 @@
+"""The guard that every actor inherits.
+
+thespian gives a message whose handler raised to the same actor again, on half-changed state. Here an unexpected
+exception is a crash instead: it is logged with its traceback and the process ends at once, so that no actor goes on
+with state that it no longer trusts (design, failure rule 4). Messages nobody has a handler for are logged, not lost in
+silence.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import structlog
+from thespian.actors import (
+    ActorExitRequest,
+    ActorTypeDispatcher,
+    ChildActorExited,
+    DeadEnvelope,
+    PoisonMessage,
+    ThespianWatch,
+    WakeupMessage,
+    WatchMessage,
+)
+
+from actors import logs
+from core.errors import IntentdError
+from core.settings import Settings
+from messages.lifecycle import ChildFailed, ChildReady, ConfigureChild, PrepareStop, StopPrepared
+from storage.layout import StateFolder
+
+CRASH_EXIT_CODE = 70
+CREDENTIAL_VARIABLES = ("INTENTD_API_KEY", "INTENTD_API_SECRET")
+
+__all__ = ["CREDENTIAL_VARIABLES", "ActorExitRequest", "ChildActorExited", "Guarded", "WatchMessage"]
+
+
+class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
+    """An actor of intentd. Subclasses define `receiveMsg_<Message>` and the hooks `on_start`, `on_stop`."""
+
+    name: ClassVar[str] = "actor"
+    keeps_credentials: ClassVar[bool] = False
+    folder: StateFolder
+    """Set before `on_start`; nothing of an actor is used before it is configured."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.label = self.name
+        self.log: Any = structlog.get_logger()
+        self.watched: list[int] = []
+        self.engine: Any = None
+        self.settings = Settings()
+
+    # ── hooks ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_start(self, message: ConfigureChild) -> ChildReady | None:
+        """Get ready. None: the child sends its `ChildReady` itself, later."""
+        raise NotImplementedError
+
+    def on_stop(self) -> None:
+        """The process is about to end in an orderly way: close what is open."""
+
+    def on_prepare_stop(self) -> bool:
+        """Finish what is in flight. False: the child sends its `StopPrepared` itself, later."""
+        return True
+
+    # ── the guard ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receiveMessage(self, message: Any, sender: Any) -> Any:
+        try:
+            super().receiveMessage(message, sender)
+        except Exception:
+            self.crash(message)
+        return ThespianWatch(self.watched) if self.watched else None
+
+    def crash(self, message: Any) -> None:
+        """Log the exception being handled and end this process, now."""
+        try:
+            self.log.critical("actor_crashed", actor=self.label, while_handling=type(message).__name__, exc_info=True)  # noqa: LOG014
+        finally:
+            os._exit(CRASH_EXIT_CODE)
+
+    def receiveUnrecognizedMessage(self, message: Any, sender: Any) -> None:
+        if isinstance(message, DeadEnvelope | PoisonMessage):
+            self.log.error("message_not_delivered", actor=self.label, message=type(message).__name__)
+            return
+        self.log.error("message_not_understood", actor=self.label, message=type(message).__name__, sender=str(sender))
+
+    # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receiveMsg_ConfigureChild(self, message: ConfigureChild, sender: Any) -> None:
+        self.engine = sender
+        self.settings = message.settings
+        self.folder = StateFolder(message.state_root)
+        if message.rules is not None:
+            self.label = f"{self.name} {message.rules.symbol}"
+        if not self.keeps_credentials:
+            for variable in CREDENTIAL_VARIABLES:
+                os.environ.pop(variable, None)
+        self.log = logs.configure(self.folder, self.settings.log.level, actor=self.label, session=message.session_id)
+        try:
+            answer = self.on_start(message)
+        except IntentdError as error:
+            self.fail(str(error))
+            return
+        if answer is not None:
+            self.send(sender, answer)
+
+    def fail(self, reason: str) -> None:
+        """This child cannot do its work, for a reason that somebody can mend."""
+        self.log.error("child_failed", reason=reason)
+        self.send(self.engine, ChildFailed(name=self.label, pid=os.getpid(), reason=reason))
+
+    def receiveMsg_PrepareStop(self, _message: PrepareStop, _sender: Any) -> None:
+        if self.on_prepare_stop():
+            self.stop_prepared()
+
+    def stop_prepared(self) -> None:
+        self.send(self.engine, StopPrepared(name=self.label))
+
+    def receiveMsg_ActorExitRequest(self, _message: ActorExitRequest, _sender: Any) -> None:
+        self.on_stop()
+        sys.stdout.flush()
+
+    def receiveMsg_ChildActorExited(self, _message: ChildActorExited, _sender: Any) -> None:
+        """Only the engine has children; it overrides this."""
+
+    # ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def wake_after_ns(self, delay_ns: int, payload: Any) -> None:
+        """Get `payload` back after the delay. It cannot be taken back, so it must tell when it is stale."""
+        self.wakeupAfter(timedelta(microseconds=max(delay_ns, 0) / 1_000), payload)
+
+    def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: Any) -> None:
+        self.on_timer(message.payload)
+
+    def on_timer(self, payload: Any) -> None:
+        """A timer of this actor is due."""
+        raise NotImplementedError(payload)
+
+
+def now_ns() -> int:
+    """The wall clock, ns UTC. The one place where actors read it."""
+    return time.time_ns()

@@ -1,0 +1,156 @@
+"""A client of the engine, for tools and strategies in Python: submit, cancel, ask.
+
+Every request carries an id of its own, and every answer is matched by it: thespian's `ask` returns whatever arrives
+first. One client belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from thespian.actors import ActorSystemException, DeadEnvelope
+
+from actors import system
+from core.effects import SubmitAnswer
+from core.errors import EngineNotRunning, RequestTimedOut
+from core.ids import IntentId
+from core.intent import IntentRequest
+from core.lifecycle import is_terminal
+from core.planning import Refusal
+from messages.admin import AskStatus, EngineStopped, FindRouter, RouterFound, StatusReported, StopEngine
+from messages.book import LiftQuarantine, QuarantineAnswered
+from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, IntentDone, SubmitIntent
+from storage.layout import StateFolder
+
+INBOX_MAX = 100_000
+
+
+class Client:
+    """Talks to one engine. Use `connect`, or build it on the launcher's own door."""
+
+    def __init__(self, door: system.ActorSystemHandle, engine: Any) -> None:
+        self._door = door
+        self._engine = engine
+        self._routers: dict[str, Any] = {}
+        self._inbox: list[Any] = []
+
+    @classmethod
+    def connect(cls, folder: StateFolder) -> Client:
+        """To the engine that runs on a state folder. Raises `EngineNotRunning`."""
+        file = system.read_engine_file(folder)
+        try:
+            door = system.join(file)
+        except ActorSystemException:
+            raise EngineNotRunning(f"the engine (pid {file.pid}) does not answer; see `intentctl status`") from None
+        return cls(door, system.address_from_text(file.engine))
+
+    def close(self) -> None:
+        self._door.leave()
+
+    # ── intents ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def router(self, symbol: str, timeout_s: float) -> Any | Refusal:
+        """The address of a symbol's router, or why there is none."""
+        if symbol not in self._routers:
+            request_id = new_request_id()
+            self.tell(self._engine, FindRouter(request_id=request_id, symbol=symbol))
+            found = self.await_answer(RouterFound, request_id, timeout_s)
+            if found.refusal is not None:
+                return found.refusal
+            self._routers[symbol] = found.router
+        return self._routers[symbol]
+
+    def send_intent(self, router: Any, request: IntentRequest, *, wait: bool) -> str:
+        """Send without waiting for the answer; returns the request's id. Collect with `next_message`."""
+        request_id = new_request_id()
+        self.tell(router, SubmitIntent(request_id=request_id, request=request, wait=wait))
+        return request_id
+
+    def submit(self, router: Any, request: IntentRequest, *, wait: bool, timeout_s: float) -> SubmitAnswer:
+        """Send and wait for the answer; with `wait`, also for the end.
+
+        When the time is over before the end, the answer is the intent as it was accepted. Raises `RequestTimedOut`
+        when there was no answer at all; the intent may exist then, so ask again with the same key.
+        """
+        deadline = time.monotonic() + timeout_s
+        request_id = self.send_intent(router, request, wait=wait)
+        answer: SubmitAnswer = self.await_answer(IntentAnswered, request_id, timeout_s).answer
+        if not wait or answer.record is None or answer.refusal is not None or is_terminal(answer.record.state):
+            return answer
+        try:
+            done = self.await_answer(IntentDone, request_id, deadline - time.monotonic())
+        except RequestTimedOut:
+            return answer
+        return SubmitAnswer(outcome=answer.outcome, record=done.record)
+
+    def send_cancel(self, router: Any, intent_id: IntentId, reason: str) -> str:
+        """Send without waiting for the answer; returns the request's id."""
+        request_id = new_request_id()
+        self.tell(router, CancelIntent(request_id=request_id, intent_id=intent_id, reason=reason))
+        return request_id
+
+    def cancel(self, router: Any, intent_id: IntentId, reason: str, timeout_s: float) -> IntentCancelNoted:
+        request_id = self.send_cancel(router, intent_id, reason)
+        noted: IntentCancelNoted = self.await_answer(IntentCancelNoted, request_id, timeout_s)
+        return noted
+
+    # ── the engine ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def status(self, timeout_s: float) -> StatusReported:
+        request_id = new_request_id()
+        self.tell(self._engine, AskStatus(request_id=request_id))
+        status: StatusReported = self.await_answer(StatusReported, request_id, timeout_s)
+        return status
+
+    def lift_quarantine(self, symbol: str, reason: str, timeout_s: float) -> bool:
+        """False: the symbol was not quarantined."""
+        request_id = new_request_id()
+        self.tell(self._engine, LiftQuarantine(request_id=request_id, symbol=symbol, reason=reason))
+        return bool(self.await_answer(QuarantineAnswered, request_id, timeout_s).lifted)
+
+    def stop(self, reason: str, timeout_s: float) -> EngineStopped:
+        self.tell(self._engine, StopEngine(reason=reason))
+        stopped: EngineStopped = self._await(lambda message: isinstance(message, EngineStopped), timeout_s)
+        return stopped
+
+    # ── messages ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def tell(self, address: Any, message: Any) -> None:
+        try:
+            self._door.tell(address, message)
+        except ActorSystemException as error:
+            raise EngineNotRunning(f"the engine does not take messages ({error}); see `intentctl status`") from None
+
+    def next_message(self, timeout_s: float) -> Any:
+        """Whatever arrives next, or None when the time is over."""
+        return self._inbox.pop(0) if self._inbox else self._door.listen(timeout_s)
+
+    def await_answer(self, kind: type[Any], request_id: str, timeout_s: float) -> Any:
+        """The answer of this kind to this request; others wait in the inbox. Raises `RequestTimedOut`."""
+        return self._await(lambda message: isinstance(message, kind) and message.request_id == request_id, timeout_s)
+
+    def _await(self, fits: Callable[[Any], bool], timeout_s: float) -> Any:
+        for position, message in enumerate(self._inbox):
+            if fits(message):
+                return self._inbox.pop(position)
+        deadline = time.monotonic() + timeout_s
+        while (left := deadline - time.monotonic()) > 0:
+            message = self._door.listen(left)
+            if message is None:
+                break
+            if fits(message):
+                return message
+            if isinstance(message, DeadEnvelope):
+                raise EngineNotRunning("a part of the engine is gone; see `intentctl status`")
+            if len(self._inbox) < INBOX_MAX:
+                self._inbox.append(message)
+        raise RequestTimedOut(
+            f"no answer within {timeout_s:g} s; ask again with the same key, or see `intentctl status`"
+        )
+
+
+def new_request_id() -> str:
+    return uuid.uuid4().hex

@@ -1,0 +1,182 @@
+"""Portfolio: the book's single writer.
+
+Group commit: each request is applied inside one open transaction and its answer is kept back. When the inbox is
+drained (a message to itself marks the end) or the batch is full, the transaction is committed once and only then all
+answers leave. Nobody hears "yes" before the fsync. If the process dies before the commit, nothing has happened and
+nobody was told otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from actors.base import Guarded, now_ns
+from core import book, holdings
+from core.errors import InvariantViolated
+from core.ids import IntentId
+from core.outcomes import apply_report
+from core.records import AttemptRecord, IntentRecord
+from core.settings import Settings
+from messages.book import (
+    ApplyReport,
+    AttemptBegun,
+    BeginAttempt,
+    BookFlushed,
+    CancelRequested,
+    CommitBatch,
+    EndIntent,
+    FlushBook,
+    IntentOpened,
+    LiftQuarantine,
+    OpeningBalancesRecorded,
+    OpenIntent,
+    QuarantineAnswered,
+    RecordEvent,
+    RecordOpeningBalances,
+    RecordRefusal,
+    ReportApplied,
+    RequestCancel,
+)
+from messages.lifecycle import ChildReady, ConfigureChild
+from storage.book_store import MAP_ALARM_SHARE, BookStore, Transaction
+from storage.tables import Writer
+
+
+class Portfolio(Guarded):
+    name = "portfolio"
+    store: BookStore
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unit: Transaction | None = None
+        self.answers: list[tuple[Any, Any]] = []
+        self.pending = 0
+        self.generation = 0
+
+    def on_start(self, _message: ConfigureChild) -> ChildReady:
+        self.store = BookStore.open_writer(self.folder, self.settings.storage.map_size_gib, venue_name(self.settings))
+        with self.store.snapshot() as view:
+            problems = holdings.violations(view)
+            symbols = sorted({record.intent.symbol for record in view.open_intents()})
+        if problems:
+            raise InvariantViolated(f"the book contradicts itself: {'; '.join(problems[:5])}; restore a copy")
+        if self.store.used_share() > MAP_ALARM_SHARE:
+            self.log.error("book_nearly_full", used_share=round(self.store.used_share(), 3))
+        self.log.info("book_opened", open_symbols=symbols)
+        return ChildReady(name=self.label, pid=os.getpid(), open_symbols=tuple(symbols))
+
+    def on_stop(self) -> None:
+        if hasattr(self, "store"):
+            self.commit()
+            self.store.close()
+
+    def on_prepare_stop(self) -> bool:
+        self.commit()
+        return True
+
+    # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receiveMsg_OpenIntent(self, message: OpenIntent, sender: Any) -> None:
+        intent_id = message.opening.intent.intent_id
+        self.within(
+            sender,
+            lambda unit: IntentOpened(intent_id=intent_id, result=book.open_intent(unit, message.opening, now_ns())),
+        )
+
+    def receiveMsg_BeginAttempt(self, message: BeginAttempt, sender: Any) -> None:
+        def begin(unit: Writer) -> AttemptBegun:
+            record = book.begin_attempt(unit, message.intent_id, message.attempt, message.plan, now_ns())
+            return AttemptBegun(record=record, attempt=_latest(unit, record))
+
+        self.within(sender, begin)
+
+    def receiveMsg_ApplyReport(self, message: ApplyReport, sender: Any) -> None:
+        def apply(unit: Writer) -> ReportApplied:
+            record, _ = apply_report(unit, message.report, self.settings.router.min_notional, now_ns())
+            return ReportApplied(record=record, attempt=_latest(unit, record))
+
+        self.within(sender, apply)
+
+    def receiveMsg_EndIntent(self, message: EndIntent, sender: Any) -> None:
+        def end(unit: Writer) -> ReportApplied:
+            record = book.give_up(unit, message.intent_id, message.refusal, now_ns())
+            return ReportApplied(record=record, attempt=_latest(unit, record))
+
+        self.within(sender, end)
+
+    def receiveMsg_RequestCancel(self, message: RequestCancel, sender: Any) -> None:
+        def cancel(unit: Writer) -> CancelRequested:
+            record = book.request_cancel(unit, message.intent_id, message.reason, now_ns())
+            attempt = _latest(unit, record) if record is not None else None
+            return CancelRequested(intent_id=message.intent_id, record=record, attempt=attempt)
+
+        self.within(sender, cancel)
+
+    def receiveMsg_RecordRefusal(self, message: RecordRefusal, _sender: Any) -> None:
+        self.within(
+            None, lambda unit: book.record_refusal(unit, message.symbol, message.key, message.refusal, now_ns())
+        )
+
+    def receiveMsg_RecordOpeningBalances(self, message: RecordOpeningBalances, sender: Any) -> None:
+        self.within(
+            sender,
+            lambda unit: OpeningBalancesRecorded(first=book.record_opening_balances(unit, message.totals, now_ns())),
+        )
+
+    def receiveMsg_RecordEvent(self, message: RecordEvent, _sender: Any) -> None:
+        self.within(None, lambda unit: unit.append_event(message.event))
+
+    def receiveMsg_LiftQuarantine(self, message: LiftQuarantine, sender: Any) -> None:
+        self.within(
+            sender,
+            lambda unit: QuarantineAnswered(
+                request_id=message.request_id,
+                lifted=book.lift_quarantine(unit, message.symbol, message.reason, now_ns()),
+            ),
+        )
+
+    def receiveMsg_FlushBook(self, _message: FlushBook, sender: Any) -> None:
+        self.within(sender, lambda unit: BookFlushed(last_event=unit.last_sequence("audit")))
+
+    # ── group commit ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def within(self, sender: Any, step: Callable[[Writer], Any]) -> None:
+        """Apply a step in the open transaction; its result is sent to `sender` after the commit, if there is one."""
+        if self.unit is None:
+            self.unit = self.store.begin()
+            self.generation += 1
+            self.send(self.myAddress, CommitBatch(generation=self.generation))
+        answer = step(self.unit.writer)
+        if sender is not None:
+            self.answers.append((sender, answer))
+        self.pending += 1
+        if self.pending >= self.settings.portfolio.commit_batch_max:
+            self.commit()
+
+    def receiveMsg_CommitBatch(self, message: CommitBatch, _sender: Any) -> None:
+        if message.generation == self.generation:
+            self.commit()
+
+    def commit(self) -> None:
+        if self.unit is None:
+            return
+        unit, self.unit = self.unit, None
+        unit.commit()
+        self.pending = 0
+        answers, self.answers = self.answers, []
+        for address, answer in answers:
+            self.send(address, answer)
+
+
+def venue_name(settings: Settings) -> str:
+    """What a book belongs to: a book of one exchange or mode must not be used with another."""
+    return f"{settings.exchange.id}/{settings.engine.mode}"
+
+
+def _latest(unit: Writer, record: IntentRecord) -> AttemptRecord:
+    attempt = unit.attempt(IntentId(record.intent.intent_id), record.attempts)
+    if attempt is None:
+        raise InvariantViolated(f"intent {record.intent.intent_id} has no attempt {record.attempts}")
+    return attempt

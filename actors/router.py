@@ -1,0 +1,229 @@
+"""OrderRouter, one per symbol: a shell around `core.routing.Router`. Messages in, effects out, nothing decided here."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from actors.base import Guarded, now_ns
+from core import book, effects, intent
+from core.effects import SubmitAnswer, Timer
+from core.errors import InvalidInput
+from core.planning import Refusal
+from core.routing import Router, Submission
+from messages.book import (
+    ApplyReport,
+    AttemptBegun,
+    BeginAttempt,
+    CancelRequested,
+    EndIntent,
+    IntentOpened,
+    OpenIntent,
+    RecordRefusal,
+    ReportApplied,
+    RequestCancel,
+)
+from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, IntentDone, SubmitIntent
+from messages.lifecycle import ChildReady, ConfigureChild, PrepareStop
+from messages.reconciling import ReconcileIntent, ResolveUnknown, UnknownResolved
+from messages.venue import (
+    CancelAttempted,
+    CancelOrder,
+    FetchOpenOrders,
+    FetchOrder,
+    FetchQuote,
+    OpenOrdersFetched,
+    OrderReported,
+    PlaceOrder,
+    QuoteFetched,
+)
+from storage.book_store import BookStore
+
+
+class OrderRouter(Guarded):
+    name = "router"
+    brain: Router
+    store: BookStore
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.portfolio: Any = None
+        self.gateway: Any = None
+        self.reconciler: Any = None
+        self.clients: dict[str, Any] = {}
+        self.stopping = False
+
+    def on_start(self, message: ConfigureChild) -> ChildReady:
+        assert message.rules is not None
+        self.portfolio, self.gateway, self.reconciler = message.portfolio, message.gateway, message.reconciler
+        self.brain = Router(message.rules, self.settings.router)
+        self.store = BookStore.open_reader(self.folder)
+        with self.store.snapshot() as view:
+            found = [
+                (record, view.attempt(record.intent.intent_id, record.attempts))
+                for record in view.open_intents(message.rules.symbol)
+            ]
+        open_intents = [(record, attempt) for record, attempt in found if attempt is not None]
+        self.log.info("router_started", open_intents=len(open_intents))
+        self.carry_out(self.brain.resume(open_intents, now_ns()))
+        return ChildReady(name=self.label, pid=os.getpid())
+
+    def on_stop(self) -> None:
+        if hasattr(self, "store"):
+            self.store.close()
+
+    def receiveMsg_PrepareStop(self, message: PrepareStop, sender: Any) -> None:
+        self.stopping = True
+        super().receiveMsg_PrepareStop(message, sender)
+
+    def on_prepare_stop(self) -> bool:
+        return not self.brain.in_flight
+
+    # ── clients ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receiveMsg_SubmitIntent(self, message: SubmitIntent, sender: Any) -> None:
+        self.clients[message.request_id] = sender
+        at_ns = now_ns()
+        refusal = self.refusal_of(message)
+        if refusal is not None:
+            answer = SubmitAnswer(outcome=book.OpeningOutcome.REFUSED, refusal=refusal)
+            self.carry_out([effects.Answer(message.request_id, answer)])
+            return
+        submission = Submission(request_id=message.request_id, request=message.request, wait=message.wait, at_ns=at_ns)
+        self.carry_out(self.brain.submit(submission, self.known(submission), at_ns))
+
+    def refusal_of(self, message: SubmitIntent) -> Refusal | None:
+        """What is wrong with the request itself, or with asking now."""
+        if self.stopping:
+            return Refusal("STOPPING", "the engine is stopping; submit again after its next start")
+        try:
+            intent.validate(message.request)
+        except InvalidInput as error:
+            return Refusal("INVALID", str(error))
+        if message.request.symbol != self.brain.rules.symbol:
+            return Refusal("INVALID", f"symbol {message.request.symbol}: this router is for {self.brain.rules.symbol}")
+        return None
+
+    def known(self, submission: Submission) -> SubmitAnswer | None:
+        """What the book says about the submission's key. The accepting transaction looks again."""
+        with self.store.snapshot() as view:
+            known = book.find_known(view, submission.key, submission.alternate_key, submission.at_ns)
+            record = view.intent(known.intent_id) if known else None
+        if known is None or record is None:
+            return None
+        if known.payload_hash != submission.payload_hash:
+            return SubmitAnswer(outcome=book.OpeningOutcome.CONFLICT, record=record, refusal=book.conflict(known))
+        return SubmitAnswer(outcome=book.OpeningOutcome.DUPLICATE, record=record)
+
+    def receiveMsg_CancelIntent(self, message: CancelIntent, sender: Any) -> None:
+        self.clients[message.request_id] = sender
+        with self.store.snapshot() as view:
+            record = view.intent(message.intent_id)
+        if record is not None and record.intent.symbol != self.brain.rules.symbol:
+            reason = f"{message.intent_id} is of {record.intent.symbol}, not of {self.brain.rules.symbol}"
+            self.carry_out([effects.CancelAnswer(message.request_id, None, Refusal("INVALID", reason))])
+            return
+        self.carry_out(self.brain.cancel(message.request_id, message.intent_id, message.reason))
+
+    # ── the book ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receiveMsg_IntentOpened(self, message: IntentOpened, _sender: Any) -> None:
+        self.carry_out(self.brain.opened(message.intent_id, message.result))
+
+    def receiveMsg_AttemptBegun(self, message: AttemptBegun, _sender: Any) -> None:
+        self.carry_out(self.brain.begun(message.record, message.attempt, now_ns()))
+
+    def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
+        self.carry_out(self.brain.applied(message.record, message.attempt, now_ns()))
+
+    def receiveMsg_CancelRequested(self, message: CancelRequested, _sender: Any) -> None:
+        self.carry_out(self.brain.cancel_noted(message.intent_id, message.record, message.attempt, now_ns()))
+
+    # ── the venue ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receiveMsg_QuoteFetched(self, message: QuoteFetched, _sender: Any) -> None:
+        self.carry_out(self.brain.quoted(message.quote, now_ns()))
+
+    def receiveMsg_OrderReported(self, message: OrderReported, _sender: Any) -> None:
+        self.carry_out(self.brain.reported(message.report, message.client_order_id))
+
+    def receiveMsg_UnknownResolved(self, message: UnknownResolved, _sender: Any) -> None:
+        self.carry_out(self.brain.reported(message.report, message.client_order_id))
+
+    def receiveMsg_CancelAttempted(self, message: CancelAttempted, _sender: Any) -> None:
+        self.carry_out(self.brain.cancel_answered(message.client_order_id))
+
+    def receiveMsg_OpenOrdersFetched(self, message: OpenOrdersFetched, _sender: Any) -> None:
+        self.carry_out(self.brain.listed(message.orders))
+
+    def on_timer(self, payload: Any) -> None:
+        if isinstance(payload, Timer):
+            self.carry_out(self.brain.woken(payload, now_ns()))
+
+    # ── effects ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def carry_out(self, wanted: list[effects.Effect]) -> None:
+        for effect in wanted:
+            self.carry_out_one(effect)
+        if self.stopping and self.on_prepare_stop():
+            self.stop_prepared()
+
+    def carry_out_one(self, effect: effects.Effect) -> None:
+        match effect:
+            case effects.Answer(request_id, answer):
+                client = self.clients[request_id]
+                self.send(client, IntentAnswered(request_id=request_id, answer=answer))
+                self.forget_client(request_id)
+            case effects.Done(request_id, record):
+                self.send(self.clients.pop(request_id), IntentDone(request_id=request_id, record=record))
+            case effects.CancelAnswer(request_id, record, refusal):
+                client = self.clients.pop(request_id)
+                self.send(client, IntentCancelNoted(request_id=request_id, record=record, refusal=refusal))
+            case effects.WakeAt(at_ns, timer):
+                self.wake_after_ns(at_ns - now_ns(), timer)
+            case effects.Resolve(attempt):
+                self.send(self.reconciler, ResolveUnknown(attempt=attempt))
+            case effects.Reconcile(record):
+                self.send(self.reconciler, ReconcileIntent(record=record))
+            case effects.AskQuote() | effects.Place() | effects.Cancel() | effects.LookUp() | effects.ListOpenOrders():
+                self.send(self.gateway, self.to_gateway(effect))
+            case _:
+                self.send(self.portfolio, to_portfolio(effect))
+
+    def forget_client(self, request_id: str) -> None:
+        """After the answer: only who waits for the end is still to hear something."""
+        if not self.brain.is_waiting(request_id):
+            self.clients.pop(request_id, None)
+
+    def to_gateway(self, effect: effects.Effect) -> Any:
+        symbol = self.brain.rules.symbol
+        match effect:
+            case effects.Place(attempt):
+                return PlaceOrder(attempt=attempt)
+            case effects.Cancel(attempt):
+                return CancelOrder(attempt=attempt)
+            case effects.LookUp(attempt):
+                return FetchOrder(attempt=attempt)
+            case effects.ListOpenOrders():
+                return FetchOpenOrders(symbol=symbol)
+            case _:
+                return FetchQuote(symbol=symbol)
+
+
+def to_portfolio(effect: effects.Effect) -> Any:
+    """The message that carries out an effect on the book."""
+    match effect:
+        case effects.Open(opening):
+            return OpenIntent(opening=opening)
+        case effects.Begin(intent_id, attempt, plan):
+            return BeginAttempt(intent_id=intent_id, attempt=attempt, plan=plan)
+        case effects.GiveUp(intent_id, refusal):
+            return EndIntent(intent_id=intent_id, refusal=refusal)
+        case effects.Apply(report):
+            return ApplyReport(report=report)
+        case effects.NoteRefusal(symbol, key, refusal):
+            return RecordRefusal(symbol=symbol, key=key, refusal=refusal)
+        case effects.NoteCancel(intent_id, reason):
+            return RequestCancel(intent_id=intent_id, reason=reason)
+        case _:
+            raise NotImplementedError(effect)

@@ -1,0 +1,114 @@
+"""Scribe: writes the book's outbox to the order and audit streams, off the hot path, each event once.
+
+Where it stands is the file itself: the last whole line names the sequence it came from. After a crash the torn end of
+a file is cut off and writing goes on after the last whole line, so there is no gap and no double.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.base import Guarded
+from core.events import AUDIT_STREAM, ORDER_STREAM, AnyEvent, stream_of
+from messages.lifecycle import ChildReady, ConfigureChild, Tick
+from storage.book_store import BookStore
+from storage.layout import PRIVATE_FILE
+
+POLL_NS = 200_000_000
+BATCH_MAX = 2_000
+TAIL_BYTES = 1 << 16
+
+
+class Stream:
+    """One JSONL file that knows the sequence of its last line."""
+
+    def __init__(self, path: Path, session_id: str) -> None:
+        self._session_id = session_id
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+        self.last = self._mend()
+
+    def append(self, entries: list[tuple[int, AnyEvent]]) -> None:
+        """Write the events that are not in the file yet, in one go."""
+        lines = [_line(sequence, self._session_id, event) for sequence, event in entries if sequence > self.last]
+        if lines:
+            os.write(self._descriptor, b"".join(lines))
+        if entries:
+            self.last = max(self.last, entries[-1][0])
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _mend(self) -> int:
+        """Cut a torn end off and return the sequence of the last whole line, 0 for an empty file."""
+        size = os.lseek(self._descriptor, 0, os.SEEK_END)
+        reach = TAIL_BYTES
+        while True:
+            start = max(0, size - reach)
+            tail = os.pread(self._descriptor, size - start, start)
+            end = tail.rfind(b"\n") + 1
+            begin = tail.rfind(b"\n", 0, max(end - 1, 0)) + 1
+            if begin > 0 or start == 0:
+                break
+            reach *= 2
+        os.ftruncate(self._descriptor, start + end)
+        os.lseek(self._descriptor, 0, os.SEEK_END)
+        line = tail[begin:end]
+        return int(msgspec.json.decode(line)["seq"]) if line else 0
+
+
+def _line(sequence: int, session_id: str, event: AnyEvent) -> bytes:
+    fields: dict[str, Any] = msgspec.to_builtins(event)
+    ids = {"seq": sequence, "session_id": session_id, "order_req_id": fields.pop("intent_id")}
+    return msgspec.json.encode(ids | fields) + b"\n"
+
+
+class Scribe(Guarded):
+    name = "scribe"
+    store: BookStore
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.streams: dict[str, Stream] = {}
+        self.cursor = 0
+
+    def on_start(self, message: ConfigureChild) -> ChildReady:
+        self.store = BookStore.open_reader(self.folder)
+        self.streams = {
+            ORDER_STREAM: Stream(self.folder.order_log, message.session_id),
+            AUDIT_STREAM: Stream(self.folder.audit_log, message.session_id),
+        }
+        self.cursor = min(stream.last for stream in self.streams.values())
+        self.follow()
+        self.wake_after_ns(POLL_NS, Tick(name="follow"))
+        return ChildReady(name=self.label, pid=os.getpid())
+
+    def on_prepare_stop(self) -> bool:
+        self.follow()
+        return True
+
+    def on_stop(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        self.follow()
+        for stream in self.streams.values():
+            stream.close()
+        self.store.close()
+
+    def on_timer(self, payload: Any) -> None:
+        self.follow()
+        self.wake_after_ns(POLL_NS, payload)
+
+    def follow(self) -> None:
+        """Write everything that the outbox has and the files have not, in bounded batches."""
+        while True:
+            with self.store.snapshot() as view:
+                entries = list(view.events(after=self.cursor, limit=BATCH_MAX))
+            if not entries:
+                return
+            for name, stream in self.streams.items():
+                stream.append([entry for entry in entries if stream_of(entry[1]) == name])
+            self.cursor = entries[-1][0]

@@ -1,0 +1,1 @@
+"""The venue: the only importers of ccxt, and the bundled simulator."""

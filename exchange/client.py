@@ -1,0 +1,297 @@
+"""One account at one venue, through one ccxt client: place, cancel, look up, read.
+
+Each order function of ccxt is called exactly once per request; nothing here repeats a request. No method raises for
+what the venue does: it returns a type that says what the caller must do (`core/reports.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import msgspec
+
+from core.errors import StartupFailed
+from core.ids import NS_PER_MS, ClientOrderId, ExchangeOrderId, TradeId
+from core.intent import TimeInForce
+from core.market import MarketRules, Quote
+from core.money import ZERO, floor_to, text
+from core.records import AttemptRecord
+from core.reports import (
+    NotPlaced,
+    OpenOrder,
+    OrderAbsent,
+    OrderSnapshot,
+    OrderStatus,
+    OutcomeUnknown,
+    QueryFailed,
+    Report,
+    Trade,
+)
+from core.settings import Mode, Settings
+from exchange import credentials, outcomes
+from exchange.binance import TraceRecord, make_binance
+from exchange.filters import market_rules
+from exchange.masking import mask
+
+SERVER_ERRORS_FROM = 500
+TRADES_PAGE = 1000
+ORDERS_PAGE = 1000
+QUOTE_GRID = Decimal("1e-8")
+"""Binance states quote amounts with 8 decimals, truncated."""
+
+STATUSES: dict[str, OrderStatus] = {
+    "open": OrderStatus.OPEN,
+    "closed": OrderStatus.FILLED,
+    "canceled": OrderStatus.CANCELED,
+    "canceling": OrderStatus.OPEN,
+    "expired": OrderStatus.EXPIRED,
+    "rejected": OrderStatus.REJECTED,
+}
+"""ccxt's unified words."""
+
+_last_trace: ContextVar[TraceRecord | None] = ContextVar("last_trace", default=None)
+"""The HTTP exchange that belongs to the running request; each request is a task of its own."""
+
+
+class TradesPage(NamedTuple):
+    trades: tuple[Trade, ...] | QueryFailed
+    complete: bool
+
+
+class OrdersPage(NamedTuple):
+    orders: list[dict[str, Any]]
+    next_id: int | None
+    """Where the next page begins; None after the last."""
+
+
+class Account(NamedTuple):
+    """What a start needs to know."""
+
+    markets: dict[str, MarketRules]
+    """By symbol; the spot markets that can be traded."""
+    totals: dict[str, Decimal]
+    """By currency, free and locked together."""
+
+
+class VenueClient:
+    """Bound to the event loop that first awaits it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environment: Mapping[str, str],
+        write_trace: Callable[[str], None],
+        now_ns: Callable[[], int],
+    ) -> None:
+        """`write_trace` gets one JSON line per HTTP request; `now_ns` is the clock, ns UTC. Raises `SettingsError`."""
+        keys = credentials.load(settings, environment, credentials.simulator_credentials(environment))
+        self._secrets = (keys.api_key, keys.api_secret)
+        self._settings = settings
+        self._now_ns = now_ns
+        self._write_trace = write_trace
+        mode = settings.engine.mode
+        self._ccxt = make_binance(
+            api_key=keys.api_key,
+            api_secret=keys.api_secret,
+            base_url=settings.exchange.base_url or None,
+            timeout_ms=settings.exchange.timeout_ms,
+            recv_window_ms=settings.exchange.recv_window_ms,
+            sandbox=mode is Mode.TESTNET and not settings.exchange.base_url,
+            rate_limit=mode is not Mode.SIM,
+            clock_ns=now_ns,
+            on_exchange=self._trace,
+        )
+
+    async def start(self) -> Account:
+        """Load markets and the account. Raises `StartupFailed` with what is wrong."""
+        try:
+            await self._ccxt.load_markets()
+            account = await self._ccxt.fetch_balance()
+        except Exception as error:
+            raise StartupFailed(f"the venue cannot be used: {self._explain(error)}; check address and keys") from None
+        taker = _commission(account)
+        markets = (market_rules(market, taker) for market in self._ccxt.markets.values())
+        return Account({rules.symbol: rules for rules in markets if rules is not None}, _totals(account))
+
+    async def close(self) -> None:
+        await self._ccxt.close()
+
+    # ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def place(self, attempt: AttemptRecord) -> Report:
+        """Send the order, once."""
+        params: dict[str, Any] = {"newClientOrderId": attempt.client_order_id}
+        if attempt.tif is TimeInForce.PO:
+            params["postOnly"] = True
+        else:
+            params["timeInForce"] = str(attempt.tif)
+        _last_trace.set(None)
+        try:
+            order = await self._ccxt.create_order(
+                attempt.symbol, "limit", str(attempt.side), text(attempt.qty), text(attempt.price), params
+            )
+        except Exception as error:
+            return self._placement_failure(error, attempt.client_order_id)
+        report = _snapshot(order, attempt.client_order_id, "placement")
+        if report is None:
+            return OutcomeUnknown(
+                client_order_id=attempt.client_order_id, reason="the answer names neither the order nor our id"
+            )
+        if self._settings.router.fetch_order_on_fill and report.filled_qty > 0:
+            again = await self.look_up(attempt)
+            return again if isinstance(again, OrderSnapshot) else report
+        return report
+
+    async def cancel(self, attempt: AttemptRecord) -> str:
+        """Ask for the cancel and return the venue's words. They prove nothing: look the order up."""
+        try:
+            await self._ccxt.cancel_order(None, attempt.symbol, {"origClientOrderId": attempt.client_order_id})
+        except Exception as error:
+            return self._explain(error)
+        return "accepted"
+
+    async def look_up(self, attempt: AttemptRecord) -> OrderSnapshot | OrderAbsent | QueryFailed:
+        """How the order stands, with its trades if it has any."""
+        wanted = {"origClientOrderId": attempt.client_order_id}
+        try:
+            order = await self._ccxt.fetch_order(None, attempt.symbol, wanted)
+            report = _snapshot(order, attempt.client_order_id, "lookup")
+            if report is None:
+                return QueryFailed(reason="the answer names neither the order nor our id")
+            if report.filled_qty == 0:
+                return report
+            trades = await self._ccxt.fetch_my_trades(
+                attempt.symbol, None, TRADES_PAGE, {"orderId": report.exchange_order_id}
+            )
+            return msgspec.structs.replace(report, trades=tuple(_trade(trade) for trade in trades))
+        except Exception as error:
+            return outcomes.lookup_failure(error, attempt.client_order_id, self._explain(error))
+
+    # ── reads ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def quote(self, symbol: str) -> Quote | QueryFailed:
+        """Best bid and ask."""
+        ticker = await self._read(lambda: self._ccxt.fetch_bids_asks([symbol]))
+        if isinstance(ticker, QueryFailed):
+            return ticker
+        entry = ticker.get(symbol) or {}
+        if not entry.get("bid") or not entry.get("ask"):
+            return QueryFailed(reason=f"the venue has no bid and ask for {symbol}")
+        return Quote(Decimal(str(entry["bid"])), Decimal(str(entry["ask"])), self._now_ns())
+
+    async def open_orders(self, symbol: str) -> tuple[OpenOrder, ...] | QueryFailed:
+        """Every open order of the symbol, ours or not."""
+        orders = await self._read(lambda: self._ccxt.fetch_open_orders(symbol))
+        if isinstance(orders, QueryFailed):
+            return orders
+        return tuple(
+            OpenOrder(
+                client_order_id=ClientOrderId(str(order.get("clientOrderId") or "")),
+                exchange_order_id=ExchangeOrderId(str(order["id"])),
+                filled_qty=_decimal(order.get("filled")),
+            )
+            for order in orders
+        )
+
+    async def trades(self, symbol: str, from_trade_id: TradeId | None, since_ns: int) -> TradesPage:
+        """Own trades from an id (inclusive) or a time, oldest first, one page."""
+        params = {"fromId": from_trade_id} if from_trade_id else {}
+        since_ms = None if from_trade_id else since_ns // NS_PER_MS
+        found = await self._read(lambda: self._ccxt.fetch_my_trades(symbol, since_ms, TRADES_PAGE, params))
+        if isinstance(found, QueryFailed):
+            return TradesPage(found, complete=False)
+        return TradesPage(tuple(_trade(trade) for trade in found), complete=len(found) < TRADES_PAGE)
+
+    async def all_orders(self, symbol: str, from_id: int) -> OrdersPage | QueryFailed:
+        """The venue's own records of every order of the symbol from an order id on, oldest first, one page."""
+        params = {"orderId": from_id}
+        found = await self._read(lambda: self._ccxt.fetch_orders(symbol, None, ORDERS_PAGE, params))
+        if isinstance(found, QueryFailed):
+            return found
+        records = [order["info"] for order in found]
+        next_id = max(int(record["orderId"]) for record in records) + 1 if len(records) == ORDERS_PAGE else None
+        return OrdersPage(records, next_id)
+
+    async def balances(self) -> dict[str, Decimal] | QueryFailed:
+        """Totals by currency, free and locked together; zeros are left out."""
+        account = await self._read(self._ccxt.fetch_balance)
+        return account if isinstance(account, QueryFailed) else _totals(account)
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _read(self, question: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await question()
+        except Exception as error:
+            return QueryFailed(reason=self._explain(error))
+
+    def _placement_failure(self, error: Exception, client_order_id: ClientOrderId) -> NotPlaced | OutcomeUnknown:
+        trace = _last_trace.get()
+        if trace is not None and trace.status is not None and trace.status >= SERVER_ERRORS_FROM:
+            # whatever code the body holds: "execution status is UNKNOWN" is what a 5xx means at the venue
+            return OutcomeUnknown(client_order_id=client_order_id, reason=self._explain(error))
+        return outcomes.placement_failure(
+            error, client_order_id, self._explain(error), trace.retry_after_s if trace is not None else 0
+        )
+
+    def _explain(self, error: BaseException) -> str:
+        """The error's class and words, without secrets: ccxt's texts carry the full signed address."""
+        return outcomes.shorten(mask(f"{type(error).__name__}: {error}", self._secrets))
+
+    def _trace(self, record: TraceRecord) -> None:
+        _last_trace.set(record)
+        self._write_trace(mask(msgspec.json.encode(record).decode(), self._secrets))
+
+
+def _snapshot(order: Mapping[str, Any], client_order_id: ClientOrderId, source: str) -> OrderSnapshot | None:
+    """None when the answer does not prove to be about our order."""
+    status = STATUSES.get(str(order.get("status")))
+    if not order.get("id") or order.get("clientOrderId") != client_order_id or status is None:
+        return None
+    trades = order.get("trades") or ()
+    return OrderSnapshot(
+        client_order_id=client_order_id,
+        exchange_order_id=ExchangeOrderId(str(order["id"])),
+        status=status,
+        venue_status=str((order.get("info") or {}).get("status", order["status"])),
+        filled_qty=_decimal(order.get("filled")),
+        trades=tuple(_trade(trade, str(order["id"]), order) for trade in trades if trade.get("id")),
+        source=source,
+    )
+
+
+def _trade(trade: Mapping[str, Any], order_id: str = "", order: Mapping[str, Any] | None = None) -> Trade:
+    qty, price = _decimal(trade["amount"]), _decimal(trade["price"])
+    info = trade.get("info") or {}
+    fee = trade.get("fee") or {}
+    stated = info.get("quoteQty")
+    time_ms = trade.get("timestamp") or (order or {}).get("timestamp") or 0
+    return Trade(
+        trade_id=TradeId(str(trade["id"])),
+        exchange_order_id=ExchangeOrderId(str(trade.get("order") or order_id)),
+        qty=qty,
+        price=price,
+        quote_qty=Decimal(stated) if stated is not None else floor_to(qty * price, QUOTE_GRID),
+        fee=_decimal(fee.get("cost")),
+        fee_currency=str(fee.get("currency") or ""),
+        maker=trade.get("takerOrMaker") == "maker",
+        venue_ns=int(time_ms) * NS_PER_MS,
+    )
+
+
+def _totals(account: Mapping[str, Any]) -> dict[str, Decimal]:
+    totals = {str(currency): _decimal(total) for currency, total in account["total"].items()}
+    return {currency: total for currency, total in totals.items() if total != 0}
+
+
+def _commission(account: Mapping[str, Any]) -> Decimal:
+    """The account's own taker fee, a fraction; the usual one where the venue does not tell."""
+    rates = (account.get("info") or {}).get("commissionRates") or {}
+    return Decimal(str(rates.get("taker", MarketRules.__struct_defaults__[-1])))
+
+
+def _decimal(value: Any) -> Decimal:
+    return ZERO if value is None else Decimal(str(value))

@@ -1,0 +1,79 @@
+"""From what ccxt returned or raised to what the caller must do (G2, G3).
+
+For a placement there are three classes. *Placed* needs an order id and our own client id echoed, since ccxt also
+returns normally for truncated JSON or an HTML page. *Definitely not placed* is the short list below: errors that the
+venue raises before an order exists. **Everything else is unknown**, surprises and non-ccxt exceptions included.
+
+`InvalidOrder` with "Duplicate order sent." means that an order with our id is alive, so it is unknown, to be looked up.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import ccxt
+
+from core.ids import NS_PER_S, ClientOrderId
+from core.reports import NotPlaced, OrderAbsent, OutcomeUnknown, QueryFailed
+
+DEFINITE: Final = (
+    ccxt.InsufficientFunds,
+    ccxt.BadSymbol,
+    ccxt.BadRequest,
+    ccxt.ArgumentsRequired,
+    ccxt.AuthenticationError,
+    ccxt.MarketClosed,
+    ccxt.OrderImmediatelyFillable,
+    ccxt.InvalidOrder,
+    ccxt.InvalidNonce,
+    ccxt.DDoSProtection,
+    ccxt.RateLimitExceeded,
+)
+"""Proven not placed."""
+
+RETRYABLE: Final = (ccxt.InvalidNonce, ccxt.DDoSProtection, ccxt.RateLimitExceeded)
+"""Of these, the ones that may succeed later without anybody changing the order."""
+
+REVOKED_CODE: Final = '"code":-2015'
+"""A key that is no longer valid; ccxt calls it DDoSProtection after an earlier success."""
+
+DUPLICATE_TEXT: Final = "Duplicate order sent"
+NOT_DEFINITE_SUBCLASSES: Final = (ccxt.OrderNotFound, ccxt.DuplicateOrderId)
+"""Subclasses of `InvalidOrder` that say something about an order that exists, or did."""
+
+TEXT_LENGTH_MAX: Final = 300
+
+
+def placement_failure(
+    error: BaseException, client_order_id: ClientOrderId, text: str, retry_after_s: int
+) -> NotPlaced | OutcomeUnknown:
+    """What a failed placement means. `text` is the masked message, `retry_after_s` the venue's header or 0."""
+    short = shorten(text)
+    if not _is_definite(error):
+        return OutcomeUnknown(client_order_id=client_order_id, reason=f"{type(error).__name__}: {short}")
+    return NotPlaced(
+        client_order_id=client_order_id,
+        code=type(error).__name__,
+        reason=short,
+        retryable=isinstance(error, RETRYABLE) and REVOKED_CODE not in str(error),
+        retry_after_ns=retry_after_s * NS_PER_S,
+    )
+
+
+def _is_definite(error: BaseException) -> bool:
+    if isinstance(error, NOT_DEFINITE_SUBCLASSES) or DUPLICATE_TEXT in str(error):
+        return False
+    return isinstance(error, DEFINITE)
+
+
+def lookup_failure(error: BaseException, client_order_id: ClientOrderId, text: str) -> OrderAbsent | QueryFailed:
+    """What a failed look-up of an order means: "I know no such order", or no answer at all."""
+    if isinstance(error, ccxt.OrderNotFound):
+        return OrderAbsent(client_order_id=client_order_id)
+    return QueryFailed(reason=f"{type(error).__name__}: {shorten(text)}")
+
+
+def shorten(text: str) -> str:
+    """One line of bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= TEXT_LENGTH_MAX else line[: TEXT_LENGTH_MAX - 1] + "…"

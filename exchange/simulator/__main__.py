@@ -1,0 +1,171 @@
+"""The command line: `python -m exchange.simulator`. Exits 0 when told to stop, 2 when it cannot start as asked."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from exchange.simulator import auth, options, symbols
+from exchange.simulator.control import Control
+from exchange.simulator.journal import Journal, JournalError
+from exchange.simulator.limits import RateLimits
+from exchange.simulator.matching import MatchingEngine, OriginRecord, Record
+from exchange.simulator.options import Options
+from exchange.simulator.server import HOST, Venue
+
+USAGE_ERROR: Final = 2
+CRASHED: Final = 3
+PARENT_CHECK_S: Final = 0.5
+SHUTDOWN_S: Final = 1.0
+
+OPENING_QUOTE: Final = Decimal(100_000)
+OPENING_BASE_VALUE: Final = Decimal(20_000)
+"""Of each base asset, in quote."""
+
+
+class StartError(Exception):
+    """The simulator cannot start as asked; the text says why and what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    try:
+        return asyncio.run(_serve(options.parse(arguments)))
+    except (StartError, JournalError) as error:
+        sys.stderr.write(f"simulator: {error}\n")
+        return USAGE_ERROR
+
+
+async def _serve(asked: Options) -> int:
+    journal = Journal(asked.state) if asked.state else None
+    engine = _engine(asked, journal.load() if journal else [])
+    venue = Venue(
+        engine=engine,
+        save=journal.append if journal else _forget,
+        credentials=auth.credentials_from(os.environ),
+        limits=RateLimits(asked.weight_limit, asked.order_limit),
+        clock_ns=time.time_ns,
+    )
+    if journal:
+        journal.begin(engine.records())
+    runner = web.AppRunner(_application(venue), access_log=None, shutdown_timeout=SHUTDOWN_S, handle_signals=False)
+    await runner.setup()
+    try:
+        port = await _listen(runner, asked.port)
+        stop = _stop_event(until_stdin_closes=asked.until_stdin_closes)
+        _say_ready(port, as_json=asked.json)
+        return await _run(venue, stop)
+    finally:
+        await runner.cleanup()
+
+
+def _forget(_records: list[Record]) -> None:
+    """Without a state file nothing is kept."""
+
+
+async def _run(venue: Venue, stop: asyncio.Event) -> int:
+    """Until told to stop, or until something breaks."""
+    market = asyncio.create_task(venue.run_market())
+    stopped = asyncio.create_task(stop.wait())
+    futures: list[asyncio.Future[Any]] = [market, stopped, venue.failure]
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+    broken = [future.exception() for future in (market, venue.failure) if future.done()]
+    for task in (market, stopped):
+        task.cancel()
+    for error in broken:
+        sys.stderr.write(f"simulator: broken, its state is that of the last answer: {error!r}\n")
+    return CRASHED if broken else 0
+
+
+def _application(venue: Venue) -> web.Application:
+    application = web.Application(client_max_size=64 * 1024)
+    application.add_routes(Control(venue).routes())
+    application.router.add_route("*", "/{path:.*}", venue.handle)
+    return application
+
+
+async def _listen(runner: web.AppRunner, port: int) -> int:
+    try:
+        await web.TCPSite(runner, HOST, port).start()
+    except OSError as error:
+        raise StartError(f"port {port} cannot be used: {error.strerror}; name another one, or 0 for any") from None
+    return int(runner.addresses[0][1])
+
+
+def _say_ready(port: int, *, as_json: bool) -> None:
+    if as_json:
+        line = msgspec.json.encode({"event": "ready", "port": port, "pid": os.getpid()}).decode()
+    else:
+        line = f"simulator ready on http://{HOST}:{port}, pid {os.getpid()}; stop with Ctrl-C"
+    print(line, flush=True)
+
+
+# ── the engine ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _engine(asked: Options, saved: list[Record]) -> MatchingEngine:
+    """A new one, or the saved one carried on. Raises `StartError` when they do not go together."""
+    origin = next((record for record in saved if isinstance(record, OriginRecord)), None)
+    if origin is not None and asked.seed not in {None, origin.seed}:
+        raise StartError(f"{asked.state} was begun with --seed {origin.seed}; name this seed or another file")
+    markets = symbols.markets(asked.symbols)
+    missing = {name for record in saved if (name := getattr(record, "symbol", None)) and name not in markets}
+    if missing:
+        raise StartError(f"{asked.state} knows {min(missing)}, which --symbols {asked.symbols} leaves out; raise it")
+    if origin is None:
+        origin = OriginRecord(seed=asked.seed if asked.seed is not None else 1, opened_ns=time.time_ns())
+    engine = MatchingEngine(markets, origin, asked.fees, opening(markets, asked.balance))
+    engine.restore(saved)
+    return engine
+
+
+def opening(markets: Mapping[str, symbols.Market], wanted: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """What the account begins with by asset: something of everything, unless `wanted` says otherwise."""
+    amounts = {
+        market.base: (OPENING_BASE_VALUE / market.price) // market.step * market.step for market in markets.values()
+    }
+    return {symbols.QUOTE: OPENING_QUOTE, **amounts, **wanted}
+
+
+# ── stopping ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _stop_event(*, until_stdin_closes: bool) -> asyncio.Event:
+    """Set by SIGINT and SIGTERM, and if wanted when the launcher is gone."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if until_stdin_closes:
+        for wait in (_wait_for_stdin, _wait_for_parent):
+            threading.Thread(target=_set_after, args=(wait, loop, stop), daemon=True).start()
+    return stop
+
+
+def _set_after(wait: Callable[[], None], loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    wait()
+    loop.call_soon_threadsafe(stop.set)
+
+
+def _wait_for_stdin() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+
+
+def _wait_for_parent() -> None:
+    """A process that the launcher forked may hold the other end of stdin for longer than the launcher lives."""
+    launcher = os.getppid()
+    while os.getppid() == launcher:
+        time.sleep(PARENT_CHECK_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""`/_sim/…`: the truth about the venue, for verdicts and tests, and the levers to move it. Not part of Binance.
+
+GET  /_sim/orders  /_sim/trades  /_sim/balances      everything, without limits or keys
+GET  /_sim/stats                                     requests seen, by method and path
+PUT  /_sim/price   {"symbol": "BTCUSDT", "mid": "61000"}
+GET  /_sim/faults   PUT /_sim/faults {…}   DELETE /_sim/faults
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from exchange.simulator import wire
+from exchange.simulator.errors import VenueError
+from exchange.simulator.faults import FaultError
+from exchange.simulator.orders import Order
+from exchange.simulator.server import Venue
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_BAD_REQUEST: Final = 400
+
+
+class MovePrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    symbol: str
+    mid: Decimal
+
+
+class Control:
+    """The handlers of one venue."""
+
+    def __init__(self, venue: Venue) -> None:
+        self._venue = venue
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/_sim/orders", self._orders),
+            web.get("/_sim/trades", self._trades),
+            web.get("/_sim/balances", self._balances),
+            web.get("/_sim/stats", self._stats),
+            web.put("/_sim/price", self._price),
+            web.get("/_sim/faults", self._show_faults),
+            web.put("/_sim/faults", self._set_faults),
+            web.delete("/_sim/faults", self._clear_faults),
+        ]
+
+    async def _orders(self, _request: web.Request) -> web.Response:
+        engine, now_ns = self._venue.engine, self._now_ns()
+        rows = [order for symbol in engine.markets for order in engine.orders(now_ns, symbol)]
+        return _json([_order_row(order) for order in rows])
+
+    async def _trades(self, _request: web.Request) -> web.Response:
+        engine, now_ns = self._venue.engine, self._now_ns()
+        return _json([wire.traded(trade) for symbol in engine.markets for trade in engine.trades(now_ns, symbol)])
+
+    async def _balances(self, _request: web.Request) -> web.Response:
+        balances = self._venue.engine.balances(self._now_ns())
+        return _json(
+            {
+                balance.asset: {"free": wire.amount(balance.free), "locked": wire.amount(balance.locked)}
+                for balance in balances
+            }
+        )
+
+    async def _stats(self, _request: web.Request) -> web.Response:
+        return _json({"requests": dict(sorted(self._venue.requests.items()))})
+
+    async def _price(self, request: web.Request) -> web.Response:
+        try:
+            move = msgspec.json.decode(await request.read(), type=MovePrice)
+            if move.mid <= 0 or not move.mid.is_finite():
+                return _error(f"mid is {move.mid}; it must be above zero")
+            self._venue.engine.set_mid(self._now_ns(), move.symbol, move.mid)
+        except VenueError:
+            return _error(f"there is no symbol {move.symbol}; symbols are written like BTCUSDT")
+        except msgspec.DecodeError as error:
+            return _error(f'{error}; send {{"symbol": "BTCUSDT", "mid": "61000"}}')
+        self._venue.save()
+        return _json({})
+
+    async def _show_faults(self, _request: web.Request) -> web.Response:
+        return _json(self._venue.faults.rules)
+
+    async def _set_faults(self, request: web.Request) -> web.Response:
+        try:
+            self._venue.faults.set(msgspec.json.decode(await request.read()))
+        except (FaultError, msgspec.DecodeError) as error:
+            return _error(str(error))
+        return _json(self._venue.faults.rules)
+
+    async def _clear_faults(self, _request: web.Request) -> web.Response:
+        self._venue.faults.clear()
+        return _json({})
+
+    def _now_ns(self) -> int:
+        return self._venue.clock_ns()
+
+
+def _order_row(order: Order) -> wire.Json:
+    return {**wire.queried(order), "locked": wire.amount(order.locked)}
+
+
+def _json(content: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(content), content_type="application/json")
+
+
+def _error(text: str) -> web.Response:
+    return web.Response(status=_BAD_REQUEST, body=msgspec.json.encode({"error": text}), content_type="application/json")

@@ -1,0 +1,152 @@
+"""intentd, the launcher: `up` runs the daemon in the foreground, `demo` shows the whole job on a simulator."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from core.errors import IntentdError
+from core.settings import Settings, unenforced
+from storage import settings_file
+from storage.layout import DEFAULT_STATE, StateFolder
+from tools import demo as demo_run
+from tools.launch import Launch
+from tools.options import STATE_VARIABLE, run
+
+DEFAULT_SYMBOLS = "BTC/USDT,ETH/USDT,SOL/USDT,XRP/USDT"
+LISTEN_S = 0.5
+
+EPILOG = """\b
+Examples:
+  intentd demo                          the whole job on a simulator, nothing to set up
+  intentd demo --intents 200 --seed 11 --json
+  intentd up --state ./state            the daemon; then `intentctl submit ...`
+  intentd up --config intentd.toml
+"""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Turns trading intents into exchange orders: never twice, never lost, never unexplained."""
+
+
+@cli.command()
+@click.option("--intents", "count", type=click.IntRange(1, 100_000), default=60, show_default=True)
+@click.option("--symbols", default=DEFAULT_SYMBOLS, show_default=True, help="Comma-separated.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="The same seed, the same intents."
+)
+@click.option("--state", metavar="DIR", default=None, help="Keep everything here.  [default: temporary, removed]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+def demo(*, count: int, symbols: str, seed: int, state: str | None, as_json: bool) -> int:
+    """Run a mixed stream of intents against the bundled simulator and compare book and venue.
+
+    Exit code 0 only if every intent ended, nothing was sent twice, no reservation is left, the ledger balances, every
+    fill is booked once, and every balance agrees with the venue exactly.
+    """
+    names = _symbols(symbols)
+    with _stopping_on_term(), _state_folder(state) as path:
+        folder = demo_run.fresh_folder(path)
+        figures = demo_run.run_demo(folder, Settings(), names, count, seed)
+        return demo_run.report(folder, figures, as_json=as_json)
+
+
+def _symbols(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = demo_run.reference_prices()
+    for name in names:
+        if name not in known:
+            raise click.BadParameter(f"{name!r} is not on the simulator; it has {', '.join(sorted(known))}")
+    if not names or len(set(names)) != len(names):
+        raise click.BadParameter(f"{text!r}: give at least one symbol, each once, e.g. {DEFAULT_SYMBOLS}")
+    return names
+
+
+@contextlib.contextmanager
+def _state_folder(state: str | None) -> Iterator[Path]:
+    if state is not None:
+        yield Path(state)
+        return
+    with tempfile.TemporaryDirectory(prefix="intentd-demo-") as temporary:
+        yield Path(temporary)
+
+
+@contextlib.contextmanager
+def _stopping_on_term() -> Iterator[None]:
+    """TERM ends the block like Ctrl-C, so that everything is cleaned up."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@cli.command()
+@click.option("--config", type=click.Path(path_type=Path), default=None, help="Settings.  [default: ./intentd.toml]")
+@click.option(
+    "--state", metavar="DIR", default=DEFAULT_STATE, envvar=STATE_VARIABLE, show_default=True, help="State folder."
+)
+def up(config: Path | None, state: str) -> int:
+    """Run the daemon in the foreground until Ctrl-C, TERM or `intentctl stop`.
+
+    In mode sim without exchange.base_url the bundled simulator is started, too.
+    """
+    settings, mapping = settings_file.load(config)
+    for name in unenforced(mapping):
+        click.echo(f"Warning: {name} is read, but this version does not act upon it yet", err=True)
+    stopped_by: list[str] = []
+    with _noting_signals(stopped_by.append), Launch(StateFolder(state), settings) as launch:
+        _say_ready(launch)
+        while not stopped_by and launch.wait(LISTEN_S) is None:
+            pass
+        ended = launch.wait(0)
+        if ended is None:
+            click.echo(f"stopping ({stopped_by[0]})", err=True)
+            launch.stop(stopped_by[0])
+    if ended is not None and ended.failed:
+        raise IntentdError(f"the engine stopped: {ended.reason}")
+    click.echo("stopped", err=True)
+    return 0
+
+
+def _say_ready(launch: Launch) -> None:
+    where = launch.venue_url or "the exchange"
+    click.echo(
+        f"intentd ready: mode {launch.settings.engine.mode}, {launch.markets} markets at {where}, "
+        f"state {launch.folder.root}, pid {os.getpid()}"
+    )
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _noting_signals(note: Callable[[str], None]) -> Iterator[None]:
+    def noted(number: int, _frame: FrameType | None) -> None:
+        note(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, noted) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run(cli, "intentd")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The tests. They mirror the packages; see CONTRIBUTING.md for their house rules."""

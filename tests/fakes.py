@@ -1,0 +1,212 @@
+"""Hand-written stand-ins. Each passes the same contract tests as the real thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from core.events import AnyEvent
+from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
+from core.lifecycle import is_terminal
+from core.market import MarketRules
+from core.records import (
+    AttemptRecord,
+    Balance,
+    FillRecord,
+    IdempotencyRecord,
+    IntentRecord,
+    LedgerTransaction,
+    OrderRecord,
+    Position,
+    Quarantine,
+    Reservation,
+)
+
+KEYED_TABLES = (
+    "intents",
+    "idempotency",
+    "attempts",
+    "client_ids",
+    "orders",
+    "fills",
+    "reservations",
+    "positions",
+    "balances",
+    "markets",
+    "quarantines",
+)
+
+
+class MemoryBook:
+    """The book in dictionaries: a `UnitOfWork` whose `transaction()` throws everything away on an exception.
+
+    Contract: tests/storage/test_contract.py. Like LMDB it refuses to write outside of a transaction.
+    """
+
+    def __init__(self) -> None:
+        self._tables: dict[str, dict[Any, Any]] = {name: {} for name in KEYED_TABLES}
+        self._ledger: list[LedgerTransaction] = []
+        self._events: list[AnyEvent] = []
+        self._writing = False
+
+    @contextmanager
+    def transaction(self) -> Iterator[MemoryBook]:
+        assert not self._writing, "one write transaction at a time"
+        tables = {name: dict(rows) for name, rows in self._tables.items()}
+        ledger_length, events_length = len(self._ledger), len(self._events)
+        self._writing = True
+        try:
+            yield self
+        except BaseException:
+            self._tables = tables
+            del self._ledger[ledger_length:]
+            del self._events[events_length:]
+            raise
+        finally:
+            self._writing = False
+
+    @contextmanager
+    def snapshot(self) -> Iterator[MemoryBook]:
+        """As of now; records are immutable, so copies of the tables are enough."""
+        view = MemoryBook()
+        view._tables = {name: dict(rows) for name, rows in self._tables.items()}
+        view._ledger, view._events = list(self._ledger), list(self._events)
+        yield view
+
+    # by key ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def intent(self, intent_id: IntentId) -> IntentRecord | None:
+        return self._tables["intents"].get(intent_id)
+
+    def idempotency(self, key: IdempotencyKey) -> IdempotencyRecord | None:
+        return self._tables["idempotency"].get(key)
+
+    def attempt(self, intent_id: IntentId, attempt: int) -> AttemptRecord | None:
+        return self._tables["attempts"].get((intent_id, attempt))
+
+    def attempt_by_client_id(self, client_order_id: ClientOrderId) -> AttemptRecord | None:
+        return self._tables["attempts"].get(self._tables["client_ids"].get(client_order_id))
+
+    def order(self, symbol: str, exchange_order_id: ExchangeOrderId) -> OrderRecord | None:
+        return self._tables["orders"].get((symbol, exchange_order_id))
+
+    def fill(self, symbol: str, trade_id: TradeId) -> FillRecord | None:
+        return self._tables["fills"].get((symbol, trade_id))
+
+    def reservation(self, intent_id: IntentId) -> Reservation | None:
+        return self._tables["reservations"].get(intent_id)
+
+    def position(self, symbol: str) -> Position | None:
+        return self._tables["positions"].get(symbol)
+
+    def balance(self, currency: str) -> Balance | None:
+        return self._tables["balances"].get(currency)
+
+    def market(self, symbol: str) -> MarketRules | None:
+        return self._tables["markets"].get(symbol)
+
+    def quarantine(self, symbol: str) -> Quarantine | None:
+        return self._tables["quarantines"].get(symbol)
+
+    # many ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open_intents(self, symbol: str | None = None) -> Iterator[IntentRecord]:
+        records = sorted(
+            self._tables["intents"].values(), key=lambda found: (found.intent.symbol, found.intent.intent_id)
+        )
+        for record in records:
+            if not is_terminal(record.state) and symbol in {None, record.intent.symbol}:
+                yield record
+
+    def intents(self, *, newest_first: bool = True) -> Iterator[IntentRecord]:
+        yield from self._sorted("intents", reverse=newest_first)
+
+    def attempts(self, intent_id: IntentId) -> Iterator[AttemptRecord]:
+        yield from (row for row in self._sorted("attempts") if row.intent_id == intent_id)
+
+    def fills(self, intent_id: IntentId | None = None) -> Iterator[FillRecord]:
+        yield from (row for row in self._sorted("fills") if intent_id in {None, row.intent_id})
+
+    def balances(self) -> Iterator[Balance]:
+        yield from self._sorted("balances")
+
+    def positions(self) -> Iterator[Position]:
+        yield from self._sorted("positions")
+
+    def reservations(self) -> Iterator[Reservation]:
+        yield from self._sorted("reservations")
+
+    def ledger(self) -> Iterator[LedgerTransaction]:
+        yield from list(self._ledger)
+
+    def events(self, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, AnyEvent]]:
+        numbered = list(enumerate(self._events, start=1))[after:]
+        yield from numbered if limit is None else numbered[:limit]
+
+    def trail(self, intent_id: IntentId) -> Iterator[AnyEvent]:
+        yield from (event for event in list(self._events) if event.intent_id == intent_id)
+
+    # writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def put_intent(self, record: IntentRecord) -> None:
+        self._put("intents", record.intent.intent_id, record)
+
+    def put_idempotency(self, record: IdempotencyRecord) -> None:
+        self._put("idempotency", record.key, record)
+
+    def put_attempt(self, record: AttemptRecord) -> None:
+        self._put("attempts", (record.intent_id, record.attempt), record)
+        self._put("client_ids", record.client_order_id, (record.intent_id, record.attempt))
+
+    def put_order(self, record: OrderRecord) -> None:
+        self._put("orders", (record.symbol, record.exchange_order_id), record)
+
+    def put_fill(self, record: FillRecord) -> None:
+        self._put("fills", (record.symbol, record.trade_id), record)
+
+    def put_reservation(self, record: Reservation) -> None:
+        self._put("reservations", record.intent_id, record)
+
+    def delete_reservation(self, intent_id: IntentId) -> None:
+        self._delete("reservations", intent_id)
+
+    def put_position(self, record: Position) -> None:
+        self._put("positions", record.symbol, record)
+
+    def put_balance(self, record: Balance) -> None:
+        self._put("balances", record.currency, record)
+
+    def put_market(self, rules: MarketRules) -> None:
+        self._put("markets", rules.symbol, rules)
+
+    def put_quarantine(self, record: Quarantine) -> None:
+        self._put("quarantines", record.symbol, record)
+
+    def delete_quarantine(self, symbol: str) -> None:
+        self._delete("quarantines", symbol)
+
+    def append_ledger(self, transaction: LedgerTransaction) -> None:
+        self._check_writing()
+        self._ledger.append(transaction)
+
+    def append_event(self, event: AnyEvent) -> None:
+        self._check_writing()
+        self._events.append(event)
+
+    # inside ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _put(self, table: str, key: Any, record: Any) -> None:
+        self._check_writing()
+        self._tables[table][key] = record
+
+    def _delete(self, table: str, key: Any) -> None:
+        self._check_writing()
+        self._tables[table].pop(key, None)
+
+    def _check_writing(self) -> None:
+        assert self._writing, "written outside of a transaction"
+
+    def _sorted(self, table: str, *, reverse: bool = False) -> list[Any]:
+        rows = self._tables[table]
+        return [rows[key] for key in sorted(rows, reverse=reverse)]

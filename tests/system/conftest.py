@@ -1,0 +1,33 @@
+"""Fixtures for tests with real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.harness import Daemon, Marked, marked
+
+
+@pytest.fixture
+def processes() -> Iterator[Marked]:
+    """Starts processes; none outlives the test."""
+    with marked() as started:
+        yield started
+
+
+@pytest.fixture
+def daemon(processes: Marked, tmp_path: Path) -> Daemon:
+    """A daemon that is not started yet, on its own state folder."""
+    return Daemon(processes, tmp_path / "state")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A running daemon that the tests of a module share; each test uses keys of its own."""
+    with marked() as started:
+        shared = Daemon(started, tmp_path_factory.mktemp("running") / "state")
+        shared.start()
+        yield shared
+        assert shared.stop() == 0

@@ -1,0 +1,196 @@
+"""The daemon as a process: start, exclusivity, sockets, memory, secrets, stop and start again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.system.harness import Daemon, Marked, until
+
+RSS_MB_MAX = 40
+GATEWAY_RSS_MB_MAX = 125
+MB = 1 << 20
+
+
+def test_no_actor_can_be_reached_from_another_machine(running: Daemon) -> None:
+    """Every listening socket of every process is bound to the loopback address."""
+    running.submit(symbol="BTC/USDT", side="buy", quote="20", market=True, key="sockets", wait=True)
+    sockets = [
+        connection.laddr.ip
+        for process in running.processes.alive()
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN or connection.type.name == "SOCK_DGRAM"
+    ]
+    assert len(sockets) > 5
+    assert set(sockets) == {"127.0.0.1"}
+
+
+def test_every_actor_is_small(running: Daemon) -> None:
+    """Only the gateway carries ccxt; every other actor stays below 40 MB."""
+    running.submit(symbol="BTC/USDT", side="buy", quote="20", market=True, key="memory", wait=True)
+    sizes = {
+        child["name"]: psutil.Process(child["pid"]).memory_info().rss / MB
+        for child in running.ask("status")["engine"]["children"]
+    }
+    assert sizes.pop("gateway") < GATEWAY_RSS_MB_MAX
+    assert {name: size for name, size in sizes.items() if size >= RSS_MB_MAX} == {}
+    assert {"engine", "portfolio", "reconciler", "scribe", "router BTC/USDT"} <= sizes.keys()
+
+
+def test_a_second_engine_is_refused_with_the_pid_of_the_first(running: Daemon) -> None:
+    """Another `up` on the same folder exits 2 in one line that names the holder, and disturbs nothing."""
+    assert running.process is not None
+    second = running.processes.run("run.py", "up", "--state", str(running.state))
+    assert second.returncode == 2
+    assert f"pid {running.process.pid}" in second.stderr
+    assert len(second.stderr.strip().splitlines()) == 1
+    assert running.ctl("status").returncode == 0
+
+
+def test_the_state_folder_is_private(running: Daemon) -> None:
+    """Folders below the state folder are 0700 and files 0600."""
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in running.state.rglob("*")}
+    assert {path for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)} == set()
+
+
+def test_reading_works_from_the_book_while_the_engine_is_down(daemon: Daemon) -> None:
+    """After a stop the same lists are printed; submitting says that no engine runs, with exit code 3."""
+    daemon.start()
+    daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="down-1", wait=True)
+    up = {command: daemon.ask(command) for command in ("intents", "orders", "positions")}
+    assert daemon.stop() == 0
+    assert daemon.processes.alive() == []
+    assert {command: daemon.ask(command) for command in up} == up
+    assert daemon.ctl("status").returncode == 3
+    late = daemon.ctl("submit", "--symbol", "BTC/USDT", "--side", "buy", "--quote", "30", "--market")
+    assert (late.returncode, late.stdout) == (3, "")
+    assert "intentd up" in late.stderr
+
+
+def test_a_stop_and_a_start_take_up_a_resting_order(daemon: Daemon) -> None:
+    """A GTC order outlives a graceful stop; after the next start it fills when the market comes to it."""
+    daemon.start()
+    intent_id = daemon.submit(symbol="SOL/USDT", side="buy", qty="1", limit="100", tif="GTC", key="r")["intent_id"]
+    until(lambda: daemon.ask("show", intent_id)["state"] == "SENT", "the order rests")
+    assert daemon.ctl("stop").returncode == 0
+    until(lambda: not daemon.processes.alive(), "everything has stopped")
+    daemon.start()
+    daemon.venue("price", "PUT", {"symbol": "SOLUSDT", "mid": "99"})
+    until(lambda: daemon.ask("show", intent_id)["state"] == "FILLED", "the order is filled")
+    repeat = daemon.submit(symbol="SOL/USDT", side="buy", qty="1", limit="100", tif="GTC", key="r")
+    assert (repeat["intent_id"], repeat["duplicate"]) == (intent_id, True)
+    assert daemon.stop() == 0
+
+
+def test_ctrl_c_stops_gracefully(daemon: Daemon) -> None:
+    """SIGINT ends the daemon with exit code 0, the book flushed and no process left."""
+    daemon.start()
+    daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="int-1", wait=True)
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGINT)
+    daemon.process.communicate(timeout=30)
+    assert daemon.process.returncode == 0
+    assert daemon.processes.alive() == []
+    last = json.loads((daemon.state / "logs" / "orders" / "order.jsonl").read_text().splitlines()[-1])
+    assert last["event"] == "order_done"
+
+
+def test_a_dead_part_stops_the_engine_and_is_named(daemon: Daemon) -> None:
+    """When an actor is killed the daemon ends with exit code 1 and says which one it was."""
+    daemon.start()
+    portfolio = next(c for c in daemon.ask("status")["engine"]["children"] if c["name"] == "portfolio")
+    os.kill(portfolio["pid"], signal.SIGKILL)
+    assert daemon.process is not None
+    _, errors = daemon.process.communicate(timeout=30)
+    assert daemon.process.returncode == 1
+    assert f"the portfolio process (pid {portfolio['pid']}) died" in errors
+    assert daemon.processes.alive() == []
+
+
+SECRETS = {"key": "PLANTEDapiKEY0123456789", "secret": "PLANTEDapiSECRET+/=9876543210"}
+
+
+def test_a_planted_secret_is_found_nowhere(processes: Marked, tmp_path: Path) -> None:
+    """API key and secret stand in no file below the state folder and in no output, failures included."""
+    extra = {
+        "INTENTD_API_KEY": SECRETS["key"],
+        "INTENTD_API_SECRET": SECRETS["secret"],
+        "INTENTD_SIM_API_KEY": SECRETS["key"],
+        "INTENTD_SIM_API_SECRET": SECRETS["secret"],
+    }
+    daemon = Daemon(processes, tmp_path / "state", extra)
+    daemon.start()
+    assert (
+        daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="s1", wait=True)["state"] == "FILLED"
+    )
+    daemon.venue("faults", "PUT", {"reject": {"probability": 1, "codes": [-2010]}})
+    refused = daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="s2", wait=True)
+    assert refused["state"] == "REJECTED"
+    shown = [daemon.ctl(*words).stdout for words in (("config",), ("status",), ("show", refused["intent_id"]))]
+    assert daemon.stop() == 0
+    haystack = [daemon.output, *shown, *(path.read_bytes().decode("latin-1") for path in _files(daemon.state))]
+    assert len(haystack) > 8
+    for secret in SECRETS.values():
+        assert not any(secret in text for text in haystack)
+    assert "signature=" not in (daemon.state / "logs" / "tracer" / "exchange.jsonl").read_text()
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("[router]\nslipage_bps = 5\n", ("slipage_bps", "slippage_bps")),
+        ("[router]\nmax_retries = 'x'\n", ("max_retries", "'x'")),
+        ("[engine]\nmode = 'testnet'\n", ("INTENTD_API_KEY",)),
+        ("[engine]\nmode = 'live'\n", ("INTENTD_API_KEY",)),
+        ("this is no toml", ("not TOML",)),
+        ("[exchange]\nbase_url = 'nonsense'\n", ("nonsense",)),
+        ("[exchange]\nbase_url = 'http://127.0.0.1:9'\ntimeout_ms = 500\n", ("venue cannot be used",)),
+    ],
+)
+def test_settings_that_cannot_be_used_are_one_line_and_exit_2(
+    processes: Marked, tmp_path: Path, settings: str, words: tuple[str, ...]
+) -> None:
+    """`up` refuses broken settings with the value and the remedy, without a traceback or a process left."""
+    file = tmp_path / "intentd.toml"
+    file.write_text(settings)
+    done = processes.run("run.py", "up", "--config", str(file), "--state", str(tmp_path / "state"))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert all(word in done.stderr for word in words), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert processes.alive() == []
+
+
+def test_a_state_folder_that_cannot_be_used_is_named(processes: Marked, tmp_path: Path) -> None:
+    """A file where the folder should be is one line and exit code 2."""
+    blocked = tmp_path / "state"
+    blocked.write_text("in the way")
+    done = processes.run("run.py", "up", "--state", str(blocked))
+    assert done.returncode == 2
+    assert str(blocked) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_book_of_another_mode_is_refused(processes: Marked, tmp_path: Path) -> None:
+    """A simulator's book is never used with the testnet."""
+    state = tmp_path / "state"
+    demo = processes.run("run.py", "demo", "--intents", "4", "--json", "--state", str(state))
+    assert demo.returncode == 0
+    file = tmp_path / "intentd.toml"
+    file.write_text("[engine]\nmode = 'testnet'\n")
+    extra = {"INTENTD_API_KEY": "k", "INTENTD_API_SECRET": "s"}
+    done = processes.run("run.py", "up", "--config", str(file), "--state", str(state), extra=extra)
+    assert done.returncode == 2
+    assert "binance/sim" in done.stderr
+    assert isinstance(done, subprocess.CompletedProcess)

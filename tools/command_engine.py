@@ -1,0 +1,190 @@
+"""intentctl: status, stop, resume, config."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from actors import system
+from actors.client import Client
+from core.errors import EngineNotRunning, IntentdError
+from core.settings import Settings, duration_text
+from messages.admin import StatusReported
+from storage import settings_file
+from storage.layout import StateFolder
+from tools import views
+from tools.options import Shared, book, shared_options
+from tools.output import jsonable, print_json, print_table
+
+ANSWER_TIMEOUT_S = 5.0
+STOP_SLACK_S = 15.0
+POLL_S = 0.05
+NOT_RUNNING = 3
+
+
+@click.command()
+@shared_options
+def status(shared: Shared) -> int:
+    """Show whether the engine runs, its parts, and what the book holds.
+
+    Exit code 3 when no engine runs; the book is shown all the same.
+    """
+    engine: dict[str, Any]
+    try:
+        engine = _engine_status(shared.folder)
+    except EngineNotRunning as error:
+        engine = {"state": "not running", "note": str(error), "children": []}
+    shown = {"engine": engine, "book": _book_status(shared.folder)}
+    if shared.json:
+        print_json(shown)
+    else:
+        _print_status(shown)
+    return 0 if engine["state"] == "running" else NOT_RUNNING
+
+
+def _engine_status(folder: StateFolder) -> dict[str, Any]:
+    file = system.read_engine_file(folder)
+    client = Client.connect(folder)
+    try:
+        reported: StatusReported = client.status(ANSWER_TIMEOUT_S)
+    finally:
+        client.close()
+    uptime_s = round((time.time_ns() - reported.started_ns) / 1e9, 1)
+    return {
+        "state": reported.state,
+        "pid": file.pid,
+        "mode": reported.mode,
+        "venue_url": file.venue_url,
+        "session_id": reported.session_id,
+        "started": views.time_text(reported.started_ns),
+        "uptime_s": uptime_s,
+        "markets": reported.markets,
+        "children": [jsonable(child) for child in reported.children],
+    }
+
+
+def _book_status(folder: StateFolder) -> dict[str, Any] | None:
+    if not (folder.book / "data.mdb").exists():
+        return None
+    with book(folder) as view:
+        return {
+            "intents": view.count("intents"),
+            "open": dict(Counter(str(record.state) for record in view.open_intents())),
+            "orders": view.count("attempts"),
+            "fills": view.count("fills"),
+            "reservations": view.count("reservations"),
+            "quarantined": {entry.symbol: entry.reason for entry in view.quarantines()},
+        }
+
+
+def _print_status(shown: dict[str, Any]) -> None:
+    engine = shown["engine"]
+    fields = [(name, value) for name, value in engine.items() if name != "children"]
+    print_table("Engine", ("field", "value"), fields)
+    if engine["children"]:
+        rows = [(child["name"], child["pid"], child["state"]) for child in engine["children"]]
+        print_table("Processes", ("name", "pid", "state"), rows)
+    if shown["book"] is not None:
+        print_table("Book", ("field", "value"), list(shown["book"].items()))
+
+
+@click.command()
+@click.option("--reason", default="intentctl stop", show_default=True, help="Free text for the log.")
+@shared_options
+def stop(shared: Shared, *, reason: str) -> int:
+    """Stop the engine gracefully: new intents are refused, what is in flight settles, everything is flushed."""
+    file = system.read_engine_file(shared.folder)
+    client = Client.connect(shared.folder)
+    patience_s = file.stop_timeout_s + STOP_SLACK_S
+    try:
+        client.stop(reason, patience_s)
+    finally:
+        client.close()
+    deadline = time.monotonic() + patience_s
+    while system.process_lives(file.pid) and shared.folder.engine_file.exists():
+        if time.monotonic() > deadline:
+            raise IntentdError(f"the launcher (pid {file.pid}) has not ended within {patience_s:g} s; see its output")
+        time.sleep(POLL_S)
+    if shared.json:
+        print_json({"stopped": True, "pid": file.pid})
+    else:
+        click.echo(f"stopped (pid {file.pid})")
+    return 0
+
+
+@click.command()
+@click.option("--symbol", required=True, help="The quarantined symbol.")
+@click.option("--reason", required=True, help="What you found; it goes to the audit trail.")
+@shared_options
+def resume(shared: Shared, *, symbol: str, reason: str) -> int:
+    """Lift the quarantine of a symbol, after you have looked at why it was set (see `intentctl status`)."""
+    client = Client.connect(shared.folder)
+    try:
+        lifted = client.lift_quarantine(symbol, reason, ANSWER_TIMEOUT_S)
+    finally:
+        client.close()
+    if shared.json:
+        print_json({"symbol": symbol, "lifted": lifted})
+    else:
+        click.echo(f"{symbol}: quarantine lifted" if lifted else f"{symbol} was not quarantined")
+    return 0 if lifted else 1
+
+
+@click.command()
+@click.option("--config", "path", type=click.Path(path_type=Path), help="Settings file.  [default: ./intentd.toml]")
+@click.option("--defaults", is_flag=True, help="Show the defaults instead.")
+@shared_options
+def config(shared: Shared, *, path: Path | None, defaults: bool) -> int:
+    """Check the settings file and show every setting in effect, as TOML.
+
+    Exit code 2 when the file cannot be used. Credentials are never shown: they are no settings.
+
+    \b
+    Examples:
+      intentctl config --defaults > intentd.toml
+      intentctl config --config intentd.toml
+    """
+    settings = Settings() if defaults else settings_file.load(path)[0]
+    shown = settings_mapping(settings)
+    if shared.json:
+        print_json(shown)
+        return 0
+    for section, values in shown.items():
+        click.echo(f"[{section}]")
+        for name, value in values.items():
+            click.echo(f"{name} = {_toml(value)}")
+        click.echo("")
+    return 0
+
+
+def settings_mapping(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Settings by section, as they would be written in a file."""
+    mapping: dict[str, dict[str, Any]] = {}
+    for section in msgspec.structs.fields(Settings):
+        values = getattr(settings, section.name)
+        mapping[section.name] = {
+            field.name: _as_written(field, getattr(values, field.name))
+            for field in msgspec.structs.fields(type(values))
+        }
+    return mapping
+
+
+def _as_written(field: msgspec.structs.FieldInfo, value: Any) -> Any:
+    metadata = getattr(field.type, "__metadata__", ())
+    is_duration = any((getattr(item, "extra", None) or {}).get("duration") for item in metadata)
+    return duration_text(value) if is_duration else value
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    plain = jsonable(value)
+    return f'"{plain}"' if isinstance(value, str) else str(plain)
+
+
+COMMANDS = (status, stop, resume, config)

@@ -1,0 +1,213 @@
+"""`run.py demo`: the whole main job on the bundled simulator, and a verdict.
+
+A mixed stream of intents is submitted, as fast as the engine takes it within a window; what still rests at the end is
+canceled; then the engine stops and the book is compared with the venue.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from actors.client import Client
+from core.book import OpeningOutcome
+from core.errors import RequestTimedOut, StorageError
+from core.ids import IntentId
+from core.lifecycle import is_terminal
+from core.planning import Refusal
+from core.settings import Settings
+from exchange.simulator.symbols import markets
+from messages.intents import IntentAnswered, IntentDone
+from storage.book_store import BookStore
+from storage.layout import StateFolder
+from tools import verdict, views
+from tools.command_book import budgets_of, ledger_summary, print_budgets, print_ledger, print_positions
+from tools.demo_stream import Wish, stream
+from tools.launch import Launch
+from tools.output import console_for, print_json, print_table
+
+WINDOW = 32
+"""Most wishes without an answer at one time."""
+ANSWER_TIMEOUT_S = 30.0
+RESTING_PATIENCE_S = 2.5
+END_TIMEOUT_S = 60.0
+QUIET_LISTEN_S = 0.2
+FIGURES = (
+    "intents",
+    "terminal",
+    "refused",
+    "duplicates_answered",
+    "conflicts",
+    "orders_at_venue",
+    "duplicate_orders_at_venue",
+    "fills_venue",
+    "fills_booked",
+    "reservations_left",
+    "ledger_balanced",
+    "elapsed_s",
+)
+"""Of the JSON object, those that the table of the verdict shows."""
+
+
+class Demo:
+    """One run: what was sent, what was answered, what is still open."""
+
+    def __init__(self, client: Client, progress: Progress, count: int) -> None:
+        self.client = client
+        self.progress = progress
+        self.task = progress.add_task("intents", total=count, text="submitting")
+        self.unanswered: set[str] = set()
+        self.open: dict[IntentId, str] = {}
+        self.outcomes: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self.done = 0
+
+    def submit_all(self, wishes: Sequence[Wish]) -> None:
+        for wish in wishes:
+            router = self.client.router(wish.request.symbol, ANSWER_TIMEOUT_S)
+            if isinstance(router, Refusal):
+                self.outcomes[OpeningOutcome.REFUSED] += 1
+                self.refusals[router.code] += 1
+                continue
+            self.unanswered.add(self.client.send_intent(router, wish.request, wait=True))
+            while len(self.unanswered) >= WINDOW:
+                self.take_one(ANSWER_TIMEOUT_S)
+        while self.unanswered:
+            self.take_one(ANSWER_TIMEOUT_S)
+
+    def take_one(self, timeout_s: float) -> bool:
+        """Handle one message. Raises `RequestTimedOut` if an answer is overdue; False if nothing came in time."""
+        message = self.client.next_message(timeout_s)
+        if message is None:
+            if self.unanswered:
+                raise RequestTimedOut(f"{len(self.unanswered)} submissions have no answer after {timeout_s:g} s")
+            return False
+        if isinstance(message, IntentAnswered) and message.request_id in self.unanswered:
+            self.unanswered.discard(message.request_id)
+            self.note_answer(message)
+        elif isinstance(message, IntentDone):
+            self.note_end(message.record.intent.intent_id)
+        return True
+
+    def note_answer(self, message: IntentAnswered) -> None:
+        answer = message.answer
+        self.outcomes[answer.outcome] += 1
+        if answer.refusal is not None:
+            self.refusals[answer.refusal.code] += 1
+        if answer.outcome is OpeningOutcome.ACCEPTED and answer.record is not None:
+            self.open[answer.record.intent.intent_id] = answer.record.intent.symbol
+            if is_terminal(answer.record.state):
+                self.note_end(answer.record.intent.intent_id)
+
+    def note_end(self, intent_id: IntentId) -> None:
+        if self.open.pop(intent_id, None) is not None:
+            self.done += 1
+            self.progress.update(self.task, completed=self.done)
+
+    def settle(self) -> None:
+        """Give resting orders a moment, cancel what is left, wait for every end."""
+        self.progress.update(self.task, text="waiting for resting orders")
+        self.drain(RESTING_PATIENCE_S)
+        self.progress.update(self.task, text="canceling what rests")
+        for intent_id, symbol in list(self.open.items()):
+            router = self.client.router(symbol, ANSWER_TIMEOUT_S)
+            if not isinstance(router, Refusal):
+                self.client.send_cancel(router, intent_id, "the demo ends")
+        self.drain(END_TIMEOUT_S)
+
+    def drain(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while self.open and (left := deadline - time.monotonic()) > 0:
+            self.take_one(min(left, QUIET_LISTEN_S))
+
+
+def run_demo(folder: StateFolder, settings: Settings, symbols: Sequence[str], count: int, seed: int) -> dict[str, Any]:
+    """One demo run on a fresh state folder; returns the figures of its JSON. Prints progress, not results."""
+    began = time.monotonic()
+    prices = reference_prices()
+    wishes = list(stream(count, symbols, {symbol: prices[symbol] for symbol in symbols}, seed))
+    with Launch(folder, settings, seed=seed) as launch:
+        demo = _submit(launch.client(), wishes, count)
+        launch.stop("the demo ends")
+        truth = verdict.ask_venue(launch.settings, sorted(symbols))
+    store = BookStore.open_reader(folder)
+    try:
+        with store.snapshot() as view:
+            judged = verdict.judge(view, truth)
+    finally:
+        store.close()
+    return {
+        "intents": judged.pop("intents"),
+        "terminal": judged.pop("terminal"),
+        "by_state": judged.pop("by_state"),
+        "refused": demo.outcomes[OpeningOutcome.REFUSED],
+        "duplicates_answered": demo.outcomes[OpeningOutcome.DUPLICATE],
+        "conflicts": demo.outcomes[OpeningOutcome.CONFLICT],
+        "refusals": dict(sorted(demo.refusals.items())),
+        **judged,
+        "seed": seed,
+        "elapsed_s": round(time.monotonic() - began, 3),
+    }
+
+
+def reference_prices() -> dict[str, Decimal]:
+    """Every symbol of the bundled simulator with the price its market opens at."""
+    return {f"{market.base}/{market.quote}": market.price for market in markets().values()}
+
+
+def _submit(client: Client, wishes: Sequence[Wish], count: int) -> Demo:
+    columns = (TextColumn("{task.fields[text]}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = console_for(sys.stderr)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        demo = Demo(client, progress, count)
+        demo.submit_all(wishes)
+        demo.settle()
+    return demo
+
+
+def report(folder: StateFolder, figures: dict[str, Any], *, as_json: bool) -> int:
+    """Print the result and return the exit code: 0 only if nothing is wrong."""
+    wrong = verdict.problems(figures)
+    if as_json:
+        print_json(figures)
+    else:
+        _print_tables(folder, figures)
+        click.echo("")
+        if not wrong:
+            click.echo("PASSED: every intent ended, and book and venue agree to the last digit.")
+    for line in wrong:
+        click.echo(f"FAILED: {line}", err=True)
+    return 1 if wrong else 0
+
+
+def _print_tables(folder: StateFolder, figures: dict[str, Any]) -> None:
+    store = BookStore.open_reader(folder)
+    try:
+        with store.snapshot() as view:
+            print_table("Intents by state", ("state", "intents"), list(figures["by_state"].items()))
+            print_positions([views.position(record) for record in view.positions()])
+            print_budgets([entry for entry in budgets_of(view) if entry.my_budget])
+            print_ledger(ledger_summary(view))
+    finally:
+        store.close()
+    latency = figures["latency_ms"]
+    print_table("Latency, submit to done (ms)", tuple(latency), [tuple(latency.values())])
+    rows = [(name, figures[name]) for name in FIGURES]
+    drift = {currency: amount for currency, amount in figures["balance_drift"].items() if amount != 0}
+    print_table("Book against venue", ("figure", "value"), [*rows, ("balance_drift", drift or "none, exactly zero")])
+
+
+def fresh_folder(path: Path) -> StateFolder:
+    """A folder without a book. Raises `StorageError` if there is one: a demo never mixes with anything."""
+    folder = StateFolder(path)
+    if (folder.book / "data.mdb").exists():
+        raise StorageError(f"{folder.root} holds a book already; a demo starts fresh, so choose a new --state folder")
+    return folder

@@ -1,0 +1,112 @@
+"""What all commands of intentctl share: `--state` and `--json` before and after the command, errors, exit codes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import click
+
+from core.errors import IntentdError
+from storage.book_store import BookStore
+from storage.layout import DEFAULT_STATE, StateFolder
+from storage.tables import Reader
+
+STATE_VARIABLE = "INTENTD_STATE"
+STATE_HELP = f"State folder of the engine.  [default: ./{DEFAULT_STATE}, or {STATE_VARIABLE}]"
+
+
+class Amount(click.ParamType[Decimal]):
+    """An exact decimal, never a float."""
+
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        if isinstance(value, Decimal):
+            return value
+        try:
+            return Decimal(str(value))
+        except InvalidOperation:
+            self.fail(f"{value!r} is not a decimal number; write it like 0.001", param, ctx)
+
+
+AMOUNT = Amount()
+
+
+class Shared:
+    """The options that stand before or after the command; the later one wins."""
+
+    def __init__(self) -> None:
+        self.state: str | None = None
+        self.json = False
+
+    @property
+    def folder(self) -> StateFolder:
+        return StateFolder(Path(self.state or os.environ.get(STATE_VARIABLE) or DEFAULT_STATE))
+
+
+def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--state` and `--json`, and passes a `Shared` as first argument."""
+
+    @click.option("--state", "state", metavar="DIR", default=None, help=STATE_HELP)
+    @click.option("--json", "as_json", is_flag=True, default=False, help="Print one JSON value instead of tables.")
+    @click.pass_context
+    @functools.wraps(command)
+    def with_options(ctx: click.Context, /, *args: Any, state: str | None, as_json: bool, **options: Any) -> Any:
+        shared = ctx.ensure_object(Shared)
+        shared.state = state or shared.state
+        shared.json = as_json or shared.json
+        return command(shared, *args, **options)
+
+    return with_options
+
+
+def timeout_option(default_s: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds `--timeout SECONDS`."""
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(min=0.1),
+        default=default_s,
+        show_default=True,
+        help="Seconds to wait for the engine.",
+    )
+
+
+@contextmanager
+def book(folder: StateFolder) -> Iterator[Reader]:
+    """A view of the book, whether an engine runs or not."""
+    store = BookStore.open_reader(folder)
+    try:
+        with store.snapshot() as view:
+            yield view
+    finally:
+        store.close()
+
+
+def run(cli: click.Command, prog_name: str) -> None:
+    """Run a command line: one line for an error of ours, no traceback, the exit code that belongs to it."""
+    try:
+        code = cli.main(prog_name=prog_name, standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of the pipe has gone; there is nobody to tell
+        sys.exit(1)
+    except IntentdError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,98 @@
+"""What a report shows of a record: flat dictionaries, the same for tables and JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from core.book import OpeningOutcome
+from core.effects import SubmitAnswer
+from core.ids import NS_PER_MS, NS_PER_S
+from core.records import AttemptRecord, IntentRecord, Position
+from core.transitions import latency_ns
+
+
+def time_text(at_ns: int) -> str | None:
+    """ISO 8601, UTC, milliseconds; None for 0."""
+    if not at_ns:
+        return None
+    return datetime.fromtimestamp(at_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds")
+
+
+def milliseconds(duration_ns: int | None) -> float | None:
+    return None if duration_ns is None else round(duration_ns / NS_PER_MS, 3)
+
+
+def submitted(answer: SubmitAnswer) -> dict[str, Any]:
+    """The one object that `submit --json` prints."""
+    record = answer.record if answer.refusal is None else None
+    return {
+        "intent_id": record.intent.intent_id if record else None,
+        "state": str(record.state) if record else None,
+        "duplicate": answer.outcome is OpeningOutcome.DUPLICATE,
+        "refusal": {"code": answer.refusal.code, "reason": answer.refusal.reason} if answer.refusal else None,
+        "filled_qty": record.filled_qty if record else Decimal(0),
+        "avg_price": record.avg_price if record else None,
+        "fees": record.fees if record else {},
+        "latency_ms": milliseconds(latency_ns(record).get("total")) if record else None,
+    }
+
+
+def intent(record: IntentRecord) -> dict[str, Any]:
+    wish = record.intent
+    return {
+        "intent_id": wish.intent_id,
+        "state": str(record.state),
+        "symbol": wish.symbol,
+        "side": str(wish.side),
+        "kind": str(wish.kind),
+        "tif": str(wish.tif),
+        "qty": record.qty,
+        "quote_budget": wish.quote_budget,
+        "limit_price": wish.limit_price,
+        "filled_qty": record.filled_qty,
+        "avg_price": record.avg_price,
+        "fees": record.fees,
+        "attempts": record.attempts,
+        "reason": record.end_reason,
+        "key": wish.idempotency_key,
+        "created": time_text(wish.created_ns),
+        "latency_ms": milliseconds(latency_ns(record).get("total")),
+    }
+
+
+def order(attempt: AttemptRecord) -> dict[str, Any]:
+    return {
+        "client_order_id": attempt.client_order_id,
+        "exchange_order_id": attempt.exchange_order_id,
+        "intent_id": attempt.intent_id,
+        "attempt": attempt.attempt,
+        "symbol": attempt.symbol,
+        "side": str(attempt.side),
+        "qty": attempt.qty,
+        "price": attempt.price,
+        "tif": str(attempt.tif),
+        "status": str(attempt.status),
+        "venue_status": attempt.venue_status or None,
+        "filled_qty": attempt.filled_qty,
+        "reason": attempt.end_reason,
+        "created": time_text(attempt.created_ns),
+    }
+
+
+def position(record: Position) -> dict[str, Any]:
+    return {
+        "symbol": record.symbol,
+        "state": str(record.state),
+        "qty": record.qty,
+        "average_cost": record.average_cost,
+        "cost": record.cost,
+        "last_price": record.last_price,
+        "realized_pnl": record.realized_pnl,
+        "unrealized_pnl": record.unrealized_pnl,
+        "fees": record.fees,
+        "dust_qty": record.dust_qty,
+        "inventory_sold_qty": record.inventory_sold_qty,
+        "updated": time_text(record.updated_ns),
+    }
