@@ -38,7 +38,7 @@ from core.records import (
     Quarantine,
     Reservation,
 )
-from core.transitions import advance, end_by_quantity
+from core.transitions import advance, end_by_quantity, save
 from core.unit_of_work import BookReader, UnitOfWork
 
 
@@ -148,8 +148,7 @@ def request_cancel(book: UnitOfWork, intent_id: IntentId, reason: str, now_ns: i
         return end_by_quantity(book, wanted, Cause.END_CANCELED, now_ns, reason)
     if record.state in {State.SENT, State.PARTIAL}:
         return advance(book, wanted, Cause.REQUEST_CANCEL, now_ns, reason)
-    book.put_intent(wanted)  # SENDING, UNKNOWN: as soon as the order is proven to be there, it is canceled
-    return wanted
+    return save(book, wanted)  # SENDING, UNKNOWN: as soon as the order is proven to be there, it is canceled
 
 
 def record_opening_balances(book: UnitOfWork, totals: dict[str, Decimal], now_ns: int) -> bool:

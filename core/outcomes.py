@@ -24,7 +24,7 @@ from core.money import ZERO, text
 from core.planning import is_dust
 from core.records import AttemptRecord, AttemptStatus, FillRecord, IntentRecord, OrderRecord
 from core.reports import NotPlaced, OrderSnapshot, OrderStatus, OutcomeUnknown, Report, Trade
-from core.transitions import advance, end_by_quantity
+from core.transitions import advance, end_by_quantity, save
 from core.unit_of_work import UnitOfWork
 
 BACKOFF_DOUBLINGS_MAX = 6
@@ -100,8 +100,8 @@ def schedule_retry(
 ) -> IntentRecord:
     """RETRY with a due time: doubling backoff with jitter, never earlier than the venue asked for (R4)."""
     wait_ns = max(backoff_ns(record.intent.intent_id, record.attempts, record.backoff_ms), at_least_ns)
-    record = replace(advance(book, record, Cause.SCHEDULE_RETRY, now_ns, note), retry_at_ns=now_ns + wait_ns)
-    book.put_intent(record)
+    moved = advance(book, record, Cause.SCHEDULE_RETRY, now_ns, note)
+    record = save(book, replace(moved, retry_at_ns=now_ns + wait_ns))
     book.append_event(
         events.RetryAttempt(
             at_ns=now_ns,
@@ -147,7 +147,7 @@ class _Snapshot:
         self._note_order()
         booked = self._book_trades()
         self.book.put_attempt(self.attempt)
-        self.book.put_intent(self.record)
+        self.record = save(self.book, self.record)
         if self.over_before:
             if booked:
                 self._late_fill(booked)

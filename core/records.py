@@ -32,6 +32,8 @@ class IntentRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts allowed after the first."""
     backoff_ms: int
     """Wait before the first retry."""
+    revision: int = 0
+    """Rises with every change, so that a receiver knows which of two copies is the newer one."""
     attempts: int = 0
     """Attempts begun so far."""
     filled_qty: Decimal = ZERO

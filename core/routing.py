@@ -130,8 +130,14 @@ class Router:
         before = self.live.get(intent_id)
         if is_terminal(record.state):
             return self._finish(record)
+        if before is None or before[0].revision >= record.revision:
+            return []  # an answer that was overtaken by a newer one
+        return self._take_up(record, attempt, now_ns, entered=before[0].state is not record.state)
+
+    def _take_up(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int, *, entered: bool) -> list[Effect]:
+        """Go on from where the record stands; `entered` tells that it has just come into this state."""
+        intent_id = record.intent.intent_id
         self.live[intent_id] = (record, attempt)
-        entered = before is None or before[0].state is not record.state
         match record.state:
             case State.RETRY:
                 timer = Timer(TimerKind.RETRY, intent_id, record.attempts)
@@ -147,8 +153,10 @@ class Router:
 
     def begun(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> list[Effect]:
         """The next attempt is durable, unless the intent went elsewhere meanwhile."""
+        before = self.live.get(record.intent.intent_id)
         effects = self.applied(record, attempt, now_ns)
-        if record.state is State.SENDING and attempt.attempt == record.attempts:
+        waited = before is not None and before[0].state is State.RETRY  # else it was placed before, or is over
+        if waited and record.state is State.SENDING and attempt.attempt == record.attempts:
             effects.append(do.Place(attempt))
         return effects
 
@@ -164,8 +172,7 @@ class Router:
         ]
         if record is None or attempt is None:
             return effects
-        was_live = intent_id in self.live
-        return effects + (self.applied(record, attempt, now_ns) if was_live else [])
+        return effects + self.applied(record, attempt, now_ns)
 
     # ── what the venue answers ────────────────────────────────────────────────────────────────────────────────────
 
@@ -234,7 +241,7 @@ class Router:
                     do.Apply(OutcomeUnknown(client_order_id=attempt.client_order_id, reason="restarted while sending"))
                 )
             else:
-                effects += self.applied(record, attempt, now_ns)
+                effects += self._take_up(record, attempt, now_ns, entered=True)
         return effects
 
     # ── questions of the shell ────────────────────────────────────────────────────────────────────────────────────

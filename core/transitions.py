@@ -46,8 +46,14 @@ def advance(book: UnitOfWork, record: IntentRecord, cause: Cause, now_ns: int, n
     )
     if is_terminal(follower) and not is_terminal(record.state):
         moved = _end(book, moved, now_ns, note)
-    book.put_intent(moved)
-    return moved
+    return save(book, moved)
+
+
+def save(book: UnitOfWork, record: IntentRecord) -> IntentRecord:
+    """Write the record as its next revision."""
+    newer = replace(record, revision=record.revision + 1)
+    book.put_intent(newer)
+    return newer
 
 
 def end_by_quantity(book: UnitOfWork, record: IntentRecord, unfilled: Cause, now_ns: int, note: str) -> IntentRecord:

@@ -21,7 +21,6 @@ from actors.client import Client
 from core.book import OpeningOutcome
 from core.errors import RequestTimedOut, StorageError
 from core.ids import IntentId
-from core.lifecycle import is_terminal
 from core.planning import Refusal
 from core.settings import Settings
 from exchange.simulator.symbols import markets
@@ -68,7 +67,7 @@ class Demo:
         self.open: dict[IntentId, str] = {}
         self.outcomes: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
-        self.done = 0
+        self.ended: set[IntentId] = set()
 
     def submit_all(self, wishes: Sequence[Wish]) -> None:
         for wish in wishes:
@@ -102,15 +101,16 @@ class Demo:
         self.outcomes[answer.outcome] += 1
         if answer.refusal is not None:
             self.refusals[answer.refusal.code] += 1
-        if answer.outcome is OpeningOutcome.ACCEPTED and answer.record is not None:
-            self.open[answer.record.intent.intent_id] = answer.record.intent.symbol
-            if is_terminal(answer.record.state):
-                self.note_end(answer.record.intent.intent_id)
+        record = answer.record
+        if answer.outcome is not OpeningOutcome.ACCEPTED or record is None:
+            return
+        if record.intent.intent_id not in self.ended:  # the news of its end may have come first
+            self.open[record.intent.intent_id] = record.intent.symbol
 
     def note_end(self, intent_id: IntentId) -> None:
-        if self.open.pop(intent_id, None) is not None:
-            self.done += 1
-            self.progress.update(self.task, completed=self.done)
+        self.ended.add(intent_id)
+        self.open.pop(intent_id, None)
+        self.progress.update(self.task, completed=len(self.ended))
 
     def settle(self) -> None:
         """Give resting orders a moment, cancel what is left, wait for every end."""

@@ -16,14 +16,14 @@ from typing import Any, Self
 
 import filelock
 import msgspec
-from exchange.simulator import auth
-from exchange.simulator.process import SimulatorFailed, SimulatorProcess
 
 from actors import system
 from actors.client import Client
 from core.errors import EngineAlreadyRunning, EngineNotRunning, StartupFailed
 from core.settings import Mode, Settings
 from exchange import credentials
+from exchange.simulator import auth
+from exchange.simulator.process import SimulatorFailed, SimulatorProcess
 from messages.admin import EngineStarted, EngineStopped, StartEngine, StopEngine
 from storage.layout import PRIVATE_FILE, StateFolder
 
