@@ -78,8 +78,8 @@ _answer: ContextVar[_Answer] = ContextVar("answer")
 class Binance(ccxt.async_support.binance):  # type: ignore[misc]  # ccxt has no types
     """Made by `make_binance`. Bound to the event loop that first awaits it; `await close()` in the end."""
 
-    # ccxt makes every number of its answers with this, from the venue's text. `str` keeps it exact. `Decimal`, which ccxt
-    # also names, silently loses price, amount and fee of every trade: its helpers read texts and floats only.
+    # ccxt makes every number of its answers with this, from the venue's text. `str` keeps it exact. `Decimal`, which
+    # ccxt also names, silently loses price, amount and fee of every trade: its helpers read texts and floats only.
     # Order books are floats all the same, so nothing here uses `fetch_order_book`.
     number = str
 

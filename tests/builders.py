@@ -282,6 +282,8 @@ class Desk:
 
 def in_state(desk: Desk, state: State, tif: TimeInForce = TimeInForce.IOC) -> AttemptRecord:
     """The latest attempt of a new intent (0.01 BTC) that stands in `state`; `desk` must have the money."""
+    if state is State.EXPIRED:
+        tif = TimeInForce.FOK  # an IOC order that expires is tried again
     attempt = desk.accept(request(tif=tif, key=f"to-{state}-{next(desk.trade_numbers)}"))
     half = [desk.trade("0.004")]
     steps: dict[State, list[Report | str]] = {

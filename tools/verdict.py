@@ -11,7 +11,7 @@ import os
 import time
 from collections import Counter
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,10 +23,12 @@ from core.money import ZERO
 from core.reports import QueryFailed, Trade
 from core.settings import Settings
 from core.transitions import latency_ns
-from exchange.client import VenueClient
 from storage.tables import Reader
 from tools import views
 from tools.command_book import ledger_summary
+
+if TYPE_CHECKING:
+    from exchange.client import VenueClient
 
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
@@ -48,6 +50,8 @@ def ask_venue(settings: Settings, symbols: list[str]) -> VenueTruth:
 
 
 async def _ask(settings: Settings, symbols: list[str]) -> VenueTruth:
+    from exchange.client import VenueClient  # noqa: PLC0415  (the launcher forks actors that must not carry ccxt)
+
     client = VenueClient(settings, os.environ, lambda _line: None, time.time_ns)
     try:
         account = await client.start()

@@ -8,18 +8,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
-from exchange.simulator import auth, options, symbols
+from exchange.simulator import auth, opening, options
 from exchange.simulator.control import Control
 from exchange.simulator.journal import Journal, JournalError
 from exchange.simulator.limits import RateLimits
-from exchange.simulator.matching import MatchingEngine, OriginRecord, Record
+from exchange.simulator.matching import Record
 from exchange.simulator.options import Options
 from exchange.simulator.server import HOST, Venue
 
@@ -27,10 +26,6 @@ USAGE_ERROR: Final = 2
 CRASHED: Final = 3
 PARENT_CHECK_S: Final = 0.5
 SHUTDOWN_S: Final = 1.0
-
-OPENING_QUOTE: Final = Decimal(100_000)
-OPENING_BASE_VALUE: Final = Decimal(20_000)
-"""Of each base asset, in quote."""
 
 
 class StartError(Exception):
@@ -40,14 +35,21 @@ class StartError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_serve(options.parse(arguments)))
-    except (StartError, JournalError) as error:
+    except (StartError, JournalError, opening.OpeningError) as error:
         sys.stderr.write(f"simulator: {error}\n")
         return USAGE_ERROR
 
 
 async def _serve(asked: Options) -> int:
     journal = Journal(asked.state) if asked.state else None
-    engine = _engine(asked, journal.load() if journal else [])
+    engine = opening.carry_on(
+        journal.load() if journal else [],
+        seed=asked.seed,
+        now_ns=time.time_ns(),
+        symbols=asked.symbols,
+        fees=asked.fees,
+        balances=asked.balance,
+    )
     venue = Venue(
         engine=engine,
         save=journal.append if journal else _forget,
@@ -107,33 +109,6 @@ def _say_ready(port: int, *, as_json: bool) -> None:
     else:
         line = f"simulator ready on http://{HOST}:{port}, pid {os.getpid()}; stop with Ctrl-C"
     print(line, flush=True)
-
-
-# ── the engine ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _engine(asked: Options, saved: list[Record]) -> MatchingEngine:
-    """A new one, or the saved one carried on. Raises `StartError` when they do not go together."""
-    origin = next((record for record in saved if isinstance(record, OriginRecord)), None)
-    if origin is not None and asked.seed not in {None, origin.seed}:
-        raise StartError(f"{asked.state} was begun with --seed {origin.seed}; name this seed or another file")
-    markets = symbols.markets(asked.symbols)
-    missing = {name for record in saved if (name := getattr(record, "symbol", None)) and name not in markets}
-    if missing:
-        raise StartError(f"{asked.state} knows {min(missing)}, which --symbols {asked.symbols} leaves out; raise it")
-    if origin is None:
-        origin = OriginRecord(seed=asked.seed if asked.seed is not None else 1, opened_ns=time.time_ns())
-    engine = MatchingEngine(markets, origin, asked.fees, opening(markets, asked.balance))
-    engine.restore(saved)
-    return engine
-
-
-def opening(markets: Mapping[str, symbols.Market], wanted: Mapping[str, Decimal]) -> dict[str, Decimal]:
-    """What the account begins with by asset: something of everything, unless `wanted` says otherwise."""
-    amounts = {
-        market.base: (OPENING_BASE_VALUE / market.price) // market.step * market.step for market in markets.values()
-    }
-    return {symbols.QUOTE: OPENING_QUOTE, **amounts, **wanted}
 
 
 # ── stopping ──────────────────────────────────────────────────────────────────────────────────────────────────────────

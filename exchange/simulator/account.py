@@ -11,6 +11,7 @@ and back. Fees are 0.1 % for maker and taker alike and come in three kinds, so t
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, ROUND_DOWN, Decimal
 from enum import StrEnum
@@ -18,7 +19,6 @@ from typing import Final
 
 import msgspec
 
-from exchange.simulator.dice import key_of
 from exchange.simulator.orders import ZERO, Order, OrderType, Side
 from exchange.simulator.symbols import BNB, Market
 
@@ -38,7 +38,7 @@ class FeePlan(StrEnum):
         """The kind for a symbol; never `mixed`."""
         if self is not FeePlan.MIXED:
             return self
-        return (FeePlan.BASE, FeePlan.QUOTE, FeePlan.BNB)[key_of(0, symbol) % 3]
+        return (FeePlan.BASE, FeePlan.QUOTE, FeePlan.BNB)[zlib.crc32(symbol.encode()) % 3]
 
 
 class Balance(msgspec.Struct, tag_field="record", tag="balance"):

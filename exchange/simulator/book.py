@@ -95,11 +95,11 @@ class SyntheticBook:
 
     @property
     def best_bid(self) -> Decimal:
-        return self._price(Side.BUY, 0)
+        return self._best(Side.BUY)
 
     @property
     def best_ask(self) -> Decimal:
-        return self._price(Side.SELL, 0)
+        return self._best(Side.SELL)
 
     def levels(self, side: Side) -> Iterator[Level]:
         """What is left of one side, the best first; `side` BUY are the bids."""
@@ -112,6 +112,11 @@ class SyntheticBook:
     def take(self, side: Side, index: int, qty: Decimal) -> None:
         """Trade against a level; it is full again at the next tick."""
         self._taken[side, index] = self._taken.get((side, index), Decimal(0)) + qty
+
+    def _best(self, side: Side) -> Decimal:
+        """The best price with anything left; of a side that is empty, the price beyond its last level."""
+        level = next(self.levels(side), None)
+        return level.price if level is not None else self._price(side, LEVELS)
 
     def _price(self, side: Side, index: int) -> Decimal:
         spread = 1 if self._gap == 1 else 1 + roll(self._key, -self._tick) % 3

@@ -51,20 +51,17 @@ class Control:
 
     async def _orders(self, _request: web.Request) -> web.Response:
         engine, now_ns = self._venue.engine, self._now_ns()
-        rows = [order for symbol in engine.markets for order in engine.orders(now_ns, symbol)]
-        return _json([_order_row(order) for order in rows])
+        rows = [_order_row(order) for symbol in engine.markets for order in engine.orders(now_ns, symbol)]
+        return self._told(rows)
 
     async def _trades(self, _request: web.Request) -> web.Response:
         engine, now_ns = self._venue.engine, self._now_ns()
-        return _json([wire.traded(trade) for symbol in engine.markets for trade in engine.trades(now_ns, symbol)])
+        return self._told([wire.traded(row) for symbol in engine.markets for row in engine.trades(now_ns, symbol)])
 
     async def _balances(self, _request: web.Request) -> web.Response:
         balances = self._venue.engine.balances(self._now_ns())
-        return _json(
-            {
-                balance.asset: {"free": wire.amount(balance.free), "locked": wire.amount(balance.locked)}
-                for balance in balances
-            }
+        return self._told(
+            {row.asset: {"free": wire.amount(row.free), "locked": wire.amount(row.locked)} for row in balances}
         )
 
     async def _stats(self, _request: web.Request) -> web.Response:
@@ -80,8 +77,7 @@ class Control:
             return _error(f"there is no symbol {move.symbol}; symbols are written like BTCUSDT")
         except msgspec.DecodeError as error:
             return _error(f'{error}; send {{"symbol": "BTCUSDT", "mid": "61000"}}')
-        self._venue.save()
-        return _json({})
+        return self._told({})
 
     async def _show_faults(self, _request: web.Request) -> web.Response:
         return _json(self._venue.faults.rules)
@@ -96,6 +92,11 @@ class Control:
     async def _clear_faults(self, _request: web.Request) -> web.Response:
         self._venue.faults.clear()
         return _json({})
+
+    def _told(self, content: Any) -> web.Response:
+        """Looking lets the market move on, and what is told must be true after a crash, too."""
+        self._venue.save()
+        return _json(content)
 
     def _now_ns(self) -> int:
         return self._venue.clock_ns()

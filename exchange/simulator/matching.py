@@ -76,6 +76,7 @@ class MatchingEngine:
         self._account = Account(opening, fees, bnb.price if bnb is not None else BNB_PRICE_DEFAULT)
         self._register = Register()
         self._moved: dict[str, None] = {}
+        self._now_ns = origin.opened_ns
 
     # ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -87,10 +88,10 @@ class MatchingEngine:
         market, book = self._at(now_ns, new.symbol)
         self._check(market, book, new)
         slices = sweep(market, book, new, fill_share)
-        order = self._new_order(now_ns, new, slices)
+        order = self._new_order(new, slices)
         if order.type is OrderType.MARKET and not self._can_pay(market, order, slices):
             raise VenueError(INSUFFICIENT_BALANCE)
-        self._expire_own(now_ns, order, slices)
+        self._expire_own(order, slices)
         if is_funded_by_hold(order):
             order.locked = self._account.hold_for(market, order)
             self._account.hold(_held_asset(market, order), order.locked)
@@ -98,9 +99,9 @@ class MatchingEngine:
         trades = []
         for piece in slices:
             book.take(opposite(order.side), piece.depth, piece.qty)
-            trades.append(self._trade(now_ns, market, order, piece.price, piece.qty, maker=False))
+            trades.append(self._trade(self._now_ns, market, order, piece.price, piece.qty, maker=False))
         if order.is_open and not _may_rest(order):
-            self._close(now_ns, market, order, Status.EXPIRED)
+            self._close(market, order, Status.EXPIRED)
         self._moved[market.symbol] = None
         return order, trades
 
@@ -115,7 +116,7 @@ class MatchingEngine:
         order = self._find(key)
         if order is None or not order.is_open:
             raise VenueError(CANCEL_UNKNOWN)
-        self._close(now_ns, market, order, Status.CANCELED)
+        self._close(market, order, Status.CANCELED)
         return order
 
     def order(self, now_ns: int, key: OrderKey) -> Order:
@@ -243,7 +244,7 @@ class MatchingEngine:
         cost = self._account.cost(market, sum((piece.price * piece.qty for piece in slices), ZERO))
         return cost <= self._account.free(market.quote)
 
-    def _new_order(self, now_ns: int, new: NewOrder, slices: list[Slice]) -> Order:
+    def _new_order(self, new: NewOrder, slices: list[Slice]) -> Order:
         number = self._register.next_order_id(new.symbol)
         return Order(
             symbol=new.symbol,
@@ -256,11 +257,11 @@ class MatchingEngine:
             # an order for an amount of quote is for whatever that buys, as Binance shows it
             qty=new.qty or sum((piece.qty for piece in slices), ZERO),
             quote_qty=new.quote_qty,
-            created_ns=now_ns,
-            updated_ns=now_ns,
+            created_ns=self._now_ns,
+            updated_ns=self._now_ns,
         )
 
-    def _expire_own(self, now_ns: int, order: Order, slices: list[Slice]) -> None:
+    def _expire_own(self, order: Order, slices: list[Slice]) -> None:
         """Own resting orders that this one would meet on its way."""
         taken = sum((piece.qty for piece in slices), ZERO)
         limit = order.price if taken < order.qty and order.price > 0 else slices[-1].price if slices else None
@@ -269,14 +270,15 @@ class MatchingEngine:
         market = self._markets[order.symbol]
         for resting in list(self._register.open_orders(order.symbol)):
             if resting.side is not order.side and crosses(order.side, limit, resting.price):
-                self._close(now_ns, market, resting, Status.EXPIRED_IN_MATCH)
+                self._close(market, resting, Status.EXPIRED_IN_MATCH)
 
     # ── inside: time ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _at(self, now_ns: int, symbol: str) -> tuple[Market, SyntheticBook]:
         """The market at this time, resting orders filled on the way."""
         market, book = self.market(symbol), self._books[symbol]
-        tick = (now_ns - self._origin.opened_ns) // TICK_NS
+        self._now_ns = max(self._now_ns, now_ns)
+        tick = (self._now_ns - self._origin.opened_ns) // TICK_NS
         book.skip_silence(tick)
         while book.tick < tick:
             book.step()
@@ -306,11 +308,11 @@ class MatchingEngine:
 
     # ── inside: trading ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _trade(self, now_ns: int, market: Market, order: Order, price: Decimal, qty: Decimal, *, maker: bool) -> Trade:
+    def _trade(self, at_ns: int, market: Market, order: Order, price: Decimal, qty: Decimal, *, maker: bool) -> Trade:
         quote_qty = cut(price * qty)
         order.executed += qty
         order.executed_quote += quote_qty
-        order.updated_ns = now_ns
+        order.updated_ns = at_ns
         order.status = Status.FILLED if order.remaining == 0 else Status.PARTIALLY_FILLED
         self._release(market, order, self._account.hold_for(market, order) if is_funded_by_hold(order) else ZERO)
         fee = self._account.settle(market, order, qty, quote_qty)
@@ -325,15 +327,15 @@ class MatchingEngine:
             commission=fee.amount,
             commission_asset=fee.asset,
             maker=maker,
-            time_ns=now_ns,
+            time_ns=at_ns,
         )
         self._register.note(order)
         self._register.add_trade(trade)
         return trade
 
-    def _close(self, now_ns: int, market: Market, order: Order, status: Status) -> None:
+    def _close(self, market: Market, order: Order, status: Status) -> None:
         order.status = status
-        order.updated_ns = now_ns
+        order.updated_ns = self._now_ns
         self._release(market, order, ZERO)
         self._register.note(order)
 

@@ -55,9 +55,9 @@ class SimulatorProcess:
         environment: Mapping[str, str] | None = None,
         ready_timeout_s: float = READY_TIMEOUT_S,
     ) -> Self:
-        """Start one and wait until it listens. `port` 0 picks a free one; `arguments` are further options, `environment` is
-        added to our own. It gets a session of its own: Ctrl-C at our terminal is not meant for it.
+        """Start one and wait until it listens. `port` 0 picks a free one; `arguments` are further options.
 
+        `environment` is added to our own. It gets a session of its own: Ctrl-C at our terminal is not meant for it.
         Raises `SimulatorFailed` with what it said when it does not come up in time; nothing is left running then.
         """
         command = [sys.executable, "-m", "exchange.simulator", "--json", "--until-stdin-closes", "--port", str(port)]
@@ -70,7 +70,11 @@ class SimulatorProcess:
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,
-            env={**os.environ, **(environment or {}), "PYTHONPATH": os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))},
+            env={
+                **os.environ,
+                **(environment or {}),
+                "PYTHONPATH": os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH")))),
+            },
         )
         try:
             return cls(process, _await_ready(process, errors, ready_timeout_s).port)

@@ -100,25 +100,27 @@ class Venue:
     def _execute(self, endpoint: Endpoint, params: Params, plan: Plan) -> Answer:
         """The true answer, a refusal too. Whole or not at all: nothing in here waits."""
         try:
-            return self._run(endpoint, params, plan)
-        except VenueError as error:
-            return self._refused(error)
+            answer = self._answer(endpoint, params, plan)
+            self.save()  # for a refusal too: the market may have moved on the way to it
         except Exception as error:  # noqa: BLE001  (half executed: nothing may be saved or answered from here on)
             if not self.failure.done():
                 self.failure.set_exception(error)
             return Answer(500, b"", {})
+        return answer
 
-    def _run(self, endpoint: Endpoint, params: Params, plan: Plan) -> Answer:
+    def _answer(self, endpoint: Endpoint, params: Params, plan: Plan) -> Answer:
         now_ns = self.clock_ns()
-        if endpoint.signed:
-            _check_time(now_ns, params)
-        if plan.refusal is not None:
-            raise plan.refusal
-        if endpoint.kind is Kind.PLACE:
-            self._limits.check_order(now_ns)
-        content = endpoint.run(Call(self.engine, params, now_ns, plan, self._limits))
-        self.save()
-        params.check_all_read()  # endpoints that change something have asked this before they did
+        try:
+            if endpoint.signed:
+                _check_time(now_ns, params)
+            if plan.refusal is not None:
+                raise plan.refusal
+            if endpoint.kind is Kind.PLACE:
+                self._limits.check_order(now_ns)
+            content = endpoint.run(Call(self.engine, params, now_ns, plan, self._limits))
+            params.check_all_read()  # endpoints that change something have asked this before they did
+        except VenueError as error:
+            return self._refused(error)
         headers = self._limits.weight_headers(now_ns)
         if endpoint.kind is Kind.PLACE:
             self._limits.count_order(now_ns)

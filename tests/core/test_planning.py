@@ -173,7 +173,7 @@ def collar(side: Side, top: Quote, bps: Decimal) -> Decimal:
 
 @given(wishes(), markets(), quotes())
 def test_a_plan_is_never_worse_than_asked(wish: IntentRequest, market: MarketRules, top: Quote) -> None:
-    """R1, R2: price within the limit and the collar, on the tick; quantity at most the wish, on the step; fit to send."""
+    """R1, R2: the price is within limit and collar and on the tick, the quantity within the wish and on the step."""
     plan = plan_first(wish, market, top, SETTINGS)
     if isinstance(plan, Refusal):
         assert plan.reason

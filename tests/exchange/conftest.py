@@ -1,0 +1,135 @@
+"""A running simulator for the tests of a module, and the ways to talk to it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import ccxt.async_support
+import pytest
+
+from exchange.binance import Binance, make_binance
+from exchange.simulator.auth import SIM_API_KEY, SIM_API_SECRET
+from exchange.simulator.process import SimulatorProcess
+
+UNLIMITED = ("--weight-limit", "0", "--order-limit", "0")
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+class Venue:
+    """A running simulator, its levers and its truth."""
+
+    def __init__(self, process: SimulatorProcess) -> None:
+        self.process = process
+        self.base_url = process.base_url
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        request = urllib.request.Request(self.base_url + path, data=body, method=method, headers=dict(headers or {}))
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return Answer(answer.status, answer.headers, json.loads(answer.read()))
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, error.headers, json.loads(error.read()))
+
+    def ask_signed(
+        self, method: str, path: str, params: Mapping[str, Any], *, key: str = SIM_API_KEY, secret: str = SIM_API_SECRET
+    ) -> Answer:
+        """With the present time, unless `params` have a `timestamp`."""
+        text = urlencode({"timestamp": time.time_ns() // 1_000_000, **params})
+        text += "&signature=" + hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+        if method == "POST":
+            return self.ask(method, path, text.encode(), {"X-MBX-APIKEY": key})
+        return self.ask(method, f"{path}?{text}", headers={"X-MBX-APIKEY": key})
+
+    def set_faults(self, rules: Mapping[str, Any]) -> Answer:
+        return self.ask("PUT", "/_sim/faults", json.dumps(rules).encode())
+
+    def move(self, symbol: str, mid: str) -> None:
+        assert self.ask("PUT", "/_sim/price", json.dumps({"symbol": symbol, "mid": mid}).encode()).status == 200
+
+    def orders(self) -> list[dict[str, Any]]:
+        return list(self.ask("GET", "/_sim/orders").body)
+
+    def trades(self) -> list[dict[str, Any]]:
+        return list(self.ask("GET", "/_sim/trades").body)
+
+    def balances(self) -> dict[str, dict[str, str]]:
+        return dict(self.ask("GET", "/_sim/balances").body)
+
+    def order(self, client_order_id: str) -> dict[str, Any] | None:
+        return next((order for order in self.orders() if order["clientOrderId"] == client_order_id), None)
+
+    def best(self, symbol: str) -> tuple[Decimal, Decimal]:
+        """Bid and ask."""
+        ticker = self.ask("GET", f"/api/v3/ticker/bookTicker?symbol={symbol}").body
+        return Decimal(ticker["bidPrice"]), Decimal(ticker["askPrice"])
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
+    """One simulator for the module, without limits."""
+    state = tmp_path_factory.mktemp("venue") / "venue.journal"
+    with SimulatorProcess.start(state=state, seed=7, arguments=UNLIMITED) as process:
+        yield Venue(process)
+
+
+@pytest.fixture
+def venue(running: Venue) -> Iterator[Venue]:
+    """The module's simulator, well-behaved before and after the test."""
+    running.ask("DELETE", "/_sim/faults")
+    yield running
+    running.ask("DELETE", "/_sim/faults")
+
+
+@asynccontextmanager
+async def connected(base_url: str, **changes: Any) -> AsyncIterator[Binance]:
+    """Our client, connected to a simulator; `changes` replace arguments of `make_binance`."""
+    usual: dict[str, Any] = {
+        "api_key": SIM_API_KEY,
+        "api_secret": SIM_API_SECRET,
+        "base_url": base_url,
+        "timeout_ms": 5_000,
+        "recv_window_ms": 5_000,
+        "rate_limit": False,
+    }
+    client = make_binance(**{**usual, **changes})
+    client.timeout_on_exit = 0
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def plainly_connected(base_url: str) -> AsyncIterator[Any]:
+    """ccxt's own class, of which nothing but addresses and options is changed."""
+    client = ccxt.async_support.binance(
+        {
+            "apiKey": SIM_API_KEY,
+            "secret": SIM_API_SECRET,
+            "enableRateLimit": False,
+            "options": {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False, "fetchMargins": False},
+        }
+    )
+    client.urls["api"] = dict.fromkeys(client.urls["api"], f"{base_url}/api/v3")
+    client.timeout_on_exit = 0
+    try:
+        yield client
+    finally:
+        await client.close()
