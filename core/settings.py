@@ -182,6 +182,7 @@ NOT_YET_ENFORCED: Final = frozenset(
 
 _UNITS_NS: Final = {"ms": _MS, "s": _S, "m": _MINUTE, "h": _HOUR, "d": _DAY}
 _DURATION: Final = re.compile(r"(\d+)\s*(ms|s|m|h|d)")
+_BASE_URL: Final = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -229,8 +230,12 @@ def _value(annotation: Any, value: Any, where: str) -> Any:
         raise SettingsError(f"{where} = {value!r}: {str(error).lower()}; see `intentctl config --defaults`") from None
     if isinstance(converted, Decimal):
         _check_decimal(converted, extra, where)
-    if where.endswith("log.level") and converted not in LOG_LEVELS:
+    if where.endswith(" log.level") and converted not in LOG_LEVELS:
         raise SettingsError(f"{where} = {value!r}: must be one of {', '.join(LOG_LEVELS)}")
+    if where.endswith(" exchange.base_url") and value and not _BASE_URL.fullmatch(value):
+        raise SettingsError(f"{where} = {value!r}: must be scheme, host and port; write it like http://127.0.0.1:8080")
+    if where.endswith(" exchange.id") and value != "binance":
+        raise SettingsError(f"{where} = {value!r}: is not supported; only 'binance' is")
     return converted
 
 

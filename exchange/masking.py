@@ -44,7 +44,7 @@ def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
 
 def _forms(secret: str) -> set[str]:
     once = quote(secret, safe="")
-    return {secret, once, quote_plus(secret), quote(once, safe=""), json.dumps(secret)[1:-1]}
+    return {secret, once, quote(secret), quote_plus(secret), quote(once, safe=""), json.dumps(secret)[1:-1]}
 
 
 def _pattern_of(form: str) -> str:

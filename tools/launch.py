@@ -79,6 +79,9 @@ class Launch:
         )
         started = self._await_start()
         self._process_group, self.markets = started.process_group, started.markets
+        # the process that led the group ended when it had forked the admin; nobody else will bury it
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._process_group, os.WNOHANG)
         self._publish()
 
     def _hold_lock(self) -> None:

@@ -87,6 +87,10 @@ class SyntheticBook:
         self._mid = max(2 * _FINE, int(price / self._market.tick * _FINE))
         self._taken.clear()
 
+    def drawn_for(self, number: int) -> int:
+        """A random number of 64 bits for something numbered, in this tick."""
+        return roll(self._key ^ number << 8, self._tick)
+
     @property
     def mid(self) -> Decimal:
         return self._mid * self._market.tick / _FINE

@@ -26,7 +26,7 @@ from core.money import floor_to
 from exchange.simulator import filters
 from exchange.simulator.account import Account, Balance, FeePlan, cut, is_funded_by_hold
 from exchange.simulator.book import TICK_NS, SyntheticBook, WalkRecord
-from exchange.simulator.dice import key_of, roll
+from exchange.simulator.dice import key_of
 from exchange.simulator.errors import (
     BAD_SYMBOL,
     CANCEL_UNKNOWN,
@@ -297,7 +297,7 @@ class MatchingEngine:
         crossed.sort(key=lambda order: (-order.price if order.side is Side.BUY else order.price, order.id))
         tick_ns = self._origin.opened_ns + book.tick * TICK_NS
         for order in crossed:
-            wanted = _maker_quantity(market, order, roll(order.id, book.tick))
+            wanted = _maker_quantity(market, order, book.drawn_for(order.id))
             slices = take_levels(book, order.side, order.price, wanted)
             for piece in slices:
                 book.take(opposite(order.side), piece.depth, piece.qty)

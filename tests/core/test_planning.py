@@ -205,6 +205,16 @@ def test_a_buy_never_spends_more_than_its_budget(wish: IntentRequest, market: Ma
     assert reserved <= wish.quote_budget
 
 
+def test_a_budget_holds_on_a_market_without_a_grid() -> None:
+    """With a step of zero the quotient is rounded too, and down: the budget is not exceeded in any digit."""
+    market = rules(tick="0", step="0", taker_fee="0.00075")
+    for cents in range(600, 700):
+        wish = request(qty=None, quote_budget=Decimal(cents) / 100, limit_price="0.0102")
+        plan = planned(wish, market, quote("0.0100", "0.0102"))
+        assert wish.quote_budget is not None
+        assert reservation_for(wish.side, plan.qty, plan.price, market)[1] <= wish.quote_budget
+
+
 @given(wishes().filter(lambda wish: wish.quote_budget is not None and wish.side is Side.SELL), markets(), quotes())
 def test_a_sell_by_budget_is_sized_at_the_bid(wish: IntentRequest, market: MarketRules, top: Quote) -> None:
     """A sell by quote amount sells at most what brings the amount at the present bid."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import http.client
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -40,12 +39,13 @@ class Venue:
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        request = urllib.request.Request(self.base_url + path, data=body, method=method, headers=dict(headers or {}))
+        connection = http.client.HTTPConnection("127.0.0.1", self.process.port, timeout=5)
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return Answer(answer.status, answer.headers, json.loads(answer.read()))
-        except urllib.error.HTTPError as error:
-            return Answer(error.code, error.headers, json.loads(error.read()))
+            connection.request(method, path, body, dict(headers or {}))
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, json.loads(answer.read()))
+        finally:
+            connection.close()
 
     def ask_signed(
         self, method: str, path: str, params: Mapping[str, Any], *, key: str = SIM_API_KEY, secret: str = SIM_API_SECRET

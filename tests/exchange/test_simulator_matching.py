@@ -187,7 +187,7 @@ def test_a_cancel_gives_back_what_was_locked() -> None:
     assert (free(engine, "BTC"), locked(engine, "BTC")) == (before - D("0.1"), D("0.1"))
     assert engine.cancel(T0, OrderKey(BTC, order.id)).status is Status.CANCELED
     assert (free(engine, "BTC"), locked(engine, "BTC")) == (before, D(0))
-    with pytest.raises(VenueError, match="-2011 Unknown order sent."):
+    with pytest.raises(VenueError, match=r"-2011 Unknown order sent\."):
         engine.cancel(T0, OrderKey(BTC, order.id))
 
 

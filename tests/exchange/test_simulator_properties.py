@@ -46,19 +46,21 @@ places = st.builds(
     Place,
     symbol=st.sampled_from(SYMBOLS),
     side=st.sampled_from(Side),
-    kind=st.sampled_from(OrderType),
-    tif=st.sampled_from(TimeInForce),
-    notional=st.integers(1, 30_000),
+    kind=st.sampled_from([OrderType.LIMIT, OrderType.LIMIT, OrderType.LIMIT_MAKER, OrderType.MARKET]),
+    tif=st.sampled_from([TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK]),
+    notional=st.integers(20, 6_000),
     away_bps=st.integers(-60, 60),
-    share=st.none() | st.sampled_from([Decimal(0), Decimal("0.3"), Decimal(1)]),
+    share=st.sampled_from([None, None, Decimal(0), Decimal("0.3"), Decimal(1)]),
     wait_ticks=st.integers(0, 20),
 )
 cancels = st.builds(Cancel, which=st.integers(0, 50), wait_ticks=st.integers(0, 20))
 moves = st.builds(Move, symbol=st.sampled_from(SYMBOLS), away_bps=st.integers(-100, 100))
 
 
-@settings(max_examples=60)
-@given(st.lists(places | cancels | moves, max_size=25), st.sampled_from(FeePlan), st.integers(0, 3))
+@settings(max_examples=100)
+@given(
+    st.lists(places | places | cancels | moves, min_size=10, max_size=40), st.sampled_from(FeePlan), st.integers(0, 3)
+)
 def test_balances_move_by_trades_and_fees_only(steps: list[Place | Cancel | Move], fees: FeePlan, seed: int) -> None:
     """After every run: balances are the opening ones plus trades and fees, and what is locked is what orders hold."""
     engine = open_market(seed=seed, now_ns=T0, fees=fees, balances=OPENING)
@@ -92,6 +94,7 @@ def run(engine: MatchingEngine, steps: list[Place | Cancel | Move]) -> int:
                 engine.set_mid(now_ns, step.symbol, mid * (10_000 + step.away_bps) / 10_000)
         except VenueError:
             pass
+    engine.advance(now_ns)
     return now_ns
 
 
