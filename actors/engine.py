@@ -14,6 +14,7 @@ import os
 from typing import Any
 
 from actors import logs
+from actors.system import process_lives
 from actors.base import CREDENTIAL_VARIABLES, ActorExitRequest, ChildActorExited, Guarded, now_ns
 from core.market import MarketRules
 from core.planning import Refusal
@@ -44,6 +45,8 @@ ROUTER_CLASS = "actors.router.OrderRouter"
 STOP_ORDER = (RECONCILER, GATEWAY, PORTFOLIO, SCRIBE)
 """Routers settle first; the scribe is last, so that it writes what all the others did."""
 STOP_TICK = "stop"
+LAUNCHER_TICK = "launcher"
+LAUNCHER_CHECK_NS = 500_000_000
 
 
 class Child:
@@ -73,6 +76,7 @@ class Engine(Guarded):
         self.stop_reason = ""
         self.stop_askers: list[Any] = []
         self.clients: dict[str, Any] = {}
+        self.orphaned = False
 
     # ── start ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -84,6 +88,20 @@ class Engine(Guarded):
         self.log = logs.configure(self.folder, self.settings.log.level, actor=self.label, session=message.session_id)
         self.log.info("engine_starting", mode=str(self.settings.engine.mode))
         self.create(PORTFOLIO, CLASSES[PORTFOLIO])
+        self.wake_after_ns(LAUNCHER_CHECK_NS, Tick(name=LAUNCHER_TICK))
+
+    def watch_launcher(self) -> None:
+        """Without its launcher nobody could stop the system; end it rather than trade on unattended."""
+        assert self.start is not None
+        if process_lives(self.start.launcher_pid):
+            self.wake_after_ns(LAUNCHER_CHECK_NS, Tick(name=LAUNCHER_TICK))
+            return
+        self.orphaned = True
+        self.log.critical("launcher_gone", launcher_pid=self.start.launcher_pid)
+        if self.state in {"stopped", "failed"}:
+            self.actorSystemShutdown()
+        else:
+            self.begin_stop("the launcher is gone")
 
     def create(self, name: str, actor_class: str, rules: MarketRules | None = None) -> None:
         assert self.start is not None
@@ -244,9 +262,12 @@ class Engine(Guarded):
             if self.state == "failed":
                 self.send(sender, EngineStopped(reason=self.stop_reason, failed=True))
             return
+        self.begin_stop(message.reason)
+
+    def begin_stop(self, reason: str) -> None:
         self.state = "stopping"
-        self.stop_reason = message.reason
-        self.log.info("engine_stopping", reason=message.reason)
+        self.stop_reason = reason
+        self.log.info("engine_stopping", reason=reason)
         self.wake_after_ns(self.settings.engine.stop_timeout, Tick(name=STOP_TICK))
         for child in self.routers():
             self.send(child.address, PrepareStop())
@@ -277,11 +298,15 @@ class Engine(Guarded):
             return
         self.state = "stopped"
         self.log.info("engine_stopped", reason=self.stop_reason)
-        for receiver in [self.launcher, *self.stop_askers]:
+        for receiver in [*([] if self.orphaned else [self.launcher]), *self.stop_askers]:
             self.send(receiver, EngineStopped(reason=self.stop_reason, failed=False))
+        if self.orphaned:
+            self.actorSystemShutdown()
 
     def on_timer(self, payload: Any) -> None:
-        if isinstance(payload, Tick) and payload.name == STOP_TICK and self.state == "stopping":
+        if isinstance(payload, Tick) and payload.name == LAUNCHER_TICK:
+            self.watch_launcher()
+        elif isinstance(payload, Tick) and payload.name == STOP_TICK and self.state == "stopping":
             late = [child.name for child in self.children.values() if child.state == "ready" and not child.prepared]
             self.log.warning("stop_timed_out", waiting_for=late)
             self.stopped()

@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+import psutil
 
 from core.errors import EngineNotRunning
 from core.settings import SystemBase
@@ -144,14 +145,14 @@ def read_engine_file(folder: StateFolder) -> EngineFile:
 
 
 def process_lives(pid: int) -> bool:
-    """Whether a process with this id exists."""
+    """Whether a process with this id exists and has not ended; one that nobody has buried yet has ended."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        status: str = psutil.Process(pid).status()
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
+    except psutil.AccessDenied:
         return True
-    return True
+    return status not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
 
 
 def _capabilities(port: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ what the venue does: it returns a type that says what the caller must do (`core/
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from decimal import Decimal
@@ -39,6 +40,9 @@ from exchange.masking import mask
 SERVER_ERRORS_FROM = 500
 TRADES_PAGE = 1000
 ORDERS_PAGE = 1000
+IN_FLIGHT_MAX = 32
+"""Requests on the wire at one time, for orders and for questions each. What waits here has not been sent, so its time-out
+has not begun, and no number of questions holds an order or a cancel up."""
 QUOTE_GRID = Decimal("1e-8")
 """Binance states quote amounts with 8 decimals, truncated."""
 
@@ -91,6 +95,8 @@ class VenueClient:
         self._secrets = (keys.api_key, keys.api_secret)
         self._settings = settings
         self._now_ns = now_ns
+        self._order_slots = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._read_slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._write_trace = write_trace
         mode = settings.engine.mode
         self._ccxt = make_binance(
@@ -130,9 +136,10 @@ class VenueClient:
             params["timeInForce"] = str(attempt.tif)
         _last_trace.set(None)
         try:
-            order = await self._ccxt.create_order(
-                attempt.symbol, "limit", str(attempt.side), text(attempt.qty), text(attempt.price), params
-            )
+            async with self._order_slots:
+                order = await self._ccxt.create_order(
+                    attempt.symbol, "limit", str(attempt.side), text(attempt.qty), text(attempt.price), params
+                )
         except Exception as error:
             return self._placement_failure(error, attempt.client_order_id)
         report = _snapshot(order, attempt.client_order_id, "placement")
@@ -148,7 +155,8 @@ class VenueClient:
     async def cancel(self, attempt: AttemptRecord) -> str:
         """Ask for the cancel and return the venue's words. They prove nothing: look the order up."""
         try:
-            await self._ccxt.cancel_order(None, attempt.symbol, {"origClientOrderId": attempt.client_order_id})
+            async with self._order_slots:
+                await self._ccxt.cancel_order(None, attempt.symbol, {"origClientOrderId": attempt.client_order_id})
         except Exception as error:
             return self._explain(error)
         return "accepted"
@@ -157,15 +165,17 @@ class VenueClient:
         """How the order stands, with its trades if it has any."""
         wanted = {"origClientOrderId": attempt.client_order_id}
         try:
-            order = await self._ccxt.fetch_order(None, attempt.symbol, wanted)
+            async with self._read_slots:
+                order = await self._ccxt.fetch_order(None, attempt.symbol, wanted)
             report = _snapshot(order, attempt.client_order_id, "lookup")
             if report is None:
                 return QueryFailed(reason="the answer names neither the order nor our id")
             if report.filled_qty == 0:
                 return report
-            trades = await self._ccxt.fetch_my_trades(
-                attempt.symbol, None, TRADES_PAGE, {"orderId": report.exchange_order_id}
-            )
+            async with self._read_slots:
+                trades = await self._ccxt.fetch_my_trades(
+                    attempt.symbol, None, TRADES_PAGE, {"orderId": report.exchange_order_id}
+                )
             return msgspec.structs.replace(report, trades=tuple(_trade(trade) for trade in trades))
         except Exception as error:
             return outcomes.lookup_failure(error, attempt.client_order_id, self._explain(error))
@@ -224,7 +234,8 @@ class VenueClient:
 
     async def _read(self, question: Callable[[], Awaitable[Any]]) -> Any:
         try:
-            return await question()
+            async with self._read_slots:
+                return await question()
         except Exception as error:
             return QueryFailed(reason=self._explain(error))
 

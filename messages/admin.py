@@ -14,7 +14,11 @@ class StartEngine(Message, frozen=True, kw_only=True):
 
     settings: Settings
     state_root: str
+    """The state folder."""
     session_id: str
+    """Names this run of the engine in the logs."""
+    launcher_pid: int
+    """When this process is gone, nobody can stop the engine any more, so it stops itself."""
 
 
 class EngineStarted(Message, frozen=True, kw_only=True):

@@ -39,6 +39,8 @@ ANSWER_TIMEOUT_S = 30.0
 RESTING_PATIENCE_S = 2.5
 END_TIMEOUT_S = 60.0
 QUIET_LISTEN_S = 0.2
+FAULTS = {"latency_ms": {"min": 1, "max": 8}, "partial_fill": {"on": ["place"], "probability": 0.15}}
+"""A venue that answers in milliseconds, and fills some orders only in part, so that the rest is tried again."""
 FIGURES = (
     "intents",
     "terminal",
@@ -135,6 +137,8 @@ def run_demo(folder: StateFolder, settings: Settings, symbols: Sequence[str], co
     prices = reference_prices()
     wishes = list(stream(count, symbols, {symbol: prices[symbol] for symbol in symbols}, seed))
     with Launch(folder, settings, seed=seed) as launch:
+        if launch.simulator is not None:
+            launch.simulator.misbehave(FAULTS)
         demo = _submit(launch.client(), wishes, count)
         launch.stop("the demo ends")
         truth = verdict.ask_venue(launch.settings, sorted(symbols))

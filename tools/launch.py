@@ -43,6 +43,7 @@ class Launch:
         self.session_id = uuid.uuid4().hex[:12]
         self.venue_url = settings.exchange.base_url
         self.markets = 0
+        self.simulator: SimulatorProcess | None = None
         self._stack = contextlib.ExitStack()
         self._door: system.ActorSystemHandle | None = None
         self._engine: Any = None
@@ -75,7 +76,12 @@ class Launch:
         self._engine = self._door.create(ENGINE_CLASS)
         self._door.tell(
             self._engine,
-            StartEngine(settings=self.settings, state_root=str(self.folder.root), session_id=self.session_id),
+            StartEngine(
+                settings=self.settings,
+                state_root=str(self.folder.root),
+                session_id=self.session_id,
+                launcher_pid=os.getpid(),
+            ),
         )
         started = self._await_start()
         self._process_group, self.markets = started.process_group, started.markets
@@ -110,7 +116,7 @@ class Launch:
             )
         except SimulatorFailed as error:
             raise StartupFailed(str(error)) from None
-        self._stack.enter_context(simulator)
+        self.simulator = self._stack.enter_context(simulator)
         self.venue_url = simulator.base_url
         exchange = msgspec.structs.replace(self.settings.exchange, base_url=simulator.base_url)
         self.settings = msgspec.structs.replace(self.settings, exchange=exchange)

@@ -12,12 +12,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Any, Final, Self
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import msgspec
 
 READY_TIMEOUT_S: Final = 20.0
 STOP_TIMEOUT_S: Final = 5.0
+CONTROL_TIMEOUT_S: Final = 10.0
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _ERROR_LENGTH_MAX: Final = 2_000
 
@@ -91,6 +94,16 @@ class SimulatorProcess:
     @property
     def is_running(self) -> bool:
         return self._process.poll() is None
+
+    def misbehave(self, faults: Mapping[str, Any]) -> None:
+        """Set its faults (docs/simulator.md). Raises `SimulatorFailed` with what is wrong about them."""
+        body = msgspec.json.encode(faults)
+        call = Request(f"{self.base_url}/_sim/faults", data=body, method="PUT")  # noqa: S310  (http on loopback)
+        try:
+            with urlopen(call, timeout=CONTROL_TIMEOUT_S):  # noqa: S310
+                return
+        except HTTPError as error:
+            raise SimulatorFailed(f"faults refused: {error.read(_ERROR_LENGTH_MAX).decode()}") from None
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Let it end in order; kill it if it takes longer. Returns its exit status; 0 when all went well."""

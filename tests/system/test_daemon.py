@@ -194,3 +194,32 @@ def test_a_book_of_another_mode_is_refused(processes: Marked, tmp_path: Path) ->
     assert done.returncode == 2
     assert "binance/sim" in done.stderr
     assert isinstance(done, subprocess.CompletedProcess)
+
+
+def test_without_its_launcher_the_engine_ends_itself(daemon: Daemon) -> None:
+    """kill -9 of the launcher leaves no actor and no simulator behind, and the folder can be used again."""
+    daemon.start()
+    daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="orphan", wait=True)
+    assert daemon.process is not None
+    daemon.process.kill()
+    daemon.process.communicate(timeout=30)
+    until(lambda: not daemon.processes.alive(), "every part has ended")
+    daemon.start()
+    assert [intent["state"] for intent in daemon.ask("intents")] == ["FILLED"]
+    assert daemon.stop() == 0
+
+
+def test_a_late_answer_is_unknown_and_then_found(daemon: Daemon, tmp_path: Path) -> None:
+    """An order whose answer comes after the time-out is UNKNOWN, is looked up, and is booked exactly once."""
+    settings = tmp_path / "intentd.toml"
+    settings.write_text("[exchange]\ntimeout_ms = 400\n")
+    daemon.start("--config", str(settings))
+    daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="warm", wait=True)
+    daemon.venue("faults", "PUT", {"late_answer": {"on": ["place"], "ms": 1500}})
+    late = daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="late", wait=True)
+    assert late["state"] == "FILLED"
+    path = [e["to_state"] for e in daemon.ask("trace", late["intent_id"]) if e["event"] == "state_changed"]
+    assert path == ["RESERVED", "SENDING", "UNKNOWN", "FILLED"]
+    placed = [order for order in daemon.venue("orders") if order["symbol"] == "BTCUSDT"]
+    assert len(placed) == 2
+    assert daemon.stop() == 0
