@@ -21,6 +21,7 @@ from actors.client import Client
 from core.book import OpeningOutcome
 from core.errors import RequestTimedOut, StorageError
 from core.ids import IntentId
+from core.intent import RESTING, Intent
 from core.planning import Refusal
 from core.settings import Settings
 from exchange.simulator.symbols import markets
@@ -39,6 +40,8 @@ ANSWER_TIMEOUT_S = 30.0
 RESTING_PATIENCE_S = 2.5
 END_TIMEOUT_S = 60.0
 QUIET_LISTEN_S = 0.2
+SIMULATOR_OPTIONS = ("--order-limit", "1000000", "--weight-limit", "10000000")
+"""The stream comes faster than a real account may trade, and the figures shall not be those of a rate limit."""
 FAULTS = {"latency_ms": {"min": 1, "max": 8}, "partial_fill": {"on": ["place"], "probability": 0.15}}
 """A venue that answers in milliseconds, and fills some orders only in part, so that the rest is tried again."""
 FIGURES = (
@@ -66,7 +69,7 @@ class Demo:
         self.progress = progress
         self.task = progress.add_task("intents", total=count, text="submitting")
         self.unanswered: set[str] = set()
-        self.open: dict[IntentId, str] = {}
+        self.open: dict[IntentId, Intent] = {}
         self.outcomes: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.ended: set[IntentId] = set()
@@ -107,7 +110,7 @@ class Demo:
         if answer.outcome is not OpeningOutcome.ACCEPTED or record is None:
             return
         if record.intent.intent_id not in self.ended:  # the news of its end may have come first
-            self.open[record.intent.intent_id] = record.intent.symbol
+            self.open[record.intent.intent_id] = record.intent
 
     def note_end(self, intent_id: IntentId) -> None:
         self.ended.add(intent_id)
@@ -119,9 +122,9 @@ class Demo:
         self.progress.update(self.task, text="waiting for resting orders")
         self.drain(RESTING_PATIENCE_S)
         self.progress.update(self.task, text="canceling what rests")
-        for intent_id, symbol in list(self.open.items()):
-            router = self.client.router(symbol, ANSWER_TIMEOUT_S)
-            if not isinstance(router, Refusal):
+        for intent_id, intent in list(self.open.items()):
+            router = self.client.router(intent.symbol, ANSWER_TIMEOUT_S)
+            if intent.tif in RESTING and not isinstance(router, Refusal):
                 self.client.send_cancel(router, intent_id, "the demo ends")
         self.drain(END_TIMEOUT_S)
 
@@ -136,7 +139,7 @@ def run_demo(folder: StateFolder, settings: Settings, symbols: Sequence[str], co
     began = time.monotonic()
     prices = reference_prices()
     wishes = list(stream(count, symbols, {symbol: prices[symbol] for symbol in symbols}, seed))
-    with Launch(folder, settings, seed=seed) as launch:
+    with Launch(folder, settings, seed=seed, simulator_options=SIMULATOR_OPTIONS) as launch:
         if launch.simulator is not None:
             launch.simulator.misbehave(FAULTS)
         demo = _submit(launch.client(), wishes, count)

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 import uuid
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,10 +37,13 @@ POLL_S = 0.02
 class Launch:
     """One engine on one state folder, as long as the block lasts."""
 
-    def __init__(self, folder: StateFolder, settings: Settings, *, seed: int | None = None) -> None:
+    def __init__(
+        self, folder: StateFolder, settings: Settings, *, seed: int | None = None, simulator_options: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
         self.settings = settings
         self.seed = seed
+        self.simulator_options = simulator_options
         self.session_id = uuid.uuid4().hex[:12]
         self.venue_url = settings.exchange.base_url
         self.markets = 0
@@ -112,7 +116,10 @@ class Launch:
         environment = {auth.KEY_VARIABLE: self._keys.api_key, auth.SECRET_VARIABLE: self._keys.api_secret}
         try:
             simulator = SimulatorProcess.start(
-                seed=self.seed, state=self.folder.simulator_file, environment=environment
+                seed=self.seed,
+                state=self.folder.simulator_file,
+                environment=environment,
+                arguments=self.simulator_options,
             )
         except SimulatorFailed as error:
             raise StartupFailed(str(error)) from None

@@ -68,15 +68,17 @@ class Control:
         return _json({"requests": dict(sorted(self._venue.requests.items()))})
 
     async def _price(self, request: web.Request) -> web.Response:
+        engine = self._venue.engine
         try:
             move = msgspec.json.decode(await request.read(), type=MovePrice)
-            if move.mid <= 0 or not move.mid.is_finite():
-                return _error(f"mid is {move.mid}; it must be above zero")
-            self._venue.engine.set_mid(self._now_ns(), move.symbol, move.mid)
+            market = engine.market(move.symbol)
         except VenueError:
             return _error(f"there is no symbol {move.symbol}; symbols are written like BTCUSDT")
         except msgspec.DecodeError as error:
             return _error(f'{error}; send {{"symbol": "BTCUSDT", "mid": "61000"}}')
+        if not move.mid.is_finite() or not market.min_price < move.mid < market.max_price:
+            return _error(f"mid is {move.mid}; it must be between {market.min_price} and {market.max_price}")
+        engine.set_mid(self._now_ns(), move.symbol, move.mid)
         return self._told({})
 
     async def _show_faults(self, _request: web.Request) -> web.Response:

@@ -42,6 +42,8 @@ class Journal:
         """Creates the folder's file lock. Raises `JournalError`."""
         self._path = path
         self._fd = -1
+        if path.is_dir():
+            raise JournalError(f"{path} is a folder; name a file in it")
         lock = path.with_name(path.name + ".lock")
         try:
             self._lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)

@@ -48,7 +48,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 def parse(arguments: Sequence[str] | None) -> Options:
     """From the command line. Ends the program for a wrong option and for `--help`."""
     parsed = vars(_parser().parse_args(arguments))
-    return Options(**{**parsed, "balance": dict(parsed["balance"])})
+    return Options(**{**parsed, "balance": dict(parsed["balance"]), "fees": FeePlan(parsed["fees"])})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, help="of the market's walk (default: the state file's, else 1)")
     add("--state", type=Path, help="file that keeps orders, trades and balances (default: nothing is kept)")
     add("--symbols", type=_symbol_count, default=symbols.COUNT_DEFAULT, help="how many markets (default: %(default)s)")
-    add("--fees", type=FeePlan, choices=list(FeePlan), default=FeePlan.MIXED, help="their currency (default: mixed)")
+    add("--fees", choices=[str(plan) for plan in FeePlan], default="mixed", help="their currency (default: mixed)")
     add(
         "--balance",
         type=_balance,

@@ -124,7 +124,12 @@ async def plainly_connected(base_url: str) -> AsyncIterator[Any]:
             "apiKey": SIM_API_KEY,
             "secret": SIM_API_SECRET,
             "enableRateLimit": False,
-            "options": {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False, "fetchMargins": False},
+            "options": {
+                "fetchMarkets": {"types": ["spot"]},
+                "fetchCurrencies": False,
+                "fetchMargins": False,
+                "warnOnFetchOpenOrdersWithoutSymbol": False,
+            },
         }
     )
     client.urls["api"] = dict.fromkeys(client.urls["api"], f"{base_url}/api/v3")

@@ -88,7 +88,7 @@ def test_an_occupied_port_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--state", "/"], "cannot be used: Is a directory; name a file in a folder of yours"),
+        (["--state", "/"], "/ is a folder; name a file in it"),
         (["--state", "foreign"], "foreign is not a simulator's state file; name another one"),
         (["--port", "70000"], "70000 is no port; choose 0 to 65535"),
         (["--symbols", "0"], "0 is out of range; choose 1 to 1000"),
