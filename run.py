@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -18,6 +16,7 @@ from core.settings import Settings, unenforced
 from storage import settings_file
 from storage.layout import DEFAULT_STATE, StateFolder
 from tools import demo as demo_run
+from tools import signals
 from tools.launch import Launch
 from tools.options import STATE_VARIABLE, run
 
@@ -53,7 +52,7 @@ def demo(*, count: int, symbols: str, seed: int, state: str | None, as_json: boo
     fill is booked once, and every balance agrees with the venue exactly.
     """
     names = _symbols(symbols)
-    with _stopping_on_term(), _state_folder(state) as path:
+    with signals.raised(), _state_folder(state) as path:
         folder = demo_run.fresh_folder(path)
         figures = demo_run.run_demo(folder, Settings(), names, count, seed)
         return demo_run.report(folder, figures, as_json=as_json)
@@ -79,20 +78,6 @@ def _state_folder(state: str | None) -> Iterator[Path]:
         yield Path(temporary)
 
 
-@contextlib.contextmanager
-def _stopping_on_term() -> Iterator[None]:
-    """TERM ends the block like Ctrl-C, so that everything is cleaned up."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 @cli.command()
 @click.option("--config", type=click.Path(path_type=Path), default=None, help="Settings.  [default: ./intentd.toml]")
 @click.option(
@@ -107,7 +92,7 @@ def up(config: Path | None, state: str) -> int:
     for name in unenforced(mapping):
         click.echo(f"Warning: {name} is read, but this version does not act upon it yet", err=True)
     stopped_by: list[str] = []
-    with _noting_signals(stopped_by.append), Launch(StateFolder(state), settings) as launch:
+    with signals.noted(stopped_by.append), Launch(StateFolder(state), settings) as launch:
         _say_ready(launch)
         while not stopped_by and launch.wait(LISTEN_S) is None:
             pass
@@ -128,19 +113,6 @@ def _say_ready(launch: Launch) -> None:
         f"state {launch.folder.root}, pid {os.getpid()}"
     )
     sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def _noting_signals(note: Callable[[str], None]) -> Iterator[None]:
-    def noted(number: int, _frame: FrameType | None) -> None:
-        note(signal.Signals(number).name)
-
-    before = {number: signal.signal(number, noted) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main() -> None:

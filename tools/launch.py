@@ -27,11 +27,13 @@ from exchange.simulator import auth
 from exchange.simulator.process import SimulatorFailed, SimulatorProcess
 from messages.admin import EngineStarted, EngineStopped, StartEngine, StopEngine
 from storage.layout import PRIVATE_FILE, StateFolder
+from tools import signals
 
 NS_PER_S = 1_000_000_000
 ENGINE_CLASS = "actors.engine.Engine"
 PROCESS_GROUP_GRACE_S = 5.0
 POLL_S = 0.02
+LISTEN_S = 0.25
 
 
 class Launch:
@@ -53,19 +55,25 @@ class Launch:
         self._engine: Any = None
         self._process_group = 0
         self._stopped: EngineStopped | None = None
+        self._hurry: list[str] = []
 
     def __enter__(self) -> Self:
         try:
             self._start()
         except BaseException:
-            self._stack.close()
+            self._close()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        self._close()
+
+    def _close(self) -> None:
+        """End everything. A stop signal meanwhile cuts the graceful part short, never the rest."""
+        with signals.noted(self._hurry.append):
+            self._stack.close()
 
     # ── start ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -75,9 +83,10 @@ class Launch:
         self._hold_lock()
         if self.settings.engine.mode is Mode.SIM and not self.settings.exchange.base_url:
             self._start_simulator()
-        self._door = system.start(self.settings.engine.system_base)
-        self._stack.callback(self._end_system)
-        self._engine = self._door.create(ENGINE_CLASS)
+        with signals.held_back():  # a system that is half started could not be ended
+            self._door = system.start(self.settings.engine.system_base)
+            self._stack.callback(self._end_system)
+            self._engine = self._door.create(ENGINE_CLASS)
         self._door.tell(
             self._engine,
             StartEngine(
@@ -182,8 +191,8 @@ class Launch:
             return
         self._door.tell(self._engine, StopEngine(reason=reason))
         deadline = time.monotonic() + self.settings.engine.stop_timeout / NS_PER_S + 1
-        while self._stopped is None and (left := deadline - time.monotonic()) > 0:
-            self.wait(left)
+        while self._stopped is None and not self._hurry and (left := deadline - time.monotonic()) > 0:
+            self.wait(min(left, LISTEN_S))
 
     def _end_system(self) -> None:
         assert self._door is not None

@@ -110,7 +110,9 @@ def _symbols(call: Call) -> list[str]:
     one, several = call.params.text("symbol", SYMBOL_RANGE), call.params.text("symbols", SYMBOL_LIST_RANGE)
     if one is not None and several is not None:
         raise VenueError(BAD_COMBINATION)
-    return [one] if one is not None else msgspec.json.decode(several, type=list[str]) if several is not None else []
+    if several is not None:
+        return msgspec.json.decode(several, type=list[str])
+    return [] if one is None else [one]
 
 
 # ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -172,7 +172,7 @@ def test_the_error_table_is_that_of_the_real_host() -> None:
 
 ERRORS = {
     -1003: ccxt.DDoSProtection,
-    -1013: ccxt.InvalidOrder,
+    -1013: ccxt.BadRequest,  # NOTIONAL; LOT_SIZE, PRICE_FILTER and PERCENT_PRICE_BY_SIDE are InvalidOrder
     -1015: ccxt.DDoSProtection,
     -1021: ccxt.InvalidNonce,
     -1022: ccxt.AuthenticationError,

@@ -176,3 +176,21 @@ time.sleep(60)
     finally:
         heir.kill()
         launcher.stdout.close()
+
+
+def test_a_full_disk_ends_it_without_a_promise(tmp_path: Path) -> None:
+    """What cannot be saved is not answered: the process ends, and the state is that of the last answer."""
+    state = tmp_path / "s"
+    with SimulatorProcess.start(state=state, seed=3) as process:
+        venue = Venue(process)
+        venue.ask_signed("POST", "/api/v3/order", {**BUY, "newClientOrderId": "saved"})
+        before = (venue.orders(), venue.trades(), venue.balances())
+        room = state.stat().st_size + 100
+        psutil.Process(process.pid).rlimit(psutil.RLIMIT_FSIZE, (room, room))
+        with pytest.raises((ValueError, OSError)):  # an empty 500, or the end of the connection
+            venue.ask_signed("POST", "/api/v3/order", {**BUY, "newClientOrderId": "notSaved"})
+        assert await_true(lambda: not process.is_running)
+        assert process.stop() == 3
+    with SimulatorProcess.start(state=state, seed=3) as process:
+        venue = Venue(process)
+        assert (venue.orders(), venue.trades(), venue.balances()) == before
