@@ -14,8 +14,8 @@ import os
 from typing import Any
 
 from actors import logs
-from actors.system import process_lives
 from actors.base import CREDENTIAL_VARIABLES, ActorExitRequest, ChildActorExited, Guarded, now_ns
+from actors.system import process_lives
 from core.market import MarketRules
 from core.planning import Refusal
 from messages.admin import (

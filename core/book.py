@@ -26,7 +26,7 @@ from core.ids import IdempotencyKey, IntentId, PayloadHash
 from core.intent import Intent, Side
 from core.lifecycle import Cause, State, is_terminal
 from core.market import MarketRules
-from core.money import floor_to, text
+from core.money import ZERO, floor_to, text
 from core.planning import OrderPlan, Refusal, is_dust, reservation_for
 from core.records import (
     AttemptRecord,
@@ -115,9 +115,14 @@ def begin_attempt(book: UnitOfWork, intent_id: IntentId, attempt: int, plan: Ord
     if record.cancel_requested:
         return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, "canceled before the next attempt")
     worse = plan.price > record.worst_price if record.intent.side is Side.BUY else plan.price < record.worst_price
-    if worse or plan.qty > record.remaining_qty:
+    if worse or plan.qty > record.qty:
         raise InvariantViolated(f"attempt {attempt} of {intent_id} is worse than accepted: {plan} against {record}")
-    return _send(book, record, plan, now_ns)[0]
+    rules = book.market(record.intent.symbol)
+    assert rules is not None
+    qty = floor_to(min(plan.qty, record.remaining_qty), rules.step)  # a late fill may have crossed the plan
+    if is_dust(qty, record.worst_price, rules, ZERO):
+        return give_up(book, intent_id, Refusal("DUST", f"{text(record.remaining_qty)} {rules.base} is left"), now_ns)
+    return _send(book, record, replace(plan, qty=qty), now_ns)[0]
 
 
 def give_up(book: UnitOfWork, intent_id: IntentId, refusal: Refusal, now_ns: int) -> IntentRecord:
@@ -211,6 +216,8 @@ def _net_of_base_fees(book: BookReader, opening: Opening) -> OrderPlan | Refusal
     if opening.intent.side is Side.BUY:
         return plan
     available = holdings.free(book, rules.base)
+    if opening.intent.reduce_only:
+        available = min(available, _reducible(book, rules.symbol))
     position = book.position(rules.symbol)
     eaten = position.fees.get(rules.base) if position else None
     if available >= plan.qty or eaten is None or plan.qty - available > eaten:
@@ -223,6 +230,13 @@ def _net_of_base_fees(book: BookReader, opening: Opening) -> OrderPlan | Refusal
     return replace(plan, qty=qty)
 
 
+def _reducible(book: BookReader, symbol: str) -> Decimal:
+    """What of the position is not being sold already."""
+    position = book.position(symbol)
+    selling = (record.remaining_qty for record in book.open_intents(symbol) if record.intent.side is Side.SELL)
+    return max(ZERO, position.qty - sum(selling, ZERO)) if position else ZERO
+
+
 def _refuse(book: BookReader, opening: Opening, plan: OrderPlan) -> Refusal | None:
     intent, rules = opening.intent, opening.rules
     stopped = book.quarantine(rules.symbol)
@@ -230,10 +244,8 @@ def _refuse(book: BookReader, opening: Opening, plan: OrderPlan) -> Refusal | No
         return Refusal(
             "SYMBOL_QUARANTINED", f"{rules.symbol}: {stopped.reason}; look at it, then `intentctl resume --symbol`"
         )
-    position = book.position(rules.symbol)
-    held_qty = position.qty if position else 0
-    if intent.reduce_only and plan.qty > held_qty:
-        return Refusal("REDUCE_ONLY", f"qty {text(plan.qty)} is above the position {held_qty}; ask for at most that")
+    if intent.reduce_only and plan.qty > (left := _reducible(book, rules.symbol)):
+        return Refusal("REDUCE_ONLY", f"qty {text(plan.qty)} is above the position left {text(left)}; ask for less")
     currency, amount = reservation_for(intent.side, plan.qty, plan.price, rules)
     available = holdings.free(book, currency)
     if amount > available:

@@ -90,10 +90,11 @@ def _move(before: Position, fill: FillRecord, rules: MarketRules) -> _Move:
         return _Move(bought, ZERO, ZERO, ZERO)
     own = min(before.qty, fill.qty)
     own_quote = share(fill.quote_qty, own, fill.qty)
-    cost_out = share(before.cost, own, before.qty) if own else ZERO
+    eaten = min(fee_base, before.qty - own)  # a fee in base takes its share of the cost with it
+    cost_out = share(before.cost, own + eaten, before.qty) if own + eaten else ZERO
     sold = replace(
         common,
-        qty=before.qty - own - min(fee_base, before.qty - own),
+        qty=before.qty - own - eaten,
         cost=before.cost - cost_out,
         realized_pnl=before.realized_pnl + own_quote - cost_out - fee_quote,
         inventory_sold_qty=before.inventory_sold_qty + fill.qty - own,
@@ -108,14 +109,13 @@ def _settle_dust(book: UnitOfWork, fill: FillRecord, position: Position, rules: 
     change = dust_qty - position.dust_qty
     if change:
         _post(book, fill, "dust", ledger.dust(rules.base, change))
-    if small:
-        never_opened = position.state is PositionState.NEW and position.qty == 0
-        state = PositionState.NEW if never_opened else PositionState.CLOSED
-    elif fill.side is Side.SELL:
-        state = PositionState.PARTIAL_EXIT
-    else:
+    if fill.side is Side.BUY:
         state = PositionState.OPEN
-    reopened = not small and position.state in {PositionState.NEW, PositionState.CLOSED}
+    elif position.state is PositionState.NEW:
+        state = PositionState.NEW  # a sale of inventory opens nothing
+    else:
+        state = PositionState.CLOSED if small else PositionState.PARTIAL_EXIT
+    reopened = state is PositionState.OPEN and position.state in {PositionState.NEW, PositionState.CLOSED}
     return replace(
         position,
         state=state,

@@ -62,7 +62,7 @@ def budget_of(
     old = sum(1 for reservation, _ in held if now_ns - reservation.created_ns > OLD_RESERVATION_NS)
     off = (drift or {}).get(balance.currency, ZERO)
     verified = None if drift is None else balance.total + off
-    drift_pct = abs(off) * PERCENT / balance.total if balance.total else (PERCENT if off else ZERO)
+    drift_pct = abs(off) * PERCENT / abs(balance.total) if balance.total else (PERCENT if off else ZERO)
     return Budget(
         currency=balance.currency,
         my_budget=balance.total,

@@ -111,15 +111,41 @@ RESERVED_KEY_PREFIX: Final = "auto:"
 AMOUNT_MAX: Final = Decimal("1e18")
 AMOUNT_DECIMALS_MAX: Final = 18
 SLIPPAGE_BPS_MAX: Final = Decimal(5_000)
+FIELD_TYPES: Final[dict[str, tuple[type, bool]]] = {
+    "symbol": (str, False),
+    "side": (Side, False),
+    "kind": (Kind, False),
+    "qty": (Decimal, True),
+    "quote_budget": (Decimal, True),
+    "limit_price": (Decimal, True),
+    "tif": (TimeInForce, False),
+    "max_slippage_bps": (Decimal, True),
+    "reduce_only": (bool, False),
+    "key": (str, True),
+    "signal_id": (str, True),
+    "decision_id": (str, True),
+    "reason": (str, False),
+    "source": (str, False),
+}
+"""Field → its type, and whether it may be None."""
 
 
 def validate(request: IntentRequest) -> None:
     """Raise `InvalidInput` for the first field that cannot be meant."""
+    _validate_types(request)
     if not SYMBOL_PATTERN.fullmatch(request.symbol):
         raise InvalidInput("symbol", request.symbol, "must be BASE/QUOTE in upper case", "write it like BTC/USDT")
     _validate_size(request)
     _validate_price(request)
     _validate_texts(request)
+
+
+def _validate_types(request: IntentRequest) -> None:
+    """A struct that is made in Python is not checked by msgspec: the text "buy" must not pass for a side."""
+    for field, (kind, optional) in FIELD_TYPES.items():
+        value = getattr(request, field)
+        if not (isinstance(value, kind) or (optional and value is None)):
+            raise InvalidInput(field, value, f"must be of type {kind.__name__}", "use the types of core.intent")
 
 
 def _validate_size(request: IntentRequest) -> None:
@@ -146,7 +172,8 @@ def _validate_price(request: IntentRequest) -> None:
     elif request.tif is not TimeInForce.IOC:
         raise InvalidInput("tif", str(request.tif), "a market intent is IOC", "drop the tif, or give a limit price")
     slippage = request.max_slippage_bps
-    if slippage is not None and not (slippage.is_finite() and 0 < slippage <= SLIPPAGE_BPS_MAX):
+    sound = slippage is None or (slippage.is_finite() and decimals(slippage) <= AMOUNT_DECIMALS_MAX)
+    if not sound or (slippage is not None and not 0 < slippage <= SLIPPAGE_BPS_MAX):
         raise InvalidInput(
             "max_slippage_bps", str(slippage), f"must be above 0 and at most {SLIPPAGE_BPS_MAX}", "20 is 0.2 %"
         )
@@ -159,9 +186,16 @@ def _validate_amount(field: str, value: Decimal) -> None:
         raise InvalidInput(field, str(value), "must be above zero", "the side says the direction, not the sign")
     if value > AMOUNT_MAX:
         raise InvalidInput(field, str(value), f"must be at most {AMOUNT_MAX:f}", "check the unit")
-    exponent = value.normalize().as_tuple().exponent
-    if isinstance(exponent, int) and -exponent > AMOUNT_DECIMALS_MAX:
+    if decimals(value) > AMOUNT_DECIMALS_MAX:
         raise InvalidInput(field, str(value), f"has more than {AMOUNT_DECIMALS_MAX} decimals", "round it")
+
+
+def decimals(value: Decimal) -> int:
+    """Digits behind the point of a finite number, without trailing zeros, however many there are."""
+    _, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    written = "".join(map(str, digits))
+    return max(0, -exponent - (len(written) - len(written.rstrip("0"))))
 
 
 def _validate_texts(request: IntentRequest) -> None:
@@ -175,6 +209,8 @@ def _validate_texts(request: IntentRequest) -> None:
             raise InvalidInput(field, value, f"{RESERVED_KEY_PREFIX!r} is kept for keys made here", "choose another")
     for field in ("reason", "source"):
         free_text: str = getattr(request, field)
+        if any("\ud800" <= character <= "\udfff" for character in free_text):
+            raise InvalidInput(field, ascii(free_text[:40]), "is not Unicode text", "send UTF-8")
         if len(free_text) > TEXT_LENGTH_MAX:
             raise InvalidInput(field, free_text[:40] + "…", f"longer than {TEXT_LENGTH_MAX} characters", "shorten it")
 

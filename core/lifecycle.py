@@ -153,7 +153,7 @@ TRANSITIONS: Final = MappingProxyType(
             Cause.FILL_ALL: State.FILLED,
             Cause.REFUSE: State.ERROR,
         },
-        State.ERROR: {Cause.SCHEDULE_RETRY: State.RETRY, **_ENDS},
+        State.ERROR: {Cause.SCHEDULE_RETRY: State.RETRY, Cause.FILL_ALL: State.FILLED, **_ENDS},
         State.RETRY: {Cause.SEND: State.SENDING, Cause.FILL_ALL: State.FILLED, **_ENDS},
         State.CANCELING: {
             Cause.FILL_PART: State.CANCELING,  # the cancel crossed a fill

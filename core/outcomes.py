@@ -86,6 +86,8 @@ def _apply_not_placed(
         )
     )
     record = advance(book, replace(record, end_reason=reason), Cause.REFUSE, now_ns, reason)
+    if record.filled_qty >= record.qty:  # a late fill of an earlier attempt
+        return end_by_quantity(book, record, Cause.END_REJECTED, now_ns, "filled by an earlier attempt")
     if record.cancel_requested:
         return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, "canceled; the order had not been placed")
     if not report.retryable:
@@ -148,6 +150,8 @@ class _Snapshot:
         booked = self._book_trades()
         self.book.put_attempt(self.attempt)
         self.record = save(self.book, self.record)
+        if self.record.filled_qty > self.record.qty and booked:
+            self._alarm("OVERFILL", f"{text(self.record.filled_qty)} filled of {text(self.record.qty)} ordered")
         if self.over_before:
             if booked:
                 self._late_fill(booked)
@@ -159,6 +163,13 @@ class _Snapshot:
 
     def _note_order(self) -> None:
         report, attempt = self.report, self.attempt
+        if attempt.status is AttemptStatus.NOT_PLACED and not report.trades:
+            self._alarm("ORDER_REAPPEARED", f"{attempt.client_order_id} was proven not placed, and is at the venue")
+        if attempt.exchange_order_id is not None and attempt.exchange_order_id != report.exchange_order_id:
+            self._alarm(
+                "DUPLICATE_AT_VENUE", f"{attempt.client_order_id} has a second order {report.exchange_order_id}"
+            )
+            return
         if attempt.exchange_order_id is None:
             self.book.put_order(
                 OrderRecord(
@@ -229,20 +240,29 @@ class _Snapshot:
     def _late_fill(self, booked: Decimal) -> None:
         """F4: it happened, so it is booked; an operator looks before the symbol trades on."""
         reason = f"late fill of {text(booked)} in {self.record.intent.intent_id} after {self.record.state}"
-        self.book.append_event(
-            events.AlertFired(at_ns=self.now_ns, intent_id=self.record.intent.intent_id, code="LATE_FILL", text=reason)
-        )
-        rules_of_book.quarantine(self.book, self.attempt.symbol, reason, self.now_ns)
+        self._alarm("LATE_FILL", reason)
         cause = Cause.FILL_ALL if self.record.filled_qty >= self.record.qty else Cause.FILL_PART
         moves = is_terminal(self.record.state) and self.record.state is not State.FILLED
         if moves or (cause is Cause.FILL_ALL and self.record.state is State.RETRY):
             self.record = advance(self.book, self.record, cause, self.now_ns, reason)
 
+    def _alarm(self, code: str, what: str) -> None:
+        """What must never happen has: tell it, and take nothing new for the symbol until somebody has looked."""
+        self.book.append_event(
+            events.AlertFired(at_ns=self.now_ns, intent_id=self.attempt.intent_id, code=code, text=what)
+        )
+        rules_of_book.quarantine(self.book, self.attempt.symbol, f"{code}: {what}", self.now_ns)
+
     def _move_by_quantity(self, booked: Decimal) -> None:
         state = self.record.state
-        if self.record.filled_qty >= self.record.qty:
+        full = self.record.filled_qty >= self.record.qty
+        can_fill = self.attempt.status is AttemptStatus.WORKING and self.attempt.filled_qty < self.attempt.qty
+        if full and not can_fill:
             self._advance(Cause.FILL_ALL)
-        elif state in {State.SENDING, State.UNKNOWN}:
+            return
+        if full and not self.record.cancel_requested:  # a late fill made this order needless; it must not fill too
+            self.record = replace(self.record, cancel_requested=True, end_reason="filled by an earlier attempt")
+        if state in {State.SENDING, State.UNKNOWN}:
             self._advance(Cause.FILL_PART if self.attempt.filled_qty > 0 else Cause.ACK)
         elif booked and state in {State.SENT, State.PARTIAL, State.CANCELING}:
             self._advance(Cause.FILL_PART)

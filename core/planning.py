@@ -22,6 +22,9 @@ from core.money import BPS, ONE, ceil_to, floor_to, text
 from core.records import IntentRecord
 from core.settings import RouterSettings
 
+FINEST_STEP = Decimal("1e-18")
+"""Base; where the venue has no grid, quotients are still cut somewhere."""
+
 
 class Refusal(msgspec.Struct, frozen=True, tag=True):
     """Why nothing was done: a code to count by, and a sentence that names the value, the rule and the remedy."""
@@ -51,20 +54,19 @@ def plan_first(
     request: IntentRequest, rules: MarketRules, quote: Quote, settings: RouterSettings
 ) -> OrderPlan | Refusal:
     """The first order for a request, or why there is none."""
-    bps = settings.slippage_bps
-    if request.max_slippage_bps is not None:
-        bps = min(bps, request.max_slippage_bps)
+    bps = _tighter(settings.slippage_bps, request.max_slippage_bps)
     reference = quote.touch(request.side)
+    if reference <= 0:
+        return Refusal("MARKET_DATA_UNAVAILABLE", f"nobody quotes the other side of {request.symbol}; try again later")
     price, capped = _capped_price(request.side, request.limit_price, reference, bps, rules)
     if price <= 0:
         return Refusal("PRICE_OUT_OF_RANGE", f"price {text(price)} after rounding to tick {text(rules.tick)}; raise it")
     if request.qty is not None:
-        wanted = request.qty
+        qty = floor_to(request.qty, rules.step)
     else:
         assert request.quote_budget is not None  # validate() has seen to it
         unit_cost = price * (ONE + rules.taker_fee) if request.side is Side.BUY else reference
-        wanted = request.quote_budget / unit_cost
-    qty = floor_to(wanted, rules.step)
+        qty = _affordable(request.quote_budget, unit_cost, rules.step or FINEST_STEP)
     refusal = _refuse_size(request, qty, price, rules, settings)
     if refusal is not None:
         return refusal
@@ -79,15 +81,21 @@ def plan_first(
     )
 
 
+def _tighter(setting_bps: Decimal, asked_bps: Decimal | None) -> Decimal:
+    return setting_bps if asked_bps is None else min(setting_bps, asked_bps)
+
+
+def _affordable(budget: Decimal, unit_cost: Decimal, step: Decimal) -> Decimal:
+    """The largest multiple of `step` that costs at most `budget`; a quotient is rounded, a product is exact."""
+    qty = floor_to(budget / unit_cost, step)
+    return qty - step if qty * unit_cost > budget else qty
+
+
 def plan_retry(record: IntentRecord, rules: MarketRules, quote: Quote, settings: RouterSettings) -> OrderPlan | Refusal:
     """The next order for what is left of an intent, or why it cannot be sent (dust)."""
     intent = record.intent
-    bps = (
-        settings.slippage_bps
-        if intent.max_slippage_bps is None
-        else min(settings.slippage_bps, intent.max_slippage_bps)
-    )
-    reference = quote.touch(intent.side)
+    bps = _tighter(settings.slippage_bps, intent.max_slippage_bps)
+    reference = quote.touch(intent.side) or record.worst_price  # with nobody there, the accepted bound is the bound
     price, capped = _capped_price(intent.side, record.worst_price, reference, bps, rules)
     qty = floor_to(record.remaining_qty, rules.step)
     if is_dust(qty, price, rules, settings.min_notional):

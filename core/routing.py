@@ -111,7 +111,9 @@ class Router:
 
     def opened(self, intent_id: IntentId, result: OpeningResult) -> list[Effect]:
         """The accepting transaction is durable, or there was none."""
-        opening = self.opening.pop(intent_id)
+        opening = self.opening.pop(intent_id, None)
+        if opening is None:
+            return []  # heard before
         self.opening_by_key.pop(opening.first.key, None)
         first = SubmitAnswer(outcome=result.outcome, record=result.record, refusal=result.refusal)
         effects = self._answer(opening.first, first)
@@ -155,7 +157,7 @@ class Router:
         """The next attempt is durable, unless the intent went elsewhere meanwhile."""
         before = self.live.get(record.intent.intent_id)
         effects = self.applied(record, attempt, now_ns)
-        waited = before is not None and before[0].state is State.RETRY  # else it was placed before, or is over
+        waited = before is not None and before[0].state is State.RETRY and before[0].revision < record.revision
         if waited and record.state is State.SENDING and attempt.attempt == record.attempts:
             effects.append(do.Place(attempt))
         return effects
@@ -228,7 +230,8 @@ class Router:
         known = self.live.get(timer.intent_id) if timer.intent_id else None
         if known is None or known[0].state is not State.RETRY or known[0].attempts != timer.attempt:
             return []
-        self.unplanned_retries.append(known[0].intent.intent_id)
+        if known[0].intent.intent_id not in self.unplanned_retries:
+            self.unplanned_retries.append(known[0].intent.intent_id)
         return self._plan_all(now_ns)
 
     def resume(self, records: list[tuple[IntentRecord, AttemptRecord]], now_ns: int) -> list[Effect]:

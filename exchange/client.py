@@ -41,8 +41,8 @@ SERVER_ERRORS_FROM = 500
 TRADES_PAGE = 1000
 ORDERS_PAGE = 1000
 IN_FLIGHT_MAX = 32
-"""Requests on the wire at one time, for orders and for questions each. What waits here has not been sent, so its time-out
-has not begun, and no number of questions holds an order or a cancel up."""
+"""Requests on the wire at one time, for orders and for questions each. What waits here has not been sent, so its
+time-out has not begun, and no number of questions holds an order or a cancel up."""
 QUOTE_GRID = Decimal("1e-8")
 """Binance states quote amounts with 8 decimals, truncated."""
 
@@ -188,9 +188,10 @@ class VenueClient:
         if isinstance(ticker, QueryFailed):
             return ticker
         entry = ticker.get(symbol) or {}
-        if not entry.get("bid") or not entry.get("ask"):
+        bid, ask = _decimal(entry.get("bid")), _decimal(entry.get("ask"))
+        if bid <= 0 or ask <= 0:
             return QueryFailed(reason=f"the venue has no bid and ask for {symbol}")
-        return Quote(Decimal(str(entry["bid"])), Decimal(str(entry["ask"])), self._now_ns())
+        return Quote(bid, ask, self._now_ns())
 
     async def open_orders(self, symbol: str) -> tuple[OpenOrder, ...] | QueryFailed:
         """Every open order of the symbol, ours or not."""

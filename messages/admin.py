@@ -79,4 +79,5 @@ class StatusReported(Message, frozen=True, kw_only=True):
     started_ns: int
     """ns UTC."""
     children: tuple[ChildStatus, ...]
+    """The engine itself first."""
     markets: int

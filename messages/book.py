@@ -23,6 +23,7 @@ class IntentOpened(Message, frozen=True, kw_only=True):
     intent_id: IntentId
     """Of the opening that was asked for, whatever intent the result names."""
     result: OpeningResult
+    """What became of the opening."""
 
 
 class BeginAttempt(Message, frozen=True, kw_only=True):
@@ -78,6 +79,7 @@ class RecordRefusal(Message, frozen=True, kw_only=True):
 
     symbol: str
     key: IdempotencyKey | None
+    """None when the wish never got as far as having one."""
     refusal: Refusal
 
 
@@ -97,6 +99,7 @@ class RecordEvent(Message, frozen=True, kw_only=True):
     """Write an event to the audit trail. No answer."""
 
     event: AnyEvent
+    """As it shall stand in the outbox."""
 
 
 class LiftQuarantine(Message, frozen=True, kw_only=True):

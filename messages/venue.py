@@ -62,6 +62,7 @@ class FetchOpenOrders(Message, frozen=True, kw_only=True):
 class OpenOrdersFetched(Message, frozen=True, kw_only=True):
     symbol: str
     orders: tuple[OpenOrder, ...] | QueryFailed
+    """Ours and others'."""
 
 
 class FetchTrades(Message, frozen=True, kw_only=True):
@@ -69,6 +70,7 @@ class FetchTrades(Message, frozen=True, kw_only=True):
 
     symbol: str
     from_trade_id: TradeId | None
+    """Oldest trade wanted; None: by time."""
     since_ns: int
     """ns UTC; used when there is no trade id."""
 
@@ -76,6 +78,7 @@ class FetchTrades(Message, frozen=True, kw_only=True):
 class TradesFetched(Message, frozen=True, kw_only=True):
     symbol: str
     trades: tuple[Trade, ...] | QueryFailed
+    """Oldest first."""
     complete: bool
     """False: the venue has more after these."""
 

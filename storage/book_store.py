@@ -21,6 +21,7 @@ from storage.tables import TABLES, Reader, Writer, key
 
 GIB = 1 << 30
 READERS_MAX = 512
+DATA_FILE = "data.mdb"
 MAP_ALARM_SHARE = 0.70
 
 
@@ -51,7 +52,7 @@ class BookStore:
     @classmethod
     def open_reader(cls, folder: StateFolder) -> BookStore:
         """Open an existing book to read. Raises `StorageError` when there is none."""
-        if not (folder.book / "data.mdb").exists():
+        if not (folder.book / DATA_FILE).exists():
             raise StorageError(f"no book in {folder.root}; start an engine on it first, or choose another with --state")
         env = _open(folder.book, readonly=True, map_size=0)
         try:
@@ -115,10 +116,14 @@ class Transaction:
 
 
 def _open(path: Path, *, readonly: bool, map_size: int) -> lmdb.Environment:
+    data = path / DATA_FILE
+    size_bytes = data.stat().st_size if data.exists() else None
+    if size_bytes == 0:
+        raise _unusable(path, "data.mdb is empty")
     try:
-        return lmdb.open(
+        env = lmdb.open(
             str(path),
-            map_size=map_size or 10 * (1 << 20),
+            map_size=map_size,  # 0 for a reader: the size that the writer has set, so that it can follow a growing book
             readonly=readonly,
             sync=True,
             metasync=True,
@@ -130,9 +135,20 @@ def _open(path: Path, *, readonly: bool, map_size: int) -> lmdb.Environment:
         )
     except lmdb.Error as error:
         raise _unusable(path, error) from error
+    if size_bytes is not None:
+        _check_whole(env, path, size_bytes)
+    return env
 
 
-def _unusable(path: Path, error: lmdb.Error) -> StorageError:
+def _check_whole(env: lmdb.Environment, path: Path, size_bytes: int) -> None:
+    """A file that was cut short would end this process with SIGBUS at the first missing page, so look before."""
+    needed_bytes = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    if size_bytes < needed_bytes:
+        env.close()
+        raise _unusable(path, f"data.mdb has {size_bytes} bytes of {needed_bytes}, its end is missing")
+
+
+def _unusable(path: Path, error: lmdb.Error | str) -> StorageError:
     return StorageError(f"the book in {path} cannot be used: {error}; restore a copy or choose another --state")
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import lmdb
 
+from core.errors import StorageError
 from core.events import AnyEvent, Event
 from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
 from core.lifecycle import is_terminal
@@ -304,10 +305,20 @@ class Writer(Reader):
             self._put("trail", key(event.intent_id, "") + sequence_key(self._audit_last), b"")
 
     def _put(self, table: str, row_key: bytes, data: bytes) -> None:
-        self._txn.put(row_key, data, db=self._tables[table])
+        self._write(table, row_key, data, append=False)
 
     def _append(self, table: str, number: int, data: bytes) -> None:
-        self._txn.put(sequence_key(number), data, db=self._tables[table], append=True)
+        self._write(table, sequence_key(number), data, append=True)
+
+    def _write(self, table: str, row_key: bytes, data: bytes, *, append: bool) -> None:
+        try:
+            self._txn.put(row_key, data, db=self._tables[table], append=append)
+        except lmdb.MapFullError as error:
+            raise StorageError(
+                "the book is full; set a larger storage.map_size_gib and start again, nothing acknowledged is lost"
+            ) from error
+        except lmdb.Error as error:
+            raise StorageError(f"the book cannot be written: {error}; mend the disk, then start again") from error
 
 
 def _attempt_key(intent_id: IntentId, attempt: int) -> bytes:

@@ -43,7 +43,7 @@ def desk() -> Desk:
 # ── any report in any state ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(("state", "name"), itertools.product(REACHABLE, REPORTS))
+@pytest.mark.parametrize(("state", "name"), list(itertools.product(REACHABLE, REPORTS)))
 def test_any_report_in_any_state_is_safe(desk: Desk, state: State, name: str) -> None:
     """No report breaks the book, moves an ended intent back, or loses or doubles a fill; told twice it is told once."""
     attempt = in_state(desk, state)

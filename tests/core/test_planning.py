@@ -205,6 +205,19 @@ def test_a_buy_never_spends_more_than_its_budget(wish: IntentRequest, market: Ma
     assert reserved <= wish.quote_budget
 
 
+def test_a_budget_includes_the_fee() -> None:
+    """500.50 at 50 000 with a fee of 0.1 % buys exactly 0.01; a cent less buys one step less."""
+    exact = planned(request(qty=None, quote_budget="500.50"))
+    less = planned(request(qty=None, quote_budget="500.49"))
+    assert (exact.qty, less.qty) == (dec("0.01"), dec("0.00999"))
+
+
+def test_an_empty_side_of_the_market_is_refused() -> None:
+    """Nobody bids: a sell sized in quote cannot be sized, and says so instead of dividing by zero."""
+    wish = sell(qty=None, quote_budget="500")
+    assert refused(wish, top=quote("0", "50000")).reason
+
+
 def test_a_budget_holds_on_a_market_without_a_grid() -> None:
     """With a step of zero the quotient is rounded too, and down: the budget is not exceeded in any digit."""
     market = rules(tick="0", step="0", taker_fee="0.00075")

@@ -173,6 +173,32 @@ with store.snapshot() as view:
     assert (answer, errors) == ("5\n", "")
 
 
+def test_a_reader_can_be_opened_while_the_book_grows(folder: StateFolder, opened: Callable[[], BookStore]) -> None:
+    """A sound book is never taken for a torn one, however its file grows between two looks at it."""
+    code = """
+for number in range(400):
+    store = BookStore.open_reader(folder)
+    with store.snapshot() as view:
+        assert view.meta("venue")
+    store.close()
+"""
+    store = opened()
+    reader = subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + code, str(folder.root)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    with reader:
+        number = 0
+        while reader.poll() is None and number < 20_000:
+            number += 1
+            with store.transaction() as unit:
+                unit.put_meta(f"ballast{number}", "x" * (1 << 15))
+        _, errors = reader.communicate(timeout=60)
+    assert (reader.returncode, errors[-300:]) == (0, "")
+
+
 def test_a_reader_cannot_write(folder: StateFolder, opened: Callable[[], BookStore]) -> None:
     """Only the portfolio writes: a reader's environment has no write transaction to offer."""
     opened()
@@ -298,7 +324,7 @@ def test_a_damaged_record_is_refused(opened: Callable[[], BookStore]) -> None:
 
 def test_a_full_map_is_a_storage_error_and_loses_nothing(folder: StateFolder) -> None:
     """S4: when the map is full the caller hears a StorageError, and what was committed before is still there."""
-    store = BookStore.open_writer(folder, 0, VENUE)  # 0: lmdb's smallest usual map, 10 MiB
+    store = BookStore.open_writer(folder, 0, VENUE)  # 0: a small map
     with store.transaction() as unit:
         unit.put_balance(Balance(currency="BTC", total=dec(1)))
     with pytest.raises(IntentdError):
