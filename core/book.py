@@ -114,15 +114,14 @@ def begin_attempt(book: UnitOfWork, intent_id: IntentId, attempt: int, plan: Ord
         return record
     if record.cancel_requested:
         return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, "canceled before the next attempt")
-    worse = plan.price > record.worst_price if record.intent.side is Side.BUY else plan.price < record.worst_price
-    if worse or plan.qty > record.qty:
-        raise InvariantViolated(f"attempt {attempt} of {intent_id} is worse than accepted: {plan} against {record}")
+    best = min if record.intent.side is Side.BUY else max
     rules = book.market(record.intent.symbol)
     assert rules is not None
     qty = floor_to(min(plan.qty, record.remaining_qty), rules.step)  # a late fill may have crossed the plan
     if is_dust(qty, record.worst_price, rules, ZERO):
         return give_up(book, intent_id, Refusal("DUST", f"{text(record.remaining_qty)} {rules.base} is left"), now_ns)
-    return _send(book, record, replace(plan, qty=qty), now_ns)[0]
+    bounded = replace(plan, qty=qty, price=best(plan.price, record.worst_price))
+    return _send(book, record, bounded, now_ns)[0]
 
 
 def give_up(book: UnitOfWork, intent_id: IntentId, refusal: Refusal, now_ns: int) -> IntentRecord:

@@ -117,8 +117,8 @@ class Transaction:
 
 def _open(path: Path, *, readonly: bool, map_size: int) -> lmdb.Environment:
     data = path / DATA_FILE
-    size_bytes = data.stat().st_size if data.exists() else None
-    if size_bytes == 0:
+    existed = data.exists()
+    if existed and data.stat().st_size == 0:
         raise _unusable(path, "data.mdb is empty")
     try:
         env = lmdb.open(
@@ -135,14 +135,15 @@ def _open(path: Path, *, readonly: bool, map_size: int) -> lmdb.Environment:
         )
     except lmdb.Error as error:
         raise _unusable(path, error) from error
-    if size_bytes is not None:
-        _check_whole(env, path, size_bytes)
+    if existed:
+        _check_whole(env, path)
     return env
 
 
-def _check_whole(env: lmdb.Environment, path: Path, size_bytes: int) -> None:
+def _check_whole(env: lmdb.Environment, path: Path) -> None:
     """A file that was cut short would end this process with SIGBUS at the first missing page, so look before."""
     needed_bytes = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    size_bytes = (path / DATA_FILE).stat().st_size  # asked for after what is needed, since a writer may be at work
     if size_bytes < needed_bytes:
         env.close()
         raise _unusable(path, f"data.mdb has {size_bytes} bytes of {needed_bytes}, its end is missing")

@@ -353,24 +353,33 @@ def test_no_attempt_begins_outside_of_retry(desk: Desk, state: State) -> None:
 
 
 @pytest.mark.parametrize("change", [{"price": dec("50000.01")}, {"qty": dec("0.01001")}])
-def test_an_attempt_is_never_worse_than_accepted(desk: Desk, change: dict[str, Decimal]) -> None:
-    """A plan dearer or larger than what was accepted is bounded to it before it is written."""
+def test_an_attempt_worse_than_accepted_is_a_violation(desk: Desk, change: dict[str, Decimal]) -> None:
+    """A plan dearer or larger than what was accepted raises, and the transaction leaves nothing behind."""
     attempt = in_state(desk, State.RETRY)
     plan = replace(retry_plan(desk, attempt.intent_id), **change)
-    with desk.book.transaction():
+    with pytest.raises(InvariantViolated), desk.book.transaction():
         rules_of_book.begin_attempt(desk.book, attempt.intent_id, 2, plan, T0)
-    second = desk.attempt(attempt.intent_id, 2)
-    assert (second.price, second.qty) == (dec(50_000), dec("0.01"))
+    assert desk.state(attempt) is State.RETRY
 
 
-def test_an_attempt_of_a_sell_is_never_worse_than_accepted(desk: Desk) -> None:
+def test_a_sell_cheaper_than_accepted_is_a_violation(desk: Desk) -> None:
     """A sell is bounded from below."""
     attempt = desk.accept(sell())
     desk.apply(not_placed(attempt, retryable=True))
-    plan = replace(retry_plan(desk, attempt.intent_id), price=dec("49000"))
-    with desk.book.transaction():
+    plan = replace(retry_plan(desk, attempt.intent_id), price=dec("49989.99"))
+    with pytest.raises(InvariantViolated), desk.book.transaction():
         rules_of_book.begin_attempt(desk.book, attempt.intent_id, 2, plan, T0)
-    assert desk.attempt(attempt.intent_id, 2).price == dec("49990")
+
+
+def test_no_attempt_begins_while_an_earlier_order_works(desk: Desk) -> None:
+    """F3, R8: an order that was proven absent and appears after all is alive; a second one must not join it."""
+    first = desk.accept(request(tif=TimeInForce.GTC))
+    desk.apply(not_placed(first, retryable=True))
+    plan = retry_plan(desk, first.intent_id)
+    desk.apply(snapshot(first, OrderStatus.OPEN))
+    with desk.book.transaction():
+        rules_of_book.begin_attempt(desk.book, first.intent_id, 2, plan, T0)
+    assert desk.book.attempt(first.intent_id, 2) is None
 
 
 def test_a_retry_that_was_planned_before_a_late_fill_is_not_sent(desk: Desk) -> None:

@@ -360,6 +360,17 @@ def test_a_second_order_under_the_same_client_id_is_not_passed_over(desk: Desk) 
     assert desk.events(events.AlertFired) != []
 
 
+def test_a_second_order_is_told_once(desk: Desk) -> None:
+    """Applying a report twice changes nothing, the report of a double included: polling must not flood the outbox."""
+    attempt = desk.accept(request(tif=TimeInForce.GTC))
+    desk.apply(snapshot(attempt, OrderStatus.CANCELED, order_id="X1", filled="0.004"))
+    double = snapshot(attempt, OrderStatus.OPEN, order_id="X2")
+    desk.apply(double)
+    told = list(desk.book.events())
+    desk.apply(double)
+    assert told == list(desk.book.events())
+
+
 def test_more_than_was_ordered_calls_an_operator(desk: Desk) -> None:
     """Filled beyond the quantity (design §5.7) is never silent."""
     attempt = desk.accept()
