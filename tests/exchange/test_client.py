@@ -1,0 +1,203 @@
+"""The venue's client over real HTTP: every answer is a type that says what to do, and nothing is sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from core.ids import ClientOrderId, IntentId, TradeId
+from core.intent import Side, TimeInForce
+from core.market import Quote
+from core.records import AttemptRecord, AttemptStatus
+from core.reports import NotPlaced, OrderAbsent, OrderSnapshot, OrderStatus, OutcomeUnknown, QueryFailed
+from core.settings import from_mapping
+from exchange.client import VenueClient
+from tests.exchange.conftest import Venue
+
+TIMEOUT_MS = 400
+Work = Callable[[VenueClient], Awaitable[Any]]
+
+
+def attempt(number: int, **changes: Any) -> AttemptRecord:
+    """An order for 0.001 BTC that would trade at once; `number` makes its id."""
+    fields: dict[str, Any] = {
+        "intent_id": IntentId(f"intent-{number}"),
+        "attempt": 1,
+        "client_order_id": ClientOrderId(f"inclient{number:010d}"),
+        "symbol": "BTC/USDT",
+        "side": Side.BUY,
+        "qty": Decimal("0.001"),
+        "price": Decimal(70_000),
+        "tif": TimeInForce.IOC,
+        "status": AttemptStatus.SENDING,
+        "created_ns": 0,
+    }
+    return AttemptRecord(**(fields | changes))
+
+
+def resting(number: int) -> AttemptRecord:
+    return attempt(number, price=Decimal(50_000), tif=TimeInForce.GTC)
+
+
+def ask(venue: Venue, work: Work, lines: list[str] | None = None, **router: Any) -> Any:
+    """What `work` returns, done with a client of its own."""
+    settings = from_mapping({"exchange": {"base_url": venue.base_url, "timeout_ms": TIMEOUT_MS}, "router": router})
+
+    async def with_client() -> Any:
+        trace = (lines if lines is not None else []).append
+        client = VenueClient(settings, {}, trace, time.time_ns)
+        try:
+            await client.start()
+            return await work(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(with_client())
+
+
+def test_a_start_brings_markets_and_balances(venue: Venue) -> None:
+    """Grids and minimums are the venue's own, balances are totals of free and locked, all exact."""
+
+    async def start_again(client: VenueClient) -> Any:
+        return await client.start()
+
+    account = ask(venue, start_again)
+    rules = account.markets["BTC/USDT"]
+    assert (rules.base, rules.quote, rules.tick, rules.step) == ("BTC", "USDT", Decimal("0.01"), Decimal("0.00001"))
+    assert (rules.min_notional, rules.taker_fee) == (Decimal(5), Decimal("0.001"))
+    at_venue = venue.balances()["USDT"]
+    assert account.totals["USDT"] == Decimal(at_venue["free"]) + Decimal(at_venue["locked"])
+
+
+def test_a_placed_order_carries_its_trades(venue: Venue) -> None:
+    """The placement's own answer names the order, our id, and every trade with its fee."""
+    report = ask(venue, lambda client: client.place(attempt(1)))
+    assert isinstance(report, OrderSnapshot)
+    assert (report.status, report.filled_qty) == (OrderStatus.FILLED, Decimal("0.001"))
+    assert sum(trade.qty for trade in report.trades) == Decimal("0.001")
+    truth = {(row["id"], row["commission"], row["commissionAsset"], row["quoteQty"]) for row in venue.trades()}
+    for trade in report.trades:
+        told = {(str(i), Decimal(fee), asset, Decimal(quote)) for i, fee, asset, quote in truth}
+        assert (trade.trade_id, trade.fee, trade.fee_currency, trade.quote_qty) in told
+
+
+def test_a_look_up_finds_the_same_trades(venue: Venue) -> None:
+    """An order that is looked up by our id tells the same trades as its placement did."""
+
+    async def place_and_look(client: VenueClient) -> Any:
+        return await client.place(attempt(2)), await client.look_up(attempt(2))
+
+    placed, found = ask(venue, place_and_look)
+    assert [trade.trade_id for trade in placed.trades] == [trade.trade_id for trade in found.trades]
+    assert [(t.qty, t.price, t.quote_qty, t.fee) for t in placed.trades] == [
+        (t.qty, t.price, t.quote_qty, t.fee) for t in found.trades
+    ]
+
+
+def test_a_resting_order_is_listed_canceled_and_found_canceled(venue: Venue) -> None:
+    """Open orders name ours by its client id; after the cancel the look-up says so."""
+
+    async def rest(client: VenueClient) -> Any:
+        placed = await client.place(resting(3))
+        listed = await client.open_orders("BTC/USDT")
+        note = await client.cancel(resting(3))
+        again = await client.cancel(resting(3))
+        return placed, listed, note, again, await client.look_up(resting(3))
+
+    placed, listed, note, again, found = ask(venue, rest)
+    assert placed.status is OrderStatus.OPEN
+    assert [order.client_order_id for order in listed] == [resting(3).client_order_id]
+    assert note == "accepted"
+    assert "Unknown order sent" in again
+    assert (found.status, found.filled_qty) == (OrderStatus.CANCELED, Decimal(0))
+
+
+def test_post_only_is_refused_when_it_would_take(venue: Venue) -> None:
+    """A post-only order through the market is definitely not placed, and not worth a retry."""
+    report = ask(venue, lambda client: client.place(attempt(4, tif=TimeInForce.PO)))
+    assert isinstance(report, NotPlaced)
+    assert (report.code, report.retryable) == ("OrderImmediatelyFillable", False)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ({"reject": {"codes": [-2010]}}, NotPlaced),
+        ({"reject": {"codes": [-1013]}}, NotPlaced),
+        ({"late_answer": {"on": ["place"], "ms": 3 * TIMEOUT_MS}}, OutcomeUnknown),
+        ({"latency_ms": {"on": ["place"], "ms": 3 * TIMEOUT_MS}}, OutcomeUnknown),
+        ({"close_connection": {"on": ["place"], "point": "after"}}, OutcomeUnknown),
+        ({"close_connection": {"on": ["place"], "point": "before"}}, OutcomeUnknown),
+        ({"server_error": {"on": ["place"], "point": "after", "status": 503}}, OutcomeUnknown),
+        ({"server_error": {"on": ["place"], "point": "before", "status": 500}}, OutcomeUnknown),
+        ({"backend_timeout": {"on": ["place"], "point": "after"}}, OutcomeUnknown),
+        ({"truncated_body": {"on": ["place"]}}, OutcomeUnknown),
+    ],
+)
+def test_each_misfortune_of_a_placement_has_its_class(venue: Venue, fault: dict[str, Any], kind: type) -> None:
+    """Refusals are definite; whatever hides the outcome is unknown; and one request was sent."""
+    assert venue.set_faults(fault).status == 200
+    path = "POST /api/v3/order"
+    before = venue.ask("GET", "/_sim/stats").body["requests"].get(path, 0)
+    report = ask(venue, lambda client: client.place(attempt(100 + before)))
+    assert isinstance(report, kind), report
+    assert venue.ask("GET", "/_sim/stats").body["requests"][path] == before + 1
+
+
+def test_not_there_and_not_answered_are_different(venue: Venue) -> None:
+    """An order the venue does not know is absent; a question that fails is no answer."""
+
+    async def look(client: VenueClient) -> Any:
+        absent = await client.look_up(attempt(5))
+        venue.set_faults({"server_error": {"on": ["order"], "point": "before", "status": 502}})
+        return absent, await client.look_up(attempt(5))
+
+    absent, failed = ask(venue, look)
+    assert absent == OrderAbsent(client_order_id=attempt(5).client_order_id)
+    assert isinstance(failed, QueryFailed)
+
+
+def test_reads_that_fail_are_no_empty_answers(venue: Venue) -> None:
+    """No list, no balance and no price comes out of a failed question."""
+
+    async def read(client: VenueClient) -> Any:
+        venue.set_faults({"server_error": {"point": "before", "status": 502}})
+        trades = await client.trades("BTC/USDT", TradeId("0"), 0)
+        return [
+            await client.quote("BTC/USDT"),
+            await client.open_orders("BTC/USDT"),
+            await client.balances(),
+            await client.all_orders("BTC/USDT", 0),
+            trades.trades,
+        ]
+
+    assert [type(answer) for answer in ask(venue, read)] == [QueryFailed] * 5
+
+
+def test_a_quote_is_the_touch(venue: Venue) -> None:
+    """Bid below ask, both above zero, with the time of its arrival."""
+    quote = ask(venue, lambda client: client.quote("BTC/USDT"))
+    assert isinstance(quote, Quote)
+    assert 0 < quote.bid < quote.ask
+    assert quote.observed_ns > 0
+
+
+def test_fetch_order_on_fill_asks_once_more(venue: Venue) -> None:
+    """With `router.fetch_order_on_fill` the report comes from a look-up after the placement."""
+    report = ask(venue, lambda client: client.place(attempt(6)), fetch_order_on_fill=True)
+    assert report.source == "lookup"
+    assert report.filled_qty == Decimal("0.001")
+
+
+def test_the_trace_of_a_request_holds_no_secret(venue: Venue) -> None:
+    """Each request is a line with latency, status and weight, and without key and signature."""
+    lines: list[str] = []
+    ask(venue, lambda client: client.place(attempt(7)), lines)
+    placement = next(line for line in lines if '"POST"' in line)
+    assert all(name in placement for name in ("latency_ns", '"status":200', "used_weight"))
+    assert not any(word in "".join(lines) for word in ("sim-key-intentd", "sim-secret-intentd", "signature"))
