@@ -117,13 +117,24 @@ class OrderRouter(Guarded):
 
     def receiveMsg_CancelIntent(self, message: CancelIntent, sender: Any) -> None:
         self.clients[message.request_id] = sender
+        refusal = self.refusal_of_cancel(message)
+        if refusal is not None:
+            self.carry_out([effects.CancelAnswer(message.request_id, None, refusal)])
+            return
+        self.carry_out(self.brain.cancel(message.request_id, message.intent_id, message.reason))
+
+    def refusal_of_cancel(self, message: CancelIntent) -> Refusal | None:
+        try:
+            intent.validate_free_text("reason", message.reason)
+        except InvalidInput as error:
+            return Refusal("INVALID", str(error))
         with self.store.snapshot() as view:
             record = view.intent(message.intent_id)
         if record is not None and record.intent.symbol != self.brain.rules.symbol:
-            reason = f"{message.intent_id} is of {record.intent.symbol}, not of {self.brain.rules.symbol}"
-            self.carry_out([effects.CancelAnswer(message.request_id, None, Refusal("INVALID", reason))])
-            return
-        self.carry_out(self.brain.cancel(message.request_id, message.intent_id, message.reason))
+            return Refusal(
+                "INVALID", f"{message.intent_id} is of {record.intent.symbol}; ask the router of that symbol"
+            )
+        return None
 
     # ── the book ──────────────────────────────────────────────────────────────────────────────────────────────────
 

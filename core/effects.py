@@ -33,6 +33,9 @@ class Timer(msgspec.Struct, frozen=True):
     kind: TimerKind
     intent_id: IntentId | None = None
     attempt: int = 0
+    """Which attempt a RETRY timer waits after."""
+    round: int = 0
+    """Which round a FOLLOW timer begins."""
 
 
 class AskQuote(msgspec.Struct, frozen=True):

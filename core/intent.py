@@ -208,11 +208,15 @@ def _validate_texts(request: IntentRequest) -> None:
         if value is not None and field != "decision_id" and value.startswith(RESERVED_KEY_PREFIX):
             raise InvalidInput(field, value, f"{RESERVED_KEY_PREFIX!r} is kept for keys made here", "choose another")
     for field in ("reason", "source"):
-        free_text: str = getattr(request, field)
-        if any("\ud800" <= character <= "\udfff" for character in free_text):
-            raise InvalidInput(field, ascii(free_text[:40]), "is not Unicode text", "send UTF-8")
-        if len(free_text) > TEXT_LENGTH_MAX:
-            raise InvalidInput(field, free_text[:40] + "…", f"longer than {TEXT_LENGTH_MAX} characters", "shorten it")
+        validate_free_text(field, getattr(request, field))
+
+
+def validate_free_text(field: str, free_text: str) -> None:
+    """Text for the audit trail: Unicode, and not too long. Raises `InvalidInput`."""
+    if any("\ud800" <= character <= "\udfff" for character in free_text):
+        raise InvalidInput(field, ascii(free_text[:40]), "is not Unicode text", "send UTF-8")
+    if len(free_text) > TEXT_LENGTH_MAX:
+        raise InvalidInput(field, free_text[:40] + "…", f"longer than {TEXT_LENGTH_MAX} characters", "shorten it")
 
 
 def payload(request: IntentRequest) -> PayloadHash:

@@ -154,7 +154,13 @@ TRANSITIONS: Final = MappingProxyType(
             Cause.REFUSE: State.ERROR,
         },
         State.ERROR: {Cause.SCHEDULE_RETRY: State.RETRY, Cause.FILL_ALL: State.FILLED, **_ENDS},
-        State.RETRY: {Cause.SEND: State.SENDING, Cause.FILL_ALL: State.FILLED, **_ENDS},
+        State.RETRY: {
+            Cause.SEND: State.SENDING,
+            Cause.ACK: State.SENT,  # an order that was proven not placed appears after all: follow it, send nothing
+            Cause.FILL_PART: State.PARTIAL,
+            Cause.FILL_ALL: State.FILLED,
+            **_ENDS,
+        },
         State.CANCELING: {
             Cause.FILL_PART: State.CANCELING,  # the cancel crossed a fill
             Cause.FILL_ALL: State.FILLED,

@@ -138,9 +138,10 @@ class _Snapshot:
     ) -> None:
         self.book, self.record, self.attempt, self.report = book, record, attempt, report
         self.min_notional, self.now_ns = min_notional, now_ns
-        self.over_before = (
-            is_terminal(record.state) or record.state is State.RETRY or attempt.attempt != record.attempts
-        )
+        current = attempt.attempt == record.attempts
+        self.reappeared = attempt.status is AttemptStatus.NOT_PLACED
+        waiting = record.state is State.RETRY and not self.reappeared
+        self.over_before = is_terminal(record.state) or waiting or not current
         self.rules = book.market(attempt.symbol)
         if self.rules is None:
             raise InvariantViolated(f"no market rules of {attempt.symbol} in the book")
@@ -163,14 +164,15 @@ class _Snapshot:
 
     def _note_order(self) -> None:
         report, attempt = self.report, self.attempt
-        if attempt.status is AttemptStatus.NOT_PLACED and not report.trades:
+        if self.reappeared and not (self.over_before and report.trades):  # with trades it is told as a late fill
             self._alarm("ORDER_REAPPEARED", f"{attempt.client_order_id} was proven not placed, and is at the venue")
-        if attempt.exchange_order_id is not None and attempt.exchange_order_id != report.exchange_order_id:
-            self._alarm(
-                "DUPLICATE_AT_VENUE", f"{attempt.client_order_id} has a second order {report.exchange_order_id}"
-            )
-            return
-        if attempt.exchange_order_id is None:
+        first = attempt.exchange_order_id is None
+        second = not first and attempt.exchange_order_id != report.exchange_order_id
+        known = self.book.order(attempt.symbol, report.exchange_order_id) is not None
+        if second and not known:
+            twice = f"{attempt.client_order_id} has a second order {report.exchange_order_id}"
+            self._alarm("DUPLICATE_AT_VENUE", twice)
+        if not known:
             self.book.put_order(
                 OrderRecord(
                     exchange_order_id=report.exchange_order_id,
@@ -179,6 +181,9 @@ class _Snapshot:
                     attempt=attempt.attempt,
                 )
             )
+        if second:
+            return  # its trades are booked, but how the first one stands is not for it to say
+        if first:
             self.book.append_event(
                 events.OrderAck(
                     at_ns=self.now_ns,
@@ -262,7 +267,7 @@ class _Snapshot:
             return
         if full and not self.record.cancel_requested:  # a late fill made this order needless; it must not fill too
             self.record = replace(self.record, cancel_requested=True, end_reason="filled by an earlier attempt")
-        if state in {State.SENDING, State.UNKNOWN}:
+        if state in {State.SENDING, State.UNKNOWN, State.RETRY}:
             self._advance(Cause.FILL_PART if self.attempt.filled_qty > 0 else Cause.ACK)
         elif booked and state in {State.SENT, State.PARTIAL, State.CANCELING}:
             self._advance(Cause.FILL_PART)

@@ -82,11 +82,14 @@ class Router:
         self.opening: dict[IntentId, _Opening] = {}
         self.opening_by_key: dict[IdempotencyKey, IntentId] = {}
         self.live: dict[IntentId, tuple[IntentRecord, AttemptRecord]] = {}
+        self.placed: dict[IntentId, int] = {}
+        """The highest attempt of each live intent that was handed to the gateway, now or before a restart."""
         self.waiters: dict[IntentId, list[str]] = defaultdict(list)
         self.waiting: set[str] = set()
         self.cancelers: dict[IntentId, list[str]] = defaultdict(list)
         self.looking_up: set[ClientOrderId] = set()
         self.following = False
+        self.follow_round = 0
 
     # ── what clients ask for ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -123,7 +126,7 @@ class Router:
             effects += self._answer(submission, again)
         if accepted and result.record is not None and result.attempt is not None:
             self.live[intent_id] = (result.record, result.attempt)
-            effects.append(do.Place(result.attempt))
+            effects += self._place(result.record, result.attempt)
         return effects
 
     def applied(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> list[Effect]:
@@ -134,7 +137,8 @@ class Router:
             return self._finish(record)
         if before is None or before[0].revision >= record.revision:
             return []  # an answer that was overtaken by a newer one
-        return self._take_up(record, attempt, now_ns, entered=before[0].state is not record.state)
+        entered = (before[0].state, before[0].attempts) != (record.state, record.attempts)
+        return self._take_up(record, attempt, now_ns, entered=entered)
 
     def _take_up(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int, *, entered: bool) -> list[Effect]:
         """Go on from where the record stands; `entered` tells that it has just come into this state."""
@@ -155,12 +159,17 @@ class Router:
 
     def begun(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> list[Effect]:
         """The next attempt is durable, unless the intent went elsewhere meanwhile."""
-        before = self.live.get(record.intent.intent_id)
-        effects = self.applied(record, attempt, now_ns)
-        waited = before is not None and before[0].state is State.RETRY and before[0].revision < record.revision
-        if waited and record.state is State.SENDING and attempt.attempt == record.attempts:
-            effects.append(do.Place(attempt))
-        return effects
+        return self.applied(record, attempt, now_ns) + self._place(record, attempt)
+
+    def _place(self, record: IntentRecord, attempt: AttemptRecord) -> list[Effect]:
+        """Send the attempt, unless it was sent before: the book's answer may come twice, or late."""
+        intent_id = record.intent.intent_id
+        live = self.live.get(intent_id)
+        still_to_send = live is not None and live[0].state is State.SENDING and live[0].attempts == attempt.attempt
+        if not still_to_send or self.placed.get(intent_id, 0) >= attempt.attempt:
+            return []
+        self.placed[intent_id] = attempt.attempt
+        return [do.Place(attempt)]
 
     def cancel_noted(
         self, intent_id: IntentId, record: IntentRecord | None, attempt: AttemptRecord | None, now_ns: int
@@ -226,7 +235,7 @@ class Router:
     def woken(self, timer: Timer, now_ns: int) -> list[Effect]:
         """A timer is due. One that was set for something that is over does nothing."""
         if timer.kind is TimerKind.FOLLOW:
-            return self._follow_now(now_ns)
+            return self._follow_now(now_ns) if timer.round == self.follow_round else []
         known = self.live.get(timer.intent_id) if timer.intent_id else None
         if known is None or known[0].state is not State.RETRY or known[0].attempts != timer.attempt:
             return []
@@ -238,6 +247,7 @@ class Router:
         """After a start: take up every open intent where the book says it is."""
         effects: list[Effect] = []
         for record, attempt in records:
+            self.placed[record.intent.intent_id] = record.attempts
             if record.state is State.SENDING:  # it may have left before the stop, nobody knows
                 self.live[record.intent.intent_id] = (record, attempt)
                 effects.append(
@@ -353,6 +363,7 @@ class Router:
     def _finish(self, record: IntentRecord) -> list[Effect]:
         intent_id = record.intent.intent_id
         was_live = self.live.pop(intent_id, None) is not None
+        self.placed.pop(intent_id, None)
         waiters = self.waiters.pop(intent_id, [])
         self.waiting.difference_update(waiters)
         effects: list[Effect] = [do.Done(request_id, record) for request_id in waiters]
@@ -362,10 +373,11 @@ class Router:
         if self.following:
             return []
         self.following = True
-        return [do.WakeAt(now_ns + self.settings.poll_interval, Timer(TimerKind.FOLLOW))]
+        return [do.WakeAt(now_ns + self.settings.poll_interval, Timer(TimerKind.FOLLOW, round=self.follow_round))]
 
     def _follow_now(self, now_ns: int) -> list[Effect]:
         self.following = False
+        self.follow_round += 1
         working = [
             (record, attempt)
             for record, attempt in self.live.values()

@@ -269,7 +269,7 @@ def _nearest(name: str, valid: list[str]) -> str:
 
 
 def duration_text(value_ns: int) -> str:
-    """`86400000000000` → `24h`: the way a duration is written in a file."""
+    """`60000000000` → `1m`: the way a duration is written in a file, in the largest unit that fits."""
     for unit, size in reversed(_UNITS_NS.items()):
         if value_ns and value_ns % size == 0:
             return f"{value_ns // size}{unit}"

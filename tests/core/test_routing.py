@@ -341,8 +341,15 @@ def test_working_orders_are_followed_by_one_list(floor: Floor) -> None:
     later = T0 + SETTINGS.poll_interval
     assert floor.router.woken(FOLLOW, later) == [
         do.ListOpenOrders(),
-        do.WakeAt(later + SETTINGS.poll_interval, FOLLOW),
+        do.WakeAt(later + SETTINGS.poll_interval, Timer(TimerKind.FOLLOW, round=1)),
     ]
+
+
+def test_a_follow_timer_that_comes_twice_starts_one_round(floor: Floor) -> None:
+    """A doubled timer does not start a second chain of questions."""
+    working(floor)
+    assert floor.router.woken(FOLLOW, T0 + SECOND) != []
+    assert floor.router.woken(FOLLOW, T0 + SECOND) == []
 
 
 def test_following_ends_with_the_last_working_order(floor: Floor) -> None:
@@ -394,7 +401,7 @@ def test_an_old_resting_order_is_canceled(floor: Floor) -> None:
     attempt = working(floor)
     on_time, late = T0 + SETTINGS.order_max_age, T0 + SETTINGS.order_max_age + 1
     assert "NoteCancel" not in kinds(floor.router.woken(FOLLOW, on_time))
-    told = floor.router.woken(FOLLOW, late)
+    told = floor.router.woken(Timer(TimerKind.FOLLOW, round=1), late)
     (noted,) = [effect for effect in told if isinstance(effect, do.NoteCancel)]
     assert (noted.intent_id, "order_max_age" in noted.reason) == (attempt.intent_id, True)
 
