@@ -1,0 +1,101 @@
+"""Group commit: nobody hears "yes" before the commit, and what was not committed was not answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.portfolio import Portfolio
+from core.planning import Refusal
+from core.settings import from_mapping
+from messages.book import CommitBatch, FlushBook, RecordOpeningBalances, RecordRefusal
+from storage.book_store import BookStore
+from storage.layout import StateFolder
+
+CLIENT = "client"
+BATCH = 3
+
+
+class RecordedPortfolio(Portfolio):
+    """The portfolio with its sending recorded; everything else, and the book, is real."""
+
+    def __init__(self, store: BookStore) -> None:
+        super().__init__()
+        self.store = store
+        self.settings = from_mapping({"portfolio": {"commit_batch_max": BATCH}})
+        self.sent: list[tuple[Any, Any]] = []
+
+    def send(self, address: Any, message: Any) -> None:
+        self.sent.append((address, message))
+
+    @property
+    def myAddress(self) -> str:  # noqa: N802  (thespian's name)
+        return "self"
+
+    def to(self, address: str) -> list[Any]:
+        return [message for receiver, message in self.sent if receiver == address]
+
+
+@pytest.fixture
+def portfolio(tmp_path: Path) -> Iterator[RecordedPortfolio]:
+    store = BookStore.open_writer(StateFolder(tmp_path).create(), 1, "binance/sim")
+    recorded = RecordedPortfolio(store)
+    yield recorded
+    if recorded.unit is not None:
+        recorded.unit.abort()
+    store.close()
+
+
+def committed(portfolio: RecordedPortfolio) -> int:
+    with portfolio.store.snapshot() as view:
+        return view.last_sequence("audit")
+
+
+def refusal() -> RecordRefusal:
+    return RecordRefusal(symbol="BTC/USDT", key=None, refusal=Refusal("TEST", "because"))
+
+
+def test_answers_leave_after_the_commit(portfolio: RecordedPortfolio) -> None:
+    """A request is applied at once, but neither durable nor answered before the batch is committed."""
+    portfolio.receiveMsg_RecordOpeningBalances(RecordOpeningBalances(totals={"BTC": Decimal(1)}), CLIENT)
+    assert (portfolio.to(CLIENT), committed(portfolio)) == ([], 0)
+    (mark,) = portfolio.to("self")
+    portfolio.receiveMsg_CommitBatch(mark, "self")
+    assert committed(portfolio) == 1
+    assert [answer.first for answer in portfolio.to(CLIENT)] == [True]
+
+
+def test_requests_that_arrive_together_share_a_commit(portfolio: RecordedPortfolio) -> None:
+    """One mark for the whole batch, and all answers in the order of the requests."""
+    portfolio.receiveMsg_RecordRefusal(refusal(), CLIENT)
+    portfolio.receiveMsg_FlushBook(FlushBook(), CLIENT)
+    assert len(portfolio.to("self")) == 1
+    portfolio.receiveMsg_CommitBatch(portfolio.to("self")[0], "self")
+    assert [answer.last_event for answer in portfolio.to(CLIENT)] == [1]
+
+
+def test_a_full_batch_is_committed_without_waiting(portfolio: RecordedPortfolio) -> None:
+    """The bound commits by itself; the mark that comes later is stale and does nothing."""
+    for _ in range(BATCH):
+        portfolio.receiveMsg_RecordRefusal(refusal(), CLIENT)
+    assert committed(portfolio) == BATCH
+    portfolio.receiveMsg_RecordRefusal(refusal(), CLIENT)
+    stale, fresh = portfolio.to("self")
+    portfolio.receiveMsg_CommitBatch(stale, "self")
+    assert committed(portfolio) == BATCH
+    portfolio.receiveMsg_CommitBatch(fresh, "self")
+    assert committed(portfolio) == BATCH + 1
+
+
+def test_a_batch_that_was_not_committed_has_not_happened(portfolio: RecordedPortfolio) -> None:
+    """If the process ends before the commit, nothing is in the book and nobody was told otherwise."""
+    portfolio.receiveMsg_RecordOpeningBalances(RecordOpeningBalances(totals={"BTC": Decimal(1)}), CLIENT)
+    assert portfolio.unit is not None
+    portfolio.unit.abort()
+    portfolio.unit = None
+    assert (portfolio.to(CLIENT), committed(portfolio)) == ([], 0)
+    assert isinstance(portfolio.to("self")[0], CommitBatch)

@@ -1,0 +1,77 @@
+"""The actor system's edges: loopback only, never started by accident, and a crash is a crash."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from actors import loopback_tcp, system
+from core.errors import EngineNotRunning
+from core.settings import SystemBase
+from storage.layout import StateFolder
+
+
+def engine_file(pid: int) -> system.EngineFile:
+    return system.EngineFile(
+        pid=pid,
+        system_base=SystemBase.TCP,
+        admin_port=9,
+        engine="127.0.0.1:9",
+        session_id="s",
+        mode="sim",
+        venue_url="",
+        started_ns=1,
+        stop_timeout_s=1.0,
+    )
+
+
+@pytest.mark.parametrize("host", [None, "", "0.0.0.0", "192.0.2.7", "localhost"])  # noqa: S104
+@pytest.mark.parametrize("external", [False, True, ("8.8.8.8", 80)])
+def test_an_address_can_only_be_loopback(host: str | None, external: object) -> None:
+    """Whatever host is asked for, what is bound and what is announced is 127.0.0.1."""
+    address = loopback_tcp.LoopbackAddress(host, 4711, external)
+    assert (address.bindArgs, address.connectArgs) == ((("127.0.0.1", 4711),), (("127.0.0.1", 4711),))
+
+
+def test_the_engine_file_is_whole_and_private(tmp_path: Path) -> None:
+    """What was written is read again, and only this user can read it."""
+    folder = StateFolder(tmp_path).create()
+    system.write_engine_file(folder, engine_file(os.getpid()))
+    assert system.read_engine_file(folder) == engine_file(os.getpid())
+    assert folder.engine_file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"pid": 1}'])
+def test_without_a_sound_engine_file_no_engine_runs(tmp_path: Path, content: str | None) -> None:
+    """A missing or broken file means: not running, and the text says how to start."""
+    folder = StateFolder(tmp_path).create()
+    if content is not None:
+        folder.engine_file.write_text(content)
+    with pytest.raises(EngineNotRunning, match="intentd up"):
+        system.read_engine_file(folder)
+
+
+def test_joining_never_starts_a_system() -> None:
+    """Where nobody listens, joining says so and leaves no process."""
+    with pytest.raises(EngineNotRunning):
+        system.join(engine_file(os.getpid()))
+
+
+def test_an_address_survives_being_text() -> None:
+    """The text in the engine file leads to the same actor."""
+    text = "127.0.0.1:4711"
+    assert system.address_text(system.address_from_text(text)) == text
+
+
+def test_a_process_that_has_ended_does_not_live() -> None:
+    """Neither an unknown pid nor a child that nobody has buried yet counts as alive."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert system.process_lives(child) is False
+    os.waitpid(child, 0)
+    assert system.process_lives(child) is False
+    assert system.process_lives(os.getpid()) is True
