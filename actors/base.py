@@ -14,6 +14,7 @@ import time
 from datetime import timedelta
 from typing import Any, ClassVar
 
+import msgspec
 import structlog
 from thespian.actors import (
     ActorExitRequest,
@@ -29,6 +30,7 @@ from thespian.actors import (
 from actors import logs
 from core.errors import IntentdError
 from core.settings import Settings
+from messages import ClientRequest, RequestRefused
 from messages.lifecycle import ChildFailed, ChildReady, ConfigureChild, PrepareStop, StopPrepared
 from storage.layout import StateFolder
 
@@ -71,10 +73,26 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
 
     def receiveMessage(self, message: Any, sender: Any) -> Any:
         try:
-            super().receiveMessage(message, sender)
+            if isinstance(message, ClientRequest):
+                message = self.checked(message, sender)
+            if message is not None:
+                super().receiveMessage(message, sender)
         except Exception:
             self.crash(message)
         return ThespianWatch(self.watched) if self.watched else None
+
+    def checked(self, message: ClientRequest, sender: Any) -> ClientRequest | None:
+        """The request with every field of its declared type; None after refusing one that is not.
+
+        Structs made in Python are not checked when they are made, and clients are not ours.
+        """
+        try:
+            return msgspec.convert(msgspec.to_builtins(message), type(message), strict=True)
+        except (msgspec.ValidationError, TypeError, ValueError) as error:
+            reason = f"{type(message).__name__}: {error}; use the types that the message declares"
+            self.log.warning("request_refused", actor=self.label, reason=reason)
+            self.send(sender, RequestRefused(request_id=str(message.request_id), reason=reason))
+            return None
 
     def crash(self, message: Any) -> None:
         """Log the exception being handled and end this process, now."""

@@ -15,11 +15,12 @@ from thespian.actors import ActorSystemException, DeadEnvelope
 
 from actors import system
 from core.effects import SubmitAnswer
-from core.errors import EngineNotRunning, RequestTimedOut
+from core.errors import EngineNotRunning, IntentdError, RequestTimedOut
 from core.ids import IntentId
 from core.intent import IntentRequest
 from core.lifecycle import is_terminal
 from core.planning import Refusal
+from messages import RequestRefused
 from messages.admin import AskStatus, EngineStopped, FindRouter, RouterFound, StatusReported, StopEngine
 from messages.book import LiftQuarantine, QuarantineAnswered
 from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, IntentDone, SubmitIntent
@@ -112,7 +113,7 @@ class Client:
         return bool(self.await_answer(QuarantineAnswered, request_id, timeout_s).lifted)
 
     def stop(self, reason: str, timeout_s: float) -> EngineStopped:
-        self.tell(self._engine, StopEngine(reason=reason))
+        self.tell(self._engine, StopEngine(request_id=new_request_id(), reason=reason))
         stopped: EngineStopped = self._await(lambda message: isinstance(message, EngineStopped), timeout_s)
         return stopped
 
@@ -143,6 +144,8 @@ class Client:
                 break
             if fits(message):
                 return message
+            if isinstance(message, RequestRefused):
+                raise IntentdError(message.reason)
             if isinstance(message, DeadEnvelope):
                 raise EngineNotRunning("a part of the engine is gone; see `intentctl status`")
             if len(self._inbox) < INBOX_MAX:

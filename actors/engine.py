@@ -16,8 +16,11 @@ from typing import Any
 from actors import logs
 from actors.base import CREDENTIAL_VARIABLES, ActorExitRequest, ChildActorExited, Guarded, now_ns
 from actors.system import process_lives
+from core.errors import InvalidInput
+from core.intent import SYMBOL_PATTERN, validate_free_text
 from core.market import MarketRules
 from core.planning import Refusal
+from messages import RequestRefused
 from messages.admin import (
     AskStatus,
     ChildStatus,
@@ -205,6 +208,8 @@ class Engine(Guarded):
             return Refusal("ENGINE_NOT_READY", f"the engine is {self.state}; see `intentctl status`")
         if symbol in self.markets:
             return None
+        if not SYMBOL_PATTERN.fullmatch(symbol):
+            return Refusal("INVALID", f"symbol {symbol[:40]!a}: must be BASE/QUOTE in upper case, like BTC/USDT")
         close = difflib.get_close_matches(symbol, self.markets, n=1, cutoff=0.5)
         remedy = f"did you mean {close[0]}?" if close else "see the venue's list of markets"
         return Refusal("UNKNOWN_SYMBOL", f"symbol {symbol!r} is not traded at the venue; {remedy}")
@@ -246,6 +251,14 @@ class Engine(Guarded):
         )
 
     def receiveMsg_LiftQuarantine(self, message: LiftQuarantine, sender: Any) -> None:
+        try:
+            validate_free_text("reason", message.reason)
+        except InvalidInput as error:
+            self.send(sender, RequestRefused(request_id=message.request_id, reason=str(error)))
+            return
+        if message.symbol not in self.markets:
+            self.send(sender, QuarantineAnswered(request_id=message.request_id, lifted=False))
+            return
         self.clients[message.request_id] = sender
         self.send(self.address_of(PORTFOLIO), message)
 

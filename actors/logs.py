@@ -6,6 +6,7 @@ turn records into text. A line is one `write` to a file opened for append, so li
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from typing import Any
@@ -50,4 +51,7 @@ def _level(name: str) -> int:
 
 
 def _render(event: Any, **_: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()
+    try:
+        return msgspec.json.encode(event, enc_hook=str).decode()
+    except UnicodeEncodeError:  # a text that is none must not stop the story
+        return json.dumps(event, default=str)

@@ -11,3 +11,17 @@ import msgspec
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all messages."""
+
+
+class ClientRequest(Message, frozen=True, kw_only=True):
+    """Base of what comes from outside the engine. It is checked field by field before anybody acts on it."""
+
+    request_id: str
+    """The client's own, unique; comes back with every answer."""
+
+
+class RequestRefused(Message, frozen=True, kw_only=True):
+    """The request is malformed; nothing was done. Answer to any `ClientRequest`."""
+
+    request_id: str
+    reason: str

@@ -6,7 +6,7 @@ from typing import Any
 
 from core.planning import Refusal
 from core.settings import Settings
-from messages import Message
+from messages import ClientRequest, Message
 
 
 class StartEngine(Message, frozen=True, kw_only=True):
@@ -36,16 +36,15 @@ class EngineStopped(Message, frozen=True, kw_only=True):
     """True: it did not stop because somebody asked for it."""
 
 
-class StopEngine(Message, frozen=True, kw_only=True):
+class StopEngine(ClientRequest, frozen=True, kw_only=True):
     """Refuse new intents, let what is in flight settle, flush and stop. Answer: `EngineStopped`."""
 
     reason: str
 
 
-class FindRouter(Message, frozen=True, kw_only=True):
+class FindRouter(ClientRequest, frozen=True, kw_only=True):
     """The router of a symbol, started if need be. Answer: `RouterFound`."""
 
-    request_id: str
     symbol: str
 
 
@@ -57,10 +56,8 @@ class RouterFound(Message, frozen=True, kw_only=True):
     refusal: Refusal | None
 
 
-class AskStatus(Message, frozen=True, kw_only=True):
+class AskStatus(ClientRequest, frozen=True, kw_only=True):
     """How is everybody? Answer: `StatusReported`."""
-
-    request_id: str
 
 
 class ChildStatus(Message, frozen=True, kw_only=True):

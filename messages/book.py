@@ -10,7 +10,7 @@ from core.ids import IdempotencyKey, IntentId
 from core.planning import OrderPlan, Refusal
 from core.records import AttemptRecord, IntentRecord
 from core.reports import Report
-from messages import Message
+from messages import ClientRequest, Message
 
 
 class OpenIntent(Message, frozen=True, kw_only=True):
@@ -102,10 +102,9 @@ class RecordEvent(Message, frozen=True, kw_only=True):
     """As it shall stand in the outbox."""
 
 
-class LiftQuarantine(Message, frozen=True, kw_only=True):
+class LiftQuarantine(ClientRequest, frozen=True, kw_only=True):
     """An operator has looked at a symbol. Answer: `QuarantineAnswered`."""
 
-    request_id: str
     symbol: str
     reason: str
 

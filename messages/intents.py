@@ -7,12 +7,10 @@ from core.ids import IntentId
 from core.intent import IntentRequest
 from core.planning import Refusal
 from core.records import IntentRecord
-from messages import Message
+from messages import ClientRequest, Message
 
 
-class SubmitIntent(Message, frozen=True, kw_only=True):
-    request_id: str
-    """The client's own, unique; comes back with every answer."""
+class SubmitIntent(ClientRequest, frozen=True, kw_only=True):
     request: IntentRequest
     wait: bool
     """Also send `IntentDone` when the intent is terminal."""
@@ -32,8 +30,7 @@ class IntentDone(Message, frozen=True, kw_only=True):
     record: IntentRecord
 
 
-class CancelIntent(Message, frozen=True, kw_only=True):
-    request_id: str
+class CancelIntent(ClientRequest, frozen=True, kw_only=True):
     intent_id: IntentId
     reason: str
     """Free text for the audit trail."""

@@ -67,9 +67,13 @@ _markets: Codec[MarketRules] = Codec(MarketRules)
 _quarantines: Codec[Quarantine] = Codec(Quarantine)
 
 
+KEY_BYTES_MAX: Final = 511
+"""LMDB's own limit."""
+
+
 def key(*parts: str) -> bytes:
     """A table's key. Parts never hold NUL: ids, symbols and currencies are checked where they come in."""
-    return "\0".join(parts).encode()
+    return "\0".join(parts).encode(errors="surrogatepass")  # what is no text matches nothing, which is an answer
 
 
 def sequence_key(number: int) -> bytes:
@@ -225,6 +229,8 @@ class Reader:
     # inside ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _get(self, table: str, row_key: bytes, codec: Codec[Record]) -> Record | None:
+        if not 0 < len(row_key) <= KEY_BYTES_MAX:
+            return None  # nothing can be kept under it
         data = self._txn.get(row_key, db=self._tables[table])
         return None if data is None else codec.decode(bytes(data))
 

@@ -189,7 +189,7 @@ class Launch:
         assert self._door is not None
         if self._stopped is not None:
             return
-        self._door.tell(self._engine, StopEngine(reason=reason))
+        self._door.tell(self._engine, StopEngine(request_id="launcher", reason=reason))
         deadline = time.monotonic() + self.settings.engine.stop_timeout / NS_PER_S + 1
         while self._stopped is None and not self._hurry and (left := deadline - time.monotonic()) > 0:
             self.wait(min(left, LISTEN_S))

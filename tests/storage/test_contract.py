@@ -336,3 +336,10 @@ def test_ledger_transactions_come_back_in_order(book: Book) -> None:
             unit.append_ledger(entry)
     with book.snapshot() as view:
         assert entries == list(view.ledger())
+
+
+@pytest.mark.parametrize("name", ["", "x" * 2_000, "a\0b", "\udcff"])
+def test_a_name_that_cannot_be_a_key_is_unknown(book: Book, name: str) -> None:
+    """Whatever a user types as an id is an id that is not there, never a failure of the store."""
+    with book.transaction() as unit:
+        assert unit.intent(IntentId(name)) is None

@@ -124,3 +124,13 @@ def test_lists_are_lists_and_tables_are_plain_in_a_pipe(running: Daemon) -> None
         plain = running.ctl(command).stdout
         assert plain.startswith("# ")
         assert not any(character in plain for character in "│━┃\x1b")
+
+
+@pytest.mark.parametrize("name", ["nope", "x" * 2_000, "ä ö", "../../etc/passwd"])
+def test_an_unknown_intent_is_one_line(running: Daemon, name: str) -> None:
+    """`show`, `trace` and `cancel` of what is not there say so in one line with exit code 1."""
+    for command in ("show", "trace", "cancel"):
+        done = running.ctl(command, name)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("Error: there is no intent")
+        assert len(done.stderr.strip().splitlines()) == 1
