@@ -156,7 +156,7 @@ class Engine(Guarded):
     def announce(self) -> None:
         self.state = "running"
         self.log.info("engine_running", markets=len(self.markets), open_symbols=list(self.open_symbols))
-        self.send(self.launcher, EngineStarted(process_group=os.getpgrp(), markets=len(self.markets)))
+        self.send(self.launcher, EngineStarted(pid=os.getpid(), process_group=os.getpgrp(), markets=len(self.markets)))
         for name in list(self.children):
             self.router_ready(name)
 
@@ -169,6 +169,8 @@ class Engine(Guarded):
             if child.address == message.childAddress and child.state != "gone":
                 was = child.state
                 child.state = "gone"
+                if self.state == "stopping":
+                    self.go_on_stopping()
                 if self.state not in {"stopping", "stopped"} and was != "failed":
                     self.give_up(f"the {child.name} process (pid {child.pid}) died; see {self.log_path()}")
 

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from actors import logs
 from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage, now_ns
 from core.errors import IntentdError
+from core.ids import ClientOrderId
+from core.records import AttemptRecord
 from core.reports import NotPlaced
 from core.settings import Mode
 from messages.book import OpeningBalancesRecorded, RecordOpeningBalances
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 5.0
 PIPE_READ_BYTES = 4096
+HANDED_MAX = 100_000
+STALE_NS = 15_000_000_000
+"""An order that is older than this when it reaches the gateway is not sent: its price was made for another moment."""
 NOT_SENDING = {
     Mode.OBSERVE: ("OBSERVE_MODE", "mode observe sends nothing"),
     Mode.LIVE: ("ORDER_BLOCKED_LIVE_TRADING", "live trading cannot be armed in this version; use sim or testnet"),
@@ -64,6 +69,9 @@ class Gateway(Guarded):
         self.wake_read = self.wake_write = -1
         self.portfolio: Any = None
         self.ready: GatewayReady | None = None
+        self.stopping = False
+        self.handed: dict[ClientOrderId, None] = {}
+        """Every order that was handed over, oldest first."""
 
     def on_start(self, message: ConfigureChild) -> None:
         from exchange.client import VenueClient  # noqa: PLC0415  (ccxt is imported in this process alone)
@@ -86,6 +94,10 @@ class Gateway(Guarded):
 
         self.run(None, start)
 
+    def on_prepare_stop(self) -> bool:
+        self.stopping = True
+        return True
+
     def on_stop(self) -> None:
         if not hasattr(self, "thread"):
             return
@@ -101,12 +113,15 @@ class Gateway(Guarded):
 
     def receiveMsg_PlaceOrder(self, message: PlaceOrder, sender: Any) -> None:
         attempt = message.attempt
-        blocked = NOT_SENDING.get(self.settings.engine.mode)
+        if attempt.client_order_id in self.handed:
+            self.log.error("placement_came_twice", client_order_id=attempt.client_order_id)
+            return  # the transport may deliver twice; the venue would execute twice
+        self.handed[attempt.client_order_id] = None
+        if len(self.handed) > HANDED_MAX:
+            self.handed.pop(next(iter(self.handed)))
+        blocked = self.blocked(attempt)
         if blocked is not None:
-            report = NotPlaced(
-                client_order_id=attempt.client_order_id, code=blocked[0], reason=blocked[1], retryable=False
-            )
-            self.send(sender, OrderReported(client_order_id=attempt.client_order_id, report=report))
+            self.send(sender, OrderReported(client_order_id=attempt.client_order_id, report=blocked))
             return
 
         async def place() -> OrderReported:
@@ -114,6 +129,17 @@ class Gateway(Guarded):
             return OrderReported(client_order_id=attempt.client_order_id, report=report)
 
         self.run(sender, place)
+
+    def blocked(self, attempt: AttemptRecord) -> NotPlaced | None:
+        """Why this order is not sent at all; nothing has left then, which is proof that it was not placed."""
+        if self.settings.engine.mode in NOT_SENDING:
+            code, reason = NOT_SENDING[self.settings.engine.mode]
+            return _not_placed(attempt, code, reason, retryable=False)
+        if self.stopping:
+            return _not_placed(attempt, "STOPPING", "the engine stops", retryable=True)
+        if now_ns() - attempt.created_ns > STALE_NS:
+            return _not_placed(attempt, "STALE", "it waited too long inside the engine", retryable=True)
+        return None
 
     def receiveMsg_FetchOrder(self, message: FetchOrder, sender: Any) -> None:
         async def fetch() -> OrderReported:
@@ -196,3 +222,7 @@ class Gateway(Guarded):
             self.send(self.portfolio, RecordOpeningBalances(totals=result.totals))
         else:
             self.send(receiver, result)
+
+
+def _not_placed(attempt: AttemptRecord, code: str, reason: str, *, retryable: bool) -> NotPlaced:
+    return NotPlaced(client_order_id=attempt.client_order_id, code=code, reason=reason, retryable=retryable)

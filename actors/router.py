@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from actors.base import Guarded, now_ns
-from core import book, effects, intent
+from core import book, effects, events, intent
 from core.effects import SubmitAnswer, Timer
 from core.errors import InvalidInput
+from core.ids import NS_PER_MS, ClientOrderId, IntentId
+from core.patience import Patience
 from core.planning import Refusal
+from core.reports import OutcomeUnknown
 from core.routing import Router, Submission
 from messages.book import (
     ApplyReport,
@@ -19,12 +23,13 @@ from messages.book import (
     EndIntent,
     IntentOpened,
     OpenIntent,
+    RecordEvent,
     RecordRefusal,
     ReportApplied,
     RequestCancel,
 )
 from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, IntentDone, SubmitIntent
-from messages.lifecycle import ChildReady, ConfigureChild, PrepareStop
+from messages.lifecycle import ChildReady, ConfigureChild, PrepareStop, Tick
 from messages.reconciling import ReconcileIntent, ResolveUnknown, UnknownResolved
 from messages.venue import (
     CancelAttempted,
@@ -39,11 +44,16 @@ from messages.venue import (
 )
 from storage.book_store import BookStore
 
+PATIENCE_FACTOR = 3
+"""A placement's answer is waited for at least this many times `exchange.timeout_ms`: it may queue in the gateway."""
+PATIENCE_CHECK_NS = 1_000_000_000
+
 
 class OrderRouter(Guarded):
     name = "router"
     brain: Router
     store: BookStore
+    patience: Patience[effects.Effect]
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,12 +61,14 @@ class OrderRouter(Guarded):
         self.gateway: Any = None
         self.reconciler: Any = None
         self.clients: dict[str, Any] = {}
-        self.stopping = False
+        self.watching = False
 
     def on_start(self, message: ConfigureChild) -> ChildReady:
         assert message.rules is not None
         self.portfolio, self.gateway, self.reconciler = message.portfolio, message.gateway, message.reconciler
         self.brain = Router(message.rules, self.settings.router)
+        slowest_ns = PATIENCE_FACTOR * self.settings.exchange.timeout_ms * NS_PER_MS
+        self.patience = Patience(max(self.settings.engine.request_timeout, slowest_ns))
         self.store = BookStore.open_reader(self.folder)
         with self.store.snapshot() as view:
             found = [
@@ -73,7 +85,7 @@ class OrderRouter(Guarded):
             self.store.close()
 
     def receiveMsg_PrepareStop(self, message: PrepareStop, sender: Any) -> None:
-        self.stopping = True
+        self.brain.stopping = True
         super().receiveMsg_PrepareStop(message, sender)
 
     def on_prepare_stop(self) -> bool:
@@ -82,19 +94,22 @@ class OrderRouter(Guarded):
     # ── clients ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMsg_SubmitIntent(self, message: SubmitIntent, sender: Any) -> None:
+        if message.request_id in self.clients:
+            return  # delivered twice; the first one is being answered
         self.clients[message.request_id] = sender
         at_ns = now_ns()
         refusal = self.refusal_of(message)
         if refusal is not None:
             answer = SubmitAnswer(outcome=book.OpeningOutcome.REFUSED, refusal=refusal)
-            self.carry_out([effects.Answer(message.request_id, answer)])
+            noted = effects.NoteRefusal(self.brain.rules.symbol, None, refusal)
+            self.carry_out([noted, effects.Answer(message.request_id, answer)])
             return
         submission = Submission(request_id=message.request_id, request=message.request, wait=message.wait, at_ns=at_ns)
         self.carry_out(self.brain.submit(submission, self.known(submission), at_ns))
 
     def refusal_of(self, message: SubmitIntent) -> Refusal | None:
         """What is wrong with the request itself, or with asking now."""
-        if self.stopping:
+        if self.brain.stopping:
             return Refusal("STOPPING", "the engine is stopping; submit again after its next start")
         try:
             intent.validate(message.request)
@@ -112,10 +127,17 @@ class OrderRouter(Guarded):
         if known is None or record is None:
             return None
         if known.payload_hash != submission.payload_hash:
+            told = events.IdempotencyConflicted(
+                at_ns=submission.at_ns, intent_id=known.intent_id, idempotency_key=known.key
+            )
+            self.send(self.portfolio, RecordEvent(event=told))
             return SubmitAnswer(outcome=book.OpeningOutcome.CONFLICT, record=record, refusal=book.conflict(known))
+        self.carry_out_one(effects.NoteRepeat(known.intent_id, known.key))
         return SubmitAnswer(outcome=book.OpeningOutcome.DUPLICATE, record=record)
 
     def receiveMsg_CancelIntent(self, message: CancelIntent, sender: Any) -> None:
+        if message.request_id in self.clients:
+            return
         self.clients[message.request_id] = sender
         refusal = self.refusal_of_cancel(message)
         if refusal is not None:
@@ -139,29 +161,39 @@ class OrderRouter(Guarded):
     # ── the book ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMsg_IntentOpened(self, message: IntentOpened, _sender: Any) -> None:
+        self.patience.heard(("open", message.intent_id))
         self.carry_out(self.brain.opened(message.intent_id, message.result))
 
     def receiveMsg_AttemptBegun(self, message: AttemptBegun, _sender: Any) -> None:
+        self.patience.heard(("begin", message.record.intent.intent_id))
         self.carry_out(self.brain.begun(message.record, message.attempt, now_ns()))
 
     def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
+        self.patience.heard(("apply", message.record.intent.intent_id))
+        self.patience.heard(("end", message.record.intent.intent_id))
         self.carry_out(self.brain.applied(message.record, message.attempt, now_ns()))
 
     def receiveMsg_CancelRequested(self, message: CancelRequested, _sender: Any) -> None:
+        self.patience.heard(("note cancel", message.intent_id))
         self.carry_out(self.brain.cancel_noted(message.intent_id, message.record, message.attempt, now_ns()))
 
     # ── the venue ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMsg_QuoteFetched(self, message: QuoteFetched, _sender: Any) -> None:
+        self.patience.heard(("quote",))
         self.carry_out(self.brain.quoted(message.quote, now_ns()))
 
     def receiveMsg_OrderReported(self, message: OrderReported, _sender: Any) -> None:
+        self.patience.heard(("place", message.client_order_id))
+        self.patience.heard(("look up", message.client_order_id))
         self.carry_out(self.brain.reported(message.report, message.client_order_id))
 
     def receiveMsg_UnknownResolved(self, message: UnknownResolved, _sender: Any) -> None:
+        self.patience.heard(("resolve", message.client_order_id))
         self.carry_out(self.brain.reported(message.report, message.client_order_id))
 
     def receiveMsg_CancelAttempted(self, message: CancelAttempted, _sender: Any) -> None:
+        self.patience.heard(("cancel", message.client_order_id))
         self.carry_out(self.brain.cancel_answered(message.client_order_id))
 
     def receiveMsg_OpenOrdersFetched(self, message: OpenOrdersFetched, _sender: Any) -> None:
@@ -170,26 +202,54 @@ class OrderRouter(Guarded):
     def on_timer(self, payload: Any) -> None:
         if isinstance(payload, Timer):
             self.carry_out(self.brain.woken(payload, now_ns()))
+        elif isinstance(payload, Tick):
+            self.watching = False
+            self.carry_out(self.patience.overdue(now_ns()))
 
     # ── effects ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def carry_out(self, wanted: list[effects.Effect]) -> None:
         for effect in wanted:
             self.carry_out_one(effect)
-        if self.stopping and self.on_prepare_stop():
+            self.expect_answer(effect)
+        if self.patience and not self.watching:
+            self.watching = True
+            self.wake_after_ns(PATIENCE_CHECK_NS, Tick(name="patience"))
+        if self.brain.stopping and self.on_prepare_stop():
             self.stop_prepared()
+
+    def expect_answer(self, effect: effects.Effect) -> None:
+        """Whoever waits has a deadline. What is late is asked again; a placement never: its outcome is unknown."""
+        if isinstance(effect, effects.Place):
+            order_id = effect.attempt.client_order_id
+            lost = OutcomeUnknown(client_order_id=order_id, reason="no answer from the gateway")
+            self.patience.expect(("place", order_id), effects.Apply(lost), now_ns())
+        elif isinstance(effect, effects.Apply):
+            owner = self.intent_of(effect.report.client_order_id)
+            if owner is not None:
+                self.patience.expect(("apply", owner), effect, now_ns())
+        elif type(effect) in ANSWER_KEYS:
+            self.patience.expect(ANSWER_KEYS[type(effect)](effect), effect, now_ns())
+
+    def intent_of(self, client_order_id: ClientOrderId) -> IntentId | None:
+        """The live intent that an order belongs to."""
+        for record, attempt in self.brain.live.values():
+            if attempt.client_order_id == client_order_id:
+                return record.intent.intent_id
+        return None
 
     def carry_out_one(self, effect: effects.Effect) -> None:
         match effect:
             case effects.Answer(request_id, answer):
-                client = self.clients[request_id]
-                self.send(client, IntentAnswered(request_id=request_id, answer=answer))
-                self.forget_client(request_id)
+                self.tell_client(request_id, IntentAnswered(request_id=request_id, answer=answer))
             case effects.Done(request_id, record):
-                self.send(self.clients.pop(request_id), IntentDone(request_id=request_id, record=record))
+                self.tell_client(request_id, IntentDone(request_id=request_id, record=record))
             case effects.CancelAnswer(request_id, record, refusal):
-                client = self.clients.pop(request_id)
-                self.send(client, IntentCancelNoted(request_id=request_id, record=record, refusal=refusal))
+                noted = IntentCancelNoted(request_id=request_id, record=record, refusal=refusal)
+                self.tell_client(request_id, noted)
+            case effects.NoteRepeat(intent_id, key):
+                told = events.DuplicateOrderBlocked(at_ns=now_ns(), intent_id=intent_id, idempotency_key=key)
+                self.send(self.portfolio, RecordEvent(event=told))
             case effects.WakeAt(at_ns, timer):
                 self.wake_after_ns(at_ns - now_ns(), timer)
             case effects.Resolve(attempt):
@@ -201,8 +261,11 @@ class OrderRouter(Guarded):
             case _:
                 self.send(self.portfolio, to_portfolio(effect))
 
-    def forget_client(self, request_id: str) -> None:
-        """After the answer: only who waits for the end is still to hear something."""
+    def tell_client(self, request_id: str, message: Any) -> None:
+        """Answer a client, and forget it unless it is still to hear of its intent's end."""
+        client = self.clients.get(request_id)
+        if client is not None:
+            self.send(client, message)
         if not self.brain.is_waiting(request_id):
             self.clients.pop(request_id, None)
 
@@ -219,6 +282,19 @@ class OrderRouter(Guarded):
                 return FetchOpenOrders(symbol=symbol)
             case _:
                 return FetchQuote(symbol=symbol)
+
+
+ANSWER_KEYS: dict[type, Callable[[Any], tuple[str, ...]]] = {
+    effects.AskQuote: lambda _: ("quote",),
+    effects.Open: lambda effect: ("open", effect.opening.intent.intent_id),
+    effects.Begin: lambda effect: ("begin", effect.intent_id),
+    effects.GiveUp: lambda effect: ("end", effect.intent_id),
+    effects.NoteCancel: lambda effect: ("note cancel", effect.intent_id),
+    effects.Cancel: lambda effect: ("cancel", effect.attempt.client_order_id),
+    effects.LookUp: lambda effect: ("look up", effect.attempt.client_order_id),
+    effects.Resolve: lambda effect: ("resolve", effect.attempt.client_order_id),
+}
+"""Under which key the answer to an effect is awaited. Other effects have none, or are asked anew anyway."""
 
 
 def to_portfolio(effect: effects.Effect) -> Any:

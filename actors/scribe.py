@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from actors.base import Guarded
+from core.errors import StorageError
 from core.events import AUDIT_STREAM, ORDER_STREAM, AnyEvent, stream_of
 from messages.lifecycle import ChildReady, ConfigureChild, Tick
 from storage.book_store import BookStore
@@ -35,9 +36,20 @@ class Stream:
         """Write the events that are not in the file yet, in one go."""
         lines = [_line(sequence, self._session_id, event) for sequence, event in entries if sequence > self.last]
         if lines:
-            os.write(self._descriptor, b"".join(lines))
+            self._write(b"".join(lines))
         if entries:
             self.last = max(self.last, entries[-1][0])
+
+    def _write(self, data: bytes) -> None:
+        """All of it or none: a torn line in mid-file would be a gap. Raises `StorageError` when the disk is full."""
+        start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        try:
+            written = os.write(self._descriptor, data)
+        except OSError as error:
+            raise StorageError(f"a stream cannot be written: {error.strerror}; free space, then start again") from error
+        if written < len(data):
+            os.ftruncate(self._descriptor, start)
+            raise StorageError("a stream cannot be written: the disk is full; free space, then start again")
 
     def close(self) -> None:
         os.close(self._descriptor)

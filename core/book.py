@@ -192,6 +192,9 @@ def _intent(book: BookReader, intent_id: IntentId) -> IntentRecord:
 
 def _answer_known(book: UnitOfWork, known: IdempotencyRecord, opening: Opening, now_ns: int) -> OpeningResult:
     record = _intent(book, known.intent_id)
+    if known.intent_id == opening.intent.intent_id:  # the same request again, because its answer was lost or late
+        attempt = book.attempt(record.intent.intent_id, record.attempts)
+        return OpeningResult(outcome=OpeningOutcome.ACCEPTED, record=record, attempt=attempt)
     if known.payload_hash != opening.payload_hash:
         book.append_event(
             events.IdempotencyConflicted(at_ns=now_ns, intent_id=known.intent_id, idempotency_key=known.key)
@@ -217,9 +220,10 @@ def _net_of_base_fees(book: BookReader, opening: Opening) -> OrderPlan | Refusal
     available = holdings.free(book, rules.base)
     if opening.intent.reduce_only:
         available = min(available, _reducible(book, rules.symbol))
-    position = book.position(rules.symbol)
-    eaten = position.fees.get(rules.base) if position else None
-    if available >= plan.qty or eaten is None or plan.qty - available > eaten:
+    position, balance = book.position(rules.symbol), book.balance(rules.base)
+    eaten = position.eaten_qty if position else ZERO
+    held_elsewhere = balance is not None and balance.reserved > 0  # then that, not fees, may be why it is too little
+    if available >= plan.qty or plan.qty - available > eaten or held_elsewhere:
         return plan
     qty = floor_to(available, rules.step)
     if is_dust(qty, plan.price, rules, opening.min_notional):
@@ -266,6 +270,16 @@ def _accept(book: UnitOfWork, opening: Opening, plan: OrderPlan, now_ns: int) ->
     )
     currency, amount = reservation_for(intent.side, plan.qty, plan.price, rules)
     holdings.reserve(book, Reservation(intent_id=intent.intent_id, currency=currency, amount=amount, created_ns=now_ns))
+    if plan.qty != opening.plan.qty:
+        book.append_event(
+            events.QuantityReduced(
+                at_ns=now_ns,
+                intent_id=intent.intent_id,
+                asked_qty=opening.plan.qty,
+                qty=plan.qty,
+                reason="fees in base have eaten the rest",
+            )
+        )
     record = IntentRecord(
         intent=intent,
         payload_hash=opening.payload_hash,

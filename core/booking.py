@@ -79,7 +79,14 @@ def _move(before: Position, fill: FillRecord, rules: MarketRules) -> _Move:
     fee_base = fill.fee if fill.fee_currency == rules.base else ZERO
     fee_quote = fill.fee if fill.fee_currency == rules.quote else ZERO
     fees = before.fees | {fill.fee_currency: before.fees.get(fill.fee_currency, ZERO) + fill.fee}
-    common = replace(before, fees=fees, last_price=fill.price, updated_ns=fill.booked_ns)
+    reopens = fill.side is Side.BUY and before.state in {PositionState.NEW, PositionState.CLOSED}
+    common = replace(
+        before,
+        fees=fees,
+        eaten_qty=(ZERO if reopens else before.eaten_qty) + fee_base,
+        last_price=fill.price,
+        updated_ns=fill.booked_ns,
+    )
     if fill.side is Side.BUY:
         bought = replace(
             common,

@@ -77,6 +77,13 @@ class NoteRefusal(msgspec.Struct, frozen=True):
     refusal: Refusal
 
 
+class NoteRepeat(msgspec.Struct, frozen=True):
+    """Portfolio: record that the same wish came again and was answered with the existing intent."""
+
+    intent_id: IntentId
+    key: IdempotencyKey
+
+
 class NoteCancel(msgspec.Struct, frozen=True):
     """Portfolio: somebody wants this intent gone."""
 
@@ -154,6 +161,7 @@ Effect = (
     | GiveUp
     | Apply
     | NoteRefusal
+    | NoteRepeat
     | NoteCancel
     | Place
     | Cancel

@@ -69,6 +69,14 @@ class SlippageGuardApplied(Event, frozen=True, kw_only=True):
     slippage_bps: Decimal
 
 
+class QuantityReduced(Event, frozen=True, kw_only=True):
+    """A sell was accepted for less than was asked."""
+
+    asked_qty: Decimal
+    qty: Decimal
+    reason: str
+
+
 class StateChanged(Event, frozen=True, kw_only=True):
     """One transition of an intent (F6)."""
 
@@ -232,6 +240,7 @@ AnyEvent = (
     | DuplicateOrderBlocked
     | IdempotencyConflicted
     | SlippageGuardApplied
+    | QuantityReduced
     | StateChanged
     | OrderAttempt
     | OrderAck

@@ -147,10 +147,13 @@ class _Snapshot:
             raise InvariantViolated(f"no market rules of {attempt.symbol} in the book")
 
     def apply(self) -> IntentRecord:
+        before = self.attempt
         self._note_order()
         booked = self._book_trades()
-        self.book.put_attempt(self.attempt)
-        self.record = save(self.book, self.record)
+        if self.attempt != before:
+            self.book.put_attempt(self.attempt)
+        if booked:
+            self.record = save(self.book, self.record)
         if self.record.filled_qty > self.record.qty and booked:
             self._alarm("OVERFILL", f"{text(self.record.filled_qty)} filled of {text(self.record.qty)} ordered")
         if self.over_before:

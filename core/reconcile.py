@@ -78,7 +78,8 @@ def _as_report(attempt: AttemptRecord, trades: tuple[Trade, ...], total: Decimal
 
 def result_event(record: IntentRecord, comparison: Comparison, now_ns: int) -> ReconciliationResult:
     """C6: what the comparison found, before anything was booked because of it."""
-    agrees = comparison.qty_delta >= 0  # what the venue shows more was booked by now
+    same = comparison.venue_notional == record.filled_notional and comparison.venue_fees == record.fees
+    agrees = comparison.qty_delta > 0 or (comparison.qty_delta == 0 and same)  # what is more there was booked by now
     return ReconciliationResult(
         at_ns=now_ns,
         intent_id=record.intent.intent_id,

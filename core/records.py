@@ -175,12 +175,14 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     realized_pnl: Decimal = ZERO
     """Quote, net of fees charged in base and quote; fees in a third currency stand in `fees` alone."""
     fees: dict[str, Decimal] = {}
+    eaten_qty: Decimal = ZERO
+    """Base that fees have taken since the position was opened: by so much less can be sold than was bought."""
     dust_qty: Decimal = ZERO
     """The part of `qty` that the venue will not trade because it is too small."""
     inventory_sold_qty: Decimal = ZERO
     """Base sold that intentd had not bought: it was in the account from the start, its cost is unknown."""
     last_price: Decimal = ZERO
-    """Of the last fill or quote, for the unrealized result."""
+    """Of the last fill, for the unrealized result."""
     opened_ns: int = 0
     updated_ns: int = 0
 

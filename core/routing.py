@@ -88,6 +88,10 @@ class Router:
         self.waiting: set[str] = set()
         self.cancelers: dict[IntentId, list[str]] = defaultdict(list)
         self.looking_up: set[ClientOrderId] = set()
+        self.beginning: set[IntentId] = set()
+        """Intents whose next attempt is on its way through the book."""
+        self.stopping = False
+        """The engine stops: what is in flight settles, and no attempt is begun; RETRY is durable and goes on later."""
         self.following = False
         self.follow_round = 0
 
@@ -101,13 +105,13 @@ class Router:
         if opening is not None and opening.payload_hash == submission.payload_hash:
             opening.joined.append(submission)
             return []
-        twin = next((other for other in self.unplanned if other.key == submission.key), None)
         self.unplanned.append(submission)
-        return [] if twin is not None else self._plan_all(now_ns)
+        return self._plan_all(now_ns)
 
     def cancel(self, request_id: str, intent_id: IntentId, reason: str) -> list[Effect]:
         """A cancel was asked for."""
-        self.cancelers[intent_id].append(request_id)
+        if request_id not in self.cancelers[intent_id]:
+            self.cancelers[intent_id].append(request_id)
         return [do.NoteCancel(intent_id, reason)]
 
     # ── what the book answers ─────────────────────────────────────────────────────────────────────────────────────
@@ -124,7 +128,14 @@ class Router:
         again = SubmitAnswer(outcome=OpeningOutcome.DUPLICATE, record=result.record) if accepted else first
         for submission in opening.joined:
             effects += self._answer(submission, again)
-        if accepted and result.record is not None and result.attempt is not None:
+            if result.record is not None:
+                effects.append(do.NoteRepeat(result.record.intent.intent_id, submission.key))
+        if (
+            accepted
+            and result.record is not None
+            and result.attempt is not None
+            and not is_terminal(result.record.state)
+        ):
             self.live[intent_id] = (result.record, result.attempt)
             effects += self._place(result.record, result.attempt)
         return effects
@@ -159,6 +170,7 @@ class Router:
 
     def begun(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> list[Effect]:
         """The next attempt is durable, unless the intent went elsewhere meanwhile."""
+        self.beginning.discard(record.intent.intent_id)
         return self.applied(record, attempt, now_ns) + self._place(record, attempt)
 
     def _place(self, record: IntentRecord, attempt: AttemptRecord) -> list[Effect]:
@@ -213,7 +225,9 @@ class Router:
 
     def cancel_answered(self, client_order_id: ClientOrderId) -> list[Effect]:
         """The venue answered a cancel, somehow. Only a look at the order tells what happened."""
-        return self._look_up(client_order_id)
+        wanted = (attempt for _, attempt in self.live.values() if attempt.client_order_id == client_order_id)
+        attempt = next(wanted, None)
+        return [] if attempt is None else self._look_up(attempt)
 
     def listed(self, orders: tuple[OpenOrder, ...] | QueryFailed) -> list[Effect]:
         """The venue's open orders of the symbol: look up each working order of ours that differs from the book."""
@@ -225,7 +239,7 @@ class Router:
             if record.state not in {State.SENT, State.PARTIAL, State.CANCELING}:
                 continue
             if listed.get(attempt.client_order_id) != attempt.filled_qty:
-                effects += self._look_up(attempt.client_order_id)
+                effects += self._look_up(attempt)
             elif record.state is State.CANCELING:
                 effects.append(do.Cancel(attempt))  # it is still there: the cancel did not arrive
         return effects
@@ -237,7 +251,7 @@ class Router:
         if timer.kind is TimerKind.FOLLOW:
             return self._follow_now(now_ns) if timer.round == self.follow_round else []
         known = self.live.get(timer.intent_id) if timer.intent_id else None
-        if known is None or known[0].state is not State.RETRY or known[0].attempts != timer.attempt:
+        if self.stopping or known is None or known[0].state is not State.RETRY or known[0].attempts != timer.attempt:
             return []
         if known[0].intent.intent_id not in self.unplanned_retries:
             self.unplanned_retries.append(known[0].intent.intent_id)
@@ -263,7 +277,7 @@ class Router:
     def in_flight(self) -> bool:
         """Whether an answer is awaited that a graceful stop should not miss."""
         sending = any(record.state is State.SENDING for record, _ in self.live.values())
-        return sending or bool(self.opening or self.unplanned)
+        return sending or bool(self.opening or self.unplanned or self.beginning)
 
     def is_waiting(self, request_id: str) -> bool:
         """Whether this request is still to hear of its intent's end."""
@@ -283,7 +297,8 @@ class Router:
         if not self.unplanned and not self.unplanned_retries:
             return []
         quote = self.quote
-        if quote is None or not (just_quoted or now_ns - quote.observed_ns <= self.settings.quote_max_age):
+        age_ns = 0 if quote is None else now_ns - quote.observed_ns  # below zero when the clock was set back
+        if quote is None or not (just_quoted or 0 <= age_ns <= self.settings.quote_max_age):
             if self.quote_asked:
                 return []
             self.quote_asked = True
@@ -301,7 +316,7 @@ class Router:
 
     def _take_unplanned_retries(self) -> list[IntentId]:
         taken, self.unplanned_retries = self.unplanned_retries, []
-        return [intent_id for intent_id in taken if intent_id in self.live]
+        return [] if self.stopping else [intent_id for intent_id in taken if intent_id in self.live]
 
     def _plan_submission(self, submission: Submission, quote: Quote) -> list[Effect]:
         opening = self.opening.get(self.opening_by_key.get(submission.key, IntentId("")))
@@ -358,12 +373,14 @@ class Router:
         plan: OrderPlan | Refusal = plan_retry(record, self.rules, quote, self.settings)
         if isinstance(plan, Refusal):
             return [do.GiveUp(intent_id, plan)]
+        self.beginning.add(intent_id)
         return [do.Begin(intent_id, record.attempts + 1, plan)]
 
     def _finish(self, record: IntentRecord) -> list[Effect]:
         intent_id = record.intent.intent_id
         was_live = self.live.pop(intent_id, None) is not None
         self.placed.pop(intent_id, None)
+        self.beginning.discard(intent_id)
         waiters = self.waiters.pop(intent_id, [])
         self.waiting.difference_update(waiters)
         effects: list[Effect] = [do.Done(request_id, record) for request_id in waiters]
@@ -388,7 +405,7 @@ class Router:
         effects: list[Effect] = [do.ListOpenOrders()]
         for record, attempt in working:
             if attempt.status is AttemptStatus.CLOSED:
-                effects += self._look_up(attempt.client_order_id)  # over, but its trades are not all here yet
+                effects += self._look_up(attempt)  # over, but its trades are not all here yet
             elif self._is_overdue(record, attempt, now_ns):
                 effects.append(do.NoteCancel(record.intent.intent_id, "older than router.order_max_age"))
         return effects + self._follow(now_ns)
@@ -397,11 +414,8 @@ class Router:
         resting = record.intent.tif in RESTING and not record.cancel_requested
         return resting and now_ns - attempt.created_ns > self.settings.order_max_age
 
-    def _look_up(self, client_order_id: ClientOrderId) -> list[Effect]:
-        if client_order_id in self.looking_up:
+    def _look_up(self, attempt: AttemptRecord) -> list[Effect]:
+        if attempt.client_order_id in self.looking_up:
             return []
-        for _, attempt in self.live.values():
-            if attempt.client_order_id == client_order_id:
-                self.looking_up.add(client_order_id)
-                return [do.LookUp(attempt)]
-        return []
+        self.looking_up.add(attempt.client_order_id)
+        return [do.LookUp(attempt)]

@@ -105,8 +105,10 @@ class PortfolioSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 class ReconcilerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    order_interval: Duration = 1 * _S
-    """How often finished orders are compared with the venue's trades."""
+    order_interval: Duration = 5 * _S
+    """How often ended intents are compared with the venue's trades."""
+    late_fill_check: Duration = 60 * _S
+    """An ended intent is compared once more after this long: venues do report fills late."""
     balance_interval: Duration = 30 * _S
     """How often balances are compared."""
     lookup_interval: Duration = 500 * _MS
@@ -169,6 +171,7 @@ NOT_YET_ENFORCED: Final = frozenset(
     {
         "engine.heartbeat",
         "portfolio.order_meta_max_age",
+        "router.intent_stale_threshold",
         "risk",
         "exits",
         "log.retention_decision_days",

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -38,8 +38,11 @@ from exchange.filters import market_rules
 from exchange.masking import mask
 
 SERVER_ERRORS_FROM = 500
+KEY_IS_CHECKED = frozenset({Mode.LIVE, Mode.OBSERVE})
+"""Modes on the exchange itself, which tells what a key may do; the testnet does not."""
 TRADES_PAGE = 1000
 ORDERS_PAGE = 1000
+TAKER_FEE_USUAL = Decimal("0.001")
 IN_FLIGHT_MAX = 32
 """Requests on the wire at one time, for orders and for questions each. What waits here has not been sent, so its
 time-out has not begun, and no number of questions holds an order or a cancel up."""
@@ -58,6 +61,9 @@ STATUSES: dict[str, OrderStatus] = {
 
 _last_trace: ContextVar[TraceRecord | None] = ContextVar("last_trace", default=None)
 """The HTTP exchange that belongs to the running request; each request is a task of its own."""
+
+
+Read = TypeVar("Read")
 
 
 class TradesPage(NamedTuple):
@@ -116,11 +122,21 @@ class VenueClient:
         try:
             await self._ccxt.load_markets()
             account = await self._ccxt.fetch_balance()
+            if self._settings.engine.mode in KEY_IS_CHECKED:
+                await self._refuse_withdrawing_key()
+        except StartupFailed:
+            raise
         except Exception as error:
             raise StartupFailed(f"the venue cannot be used: {self._explain(error)}; check address and keys") from None
         taker = _commission(account)
         markets = (market_rules(market, taker) for market in self._ccxt.markets.values())
         return Account({rules.symbol: rules for rules in markets if rules is not None}, _totals(account))
+
+    async def _refuse_withdrawing_key(self) -> None:
+        """S2: a key that can take money out has no place on a machine that only trades."""
+        allowed = await self._ccxt.sapi_get_account_apirestrictions()
+        if str(allowed.get("enableWithdrawals")).lower() != "false":
+            raise StartupFailed("this API key may withdraw; make one that may only read and trade, and delete this one")
 
     async def close(self) -> None:
         await self._ccxt.close()
@@ -142,7 +158,10 @@ class VenueClient:
                 )
         except Exception as error:
             return self._placement_failure(error, attempt.client_order_id)
-        report = _snapshot(order, attempt.client_order_id, "placement")
+        try:
+            report = _snapshot(order, attempt.client_order_id, "placement")
+        except Exception as error:  # the venue answered, with something nobody has foreseen
+            return OutcomeUnknown(client_order_id=attempt.client_order_id, reason=self._explain(error))
         if report is None:
             return OutcomeUnknown(
                 client_order_id=attempt.client_order_id, reason="the answer names neither the order nor our id"
@@ -172,71 +191,75 @@ class VenueClient:
                 return QueryFailed(reason="the answer names neither the order nor our id")
             if report.filled_qty == 0:
                 return report
-            async with self._read_slots:
-                trades = await self._ccxt.fetch_my_trades(
-                    attempt.symbol, None, TRADES_PAGE, {"orderId": report.exchange_order_id}
-                )
-            return msgspec.structs.replace(report, trades=tuple(_trade(trade) for trade in trades))
+            return msgspec.structs.replace(report, trades=await self._trades_of(report, attempt.symbol))
         except Exception as error:
             return outcomes.lookup_failure(error, attempt.client_order_id, self._explain(error))
+
+    async def _trades_of(self, report: OrderSnapshot, symbol: str) -> tuple[Trade, ...]:
+        """Every trade of an order, page by page. Raises what ccxt raises."""
+        found: list[Trade] = []
+        params: dict[str, Any] = {"orderId": report.exchange_order_id}
+        while True:
+            async with self._read_slots:
+                page = await self._ccxt.fetch_my_trades(symbol, None, TRADES_PAGE, params)
+            found += [_trade(trade) for trade in page]
+            if len(page) < TRADES_PAGE:
+                return tuple(found)
+            params["fromId"] = int(found[-1].trade_id) + 1
 
     # ── reads ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def quote(self, symbol: str) -> Quote | QueryFailed:
         """Best bid and ask."""
-        ticker = await self._read(lambda: self._ccxt.fetch_bids_asks([symbol]))
-        if isinstance(ticker, QueryFailed):
-            return ticker
-        entry = ticker.get(symbol) or {}
-        bid, ask = _decimal(entry.get("bid")), _decimal(entry.get("ask"))
-        if bid <= 0 or ask <= 0:
-            return QueryFailed(reason=f"the venue has no bid and ask for {symbol}")
-        return Quote(bid, ask, self._now_ns())
+
+        def parse(tickers: Any) -> Quote | QueryFailed:
+            entry = tickers.get(symbol) or {}
+            bid, ask = _decimal(entry.get("bid")), _decimal(entry.get("ask"))
+            if bid <= 0 or ask <= 0:
+                return QueryFailed(reason=f"the venue has no bid and ask for {symbol}")
+            return Quote(bid, ask, self._now_ns())
+
+        return await self._read(lambda: self._ccxt.fetch_bids_asks([symbol]), parse)
 
     async def open_orders(self, symbol: str) -> tuple[OpenOrder, ...] | QueryFailed:
         """Every open order of the symbol, ours or not."""
-        orders = await self._read(lambda: self._ccxt.fetch_open_orders(symbol))
-        if isinstance(orders, QueryFailed):
-            return orders
-        return tuple(
-            OpenOrder(
-                client_order_id=ClientOrderId(str(order.get("clientOrderId") or "")),
-                exchange_order_id=ExchangeOrderId(str(order["id"])),
-                filled_qty=_decimal(order.get("filled")),
-            )
-            for order in orders
-        )
+        return await self._read(lambda: self._ccxt.fetch_open_orders(symbol), lambda orders: tuple(map(_open, orders)))
 
     async def trades(self, symbol: str, from_trade_id: TradeId | None, since_ns: int) -> TradesPage:
         """Own trades from an id (inclusive) or a time, oldest first, one page."""
         params = {"fromId": from_trade_id} if from_trade_id else {}
         since_ms = None if from_trade_id else since_ns // NS_PER_MS
-        found = await self._read(lambda: self._ccxt.fetch_my_trades(symbol, since_ms, TRADES_PAGE, params))
-        if isinstance(found, QueryFailed):
-            return TradesPage(found, complete=False)
-        return TradesPage(tuple(_trade(trade) for trade in found), complete=len(found) < TRADES_PAGE)
+
+        def parse(found: Any) -> TradesPage:
+            return TradesPage(tuple(_trade(trade) for trade in found), complete=len(found) < TRADES_PAGE)
+
+        page = await self._read(lambda: self._ccxt.fetch_my_trades(symbol, since_ms, TRADES_PAGE, params), parse)
+        return TradesPage(page, complete=False) if isinstance(page, QueryFailed) else page
 
     async def all_orders(self, symbol: str, from_id: int) -> OrdersPage | QueryFailed:
         """The venue's own records of every order of the symbol from an order id on, oldest first, one page."""
+
+        def parse(found: Any) -> OrdersPage:
+            records = [order["info"] for order in found]
+            full = len(records) == ORDERS_PAGE
+            return OrdersPage(records, max(int(record["orderId"]) for record in records) + 1 if full else None)
+
         params = {"orderId": from_id}
-        found = await self._read(lambda: self._ccxt.fetch_orders(symbol, None, ORDERS_PAGE, params))
-        if isinstance(found, QueryFailed):
-            return found
-        records = [order["info"] for order in found]
-        next_id = max(int(record["orderId"]) for record in records) + 1 if len(records) == ORDERS_PAGE else None
-        return OrdersPage(records, next_id)
+        return await self._read(lambda: self._ccxt.fetch_orders(symbol, None, ORDERS_PAGE, params), parse)
 
     async def balances(self) -> dict[str, Decimal] | QueryFailed:
         """Totals by currency, free and locked together; zeros are left out."""
-        account = await self._read(self._ccxt.fetch_balance)
-        return account if isinstance(account, QueryFailed) else _totals(account)
+        return await self._read(self._ccxt.fetch_balance, _totals)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _read(self, question: Callable[[], Awaitable[Any]]) -> Any:
+    async def _read(
+        self, question: Callable[[], Awaitable[Any]], parse: Callable[[Any], Read | QueryFailed]
+    ) -> Read | QueryFailed:
+        """The parsed answer. An answer that cannot be parsed is none."""
         try:
             async with self._read_slots:
-                return await question()
+                return parse(await question())
         except Exception as error:
             return QueryFailed(reason=self._explain(error))
 
@@ -275,6 +298,14 @@ def _snapshot(order: Mapping[str, Any], client_order_id: ClientOrderId, source: 
     )
 
 
+def _open(order: Mapping[str, Any]) -> OpenOrder:
+    return OpenOrder(
+        client_order_id=ClientOrderId(str(order.get("clientOrderId") or "")),
+        exchange_order_id=ExchangeOrderId(str(order["id"])),
+        filled_qty=_decimal(order.get("filled")),
+    )
+
+
 def _trade(trade: Mapping[str, Any], order_id: str = "", order: Mapping[str, Any] | None = None) -> Trade:
     qty, price = _decimal(trade["amount"]), _decimal(trade["price"])
     info = trade.get("info") or {}
@@ -302,7 +333,7 @@ def _totals(account: Mapping[str, Any]) -> dict[str, Decimal]:
 def _commission(account: Mapping[str, Any]) -> Decimal:
     """The account's own taker fee, a fraction; the usual one where the venue does not tell."""
     rates = (account.get("info") or {}).get("commissionRates") or {}
-    return Decimal(str(rates.get("taker", MarketRules.__struct_defaults__[-1])))
+    return Decimal(str(rates.get("taker", TAKER_FEE_USUAL)))
 
 
 def _decimal(value: Any) -> Decimal:

@@ -49,20 +49,35 @@ def load(settings: Settings, environment: Mapping[str, str], fallback: Credentia
     )
 
 
+def check(settings: Settings, environment: Mapping[str, str]) -> None:
+    """See that there are credentials, without reading a file of them. Raises `SettingsError`."""
+    if settings.exchange.credentials_file:
+        _check_private(Path(settings.exchange.credentials_file).expanduser())
+    else:
+        load(settings, environment, Credentials("", ""))
+
+
 def simulator_credentials(environment: Mapping[str, str]) -> Credentials:
     """The bundled simulator's own, as it reads them itself."""
     return Credentials(*auth.credentials_from(environment))
 
 
-def _from_file(path: Path) -> Credentials:
+def _check_private(path: Path) -> None:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            raise SettingsError(f"{path} has mode {mode:04o}, others can read it; `chmod 600 {path}`")
+    except OSError as error:
+        raise SettingsError(f"exchange.credentials_file = {path}: {error.strerror}; mend the path") from None
+    if mode & 0o077:
+        raise SettingsError(f"{path} has mode {mode:04o}, others can read it; `chmod 600 {path}`")
+
+
+def _from_file(path: Path) -> Credentials:
+    _check_private(path)
+    try:
         content = tomllib.loads(path.read_text())
     except OSError as error:
         raise SettingsError(f"exchange.credentials_file = {path}: {error.strerror}; mend the path") from None
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         raise SettingsError(f'{path} is not TOML; it needs two lines: api_key = "…" and api_secret = "…"') from None
     key, secret = content.get("api_key"), content.get("api_secret")
     if not (

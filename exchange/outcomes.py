@@ -50,7 +50,7 @@ def placement_failure(
     """What a failed placement means. `text` is the masked message, `retry_after_s` the venue's header or 0."""
     short = shorten(text)
     if not _is_definite(error):
-        return OutcomeUnknown(client_order_id=client_order_id, reason=f"{type(error).__name__}: {short}")
+        return OutcomeUnknown(client_order_id=client_order_id, reason=short)
     return NotPlaced(
         client_order_id=client_order_id,
         code=type(error).__name__,
@@ -70,7 +70,7 @@ def lookup_failure(error: BaseException, client_order_id: ClientOrderId, text: s
     """What a failed look-up of an order means: "I know no such order", or no answer at all."""
     if isinstance(error, ccxt.OrderNotFound):
         return OrderAbsent(client_order_id=client_order_id)
-    return QueryFailed(reason=f"{type(error).__name__}: {shorten(text)}")
+    return QueryFailed(reason=shorten(text))
 
 
 def shorten(text: str) -> str:

@@ -22,6 +22,8 @@ class StartEngine(Message, frozen=True, kw_only=True):
 
 
 class EngineStarted(Message, frozen=True, kw_only=True):
+    pid: int
+    """Of the engine's own process; when it is gone, nobody leads the others."""
     process_group: int
     """Of every actor process, for the launcher's last resort."""
     markets: int

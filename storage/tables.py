@@ -148,9 +148,12 @@ class Reader:
         for _, data in self._rows("attempts", key(intent_id, "")):
             yield _attempts.decode(data)
 
-    def all_attempts(self) -> Iterator[AttemptRecord]:
-        for _, data in self._rows("attempts"):
-            yield _attempts.decode(data)
+    def all_attempts(self, *, newest_first: bool = False) -> Iterator[AttemptRecord]:
+        """All of them; ids begin with the time, so key order is time order."""
+        with self._txn.cursor(db=self._tables["attempts"]) as cursor:
+            rows = cursor.iterprev(keys=False) if newest_first and cursor.last() else cursor.iternext(keys=False)
+            for data in rows:
+                yield _attempts.decode(bytes(data))
 
     def fills(self, intent_id: IntentId | None = None) -> Iterator[FillRecord]:
         if intent_id is None:

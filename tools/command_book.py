@@ -89,11 +89,11 @@ def ledger(shared: Shared, *, as_beancount: bool) -> int:
       intentctl ledger --beancount > book.beancount && bean-check book.beancount
     """
     with book(shared.folder) as view:
-        if as_beancount:
-            for line in beancount.export(view):
-                click.echo(line)
-            return 0
+        lines = list(beancount.export(view)) if as_beancount else []
         summary = ledger_summary(view)
+    if as_beancount:  # after the snapshot: a pager that is left open must not keep it
+        click.echo("\n".join(lines))
+        return 0
     if shared.json:
         print_json(summary)
         return 0

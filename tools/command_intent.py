@@ -181,7 +181,8 @@ def intents(shared: Shared, *, symbol: str | None, state_filter: str | None, onl
         )
 
     with book(shared.folder) as view:
-        found = (views.intent(record) for record in view.intents() if wanted(record))
+        records = reversed(list(view.open_intents(symbol))) if only_open else view.intents()
+        found = (views.intent(record) for record in records if wanted(record))
         rows = list(itertools.islice(found, limit if limit or shared.json else ROWS_SHOWN))
         total = view.count("intents")
     columns = ("intent_id", "state", "side", "tif", "qty", "filled_qty", "avg_price", "fees", "reason")
@@ -200,10 +201,9 @@ def orders(shared: Shared, *, symbol: str | None, limit: int | None) -> int:
     Example: intentctl orders --symbol BTC/USDT
     """
     with book(shared.folder) as view:
-        rows = [views.order(attempt) for attempt in view.all_attempts() if symbol in {None, attempt.symbol}]
-    rows.reverse()
-    total = len(rows)
-    rows = rows[: limit if limit or shared.json else ROWS_SHOWN]
+        found = (views.order(a) for a in view.all_attempts(newest_first=True) if symbol in {None, a.symbol})
+        rows = list(itertools.islice(found, limit if limit or shared.json else ROWS_SHOWN))
+        total = view.count("attempts")
     columns = (
         "client_order_id",
         "exchange_order_id",

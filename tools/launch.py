@@ -54,6 +54,7 @@ class Launch:
         self._door: system.ActorSystemHandle | None = None
         self._engine: Any = None
         self._process_group = 0
+        self._engine_pid = 0
         self._stopped: EngineStopped | None = None
         self._hurry: list[str] = []
 
@@ -78,7 +79,7 @@ class Launch:
     # ── start ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _start(self) -> None:
-        self._keys = credentials.load(self.settings, os.environ, credentials.simulator_credentials(os.environ))
+        credentials.check(self.settings, os.environ)
         self.folder.create()
         self._hold_lock()
         if self.settings.engine.mode is Mode.SIM and not self.settings.exchange.base_url:
@@ -97,6 +98,7 @@ class Launch:
             ),
         )
         started = self._await_start()
+        self._engine_pid = started.pid
         self._process_group, self.markets = started.process_group, started.markets
         # the process that led the group ended when it had forked the admin; nobody else will bury it
         with contextlib.suppress(ChildProcessError):
@@ -122,7 +124,8 @@ class Launch:
             return "unknown, it is just starting or ending"
 
     def _start_simulator(self) -> None:
-        environment = {auth.KEY_VARIABLE: self._keys.api_key, auth.SECRET_VARIABLE: self._keys.api_secret}
+        keys = credentials.load(self.settings, os.environ, credentials.simulator_credentials(os.environ))
+        environment = {auth.KEY_VARIABLE: keys.api_key, auth.SECRET_VARIABLE: keys.api_secret}
         try:
             simulator = SimulatorProcess.start(
                 seed=self.seed,
@@ -180,6 +183,9 @@ class Launch:
         message = self._door.listen(timeout_s)
         if isinstance(message, EngineStopped):
             self._stopped = message
+        elif self._stopped is None and not system.process_lives(self._engine_pid):
+            reason = f"the engine process (pid {self._engine_pid}) died; see {self.folder.program_log}"
+            self._stopped = EngineStopped(reason=reason, failed=True)
         return self._stopped
 
     # ── end ───────────────────────────────────────────────────────────────────────────────────────────────────────

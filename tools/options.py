@@ -18,6 +18,7 @@ from storage.book_store import BookStore
 from storage.layout import DEFAULT_STATE, StateFolder
 from storage.tables import Reader
 
+USAGE_ERROR = 2
 STATE_VARIABLE = "INTENTD_STATE"
 STATE_HELP = f"State folder of the engine.  [default: ./{DEFAULT_STATE}, or {STATE_VARIABLE}]"
 
@@ -109,4 +110,7 @@ def run(cli: click.Command, prog_name: str) -> None:
     except IntentdError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        click.echo(f"Error: {error.filename or 'system'}: {error.strerror}; mend it or choose another path", err=True)
+        sys.exit(USAGE_ERROR)
     sys.exit(code if isinstance(code, int) else 0)
