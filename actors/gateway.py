@@ -32,12 +32,14 @@ from messages.venue import (
     FetchOpenOrders,
     FetchOrder,
     FetchQuote,
+    FetchRecentOrders,
     FetchTrades,
     GatewayReady,
     OpenOrdersFetched,
     OrderReported,
     PlaceOrder,
     QuoteFetched,
+    RecentOrdersFetched,
     TradesFetched,
 )
 
@@ -167,10 +169,19 @@ class Gateway(Guarded):
 
         self.run(sender, fetch)
 
+    def receiveMsg_FetchRecentOrders(self, message: FetchRecentOrders, sender: Any) -> None:
+        async def fetch() -> RecentOrdersFetched:
+            orders = await self.client.recent_orders(message.symbol, message.since_ns)
+            return RecentOrdersFetched(symbol=message.symbol, orders=orders)
+
+        self.run(sender, fetch)
+
     def receiveMsg_FetchTrades(self, message: FetchTrades, sender: Any) -> None:
         async def fetch() -> TradesFetched:
             page = await self.client.trades(message.symbol, message.from_trade_id, message.since_ns)
-            return TradesFetched(symbol=message.symbol, trades=page.trades, complete=page.complete)
+            return TradesFetched(
+                purpose=message.purpose, symbol=message.symbol, trades=page.trades, complete=page.complete
+            )
 
         self.run(sender, fetch)
 

@@ -1,9 +1,10 @@
 """Reconciler: finds out what became of an order, and whether the venue agrees with the book.
 
-* An attempt whose outcome is unknown is looked up again and again until the venue shows it. Failed questions and "I
-  know no such order" prove nothing and are asked again, with growing waits; the money stays held.
-* Ended intents are compared with the venue's trades, all of a symbol's in one question.
-* Balances are compared on an interval, and only when nothing is in flight: then every drift must be zero.
+* An attempt whose outcome is unknown is looked up until the venue shows it, or until its absence is proven
+  (`core/evidence.py`). Failed questions prove nothing; the money stays held meanwhile.
+* Ended intents are compared with the venue's trades, all of a symbol's in one question, soon after their end and once
+  more later, since venues do report fills late.
+* Balances are compared on an interval; an answer counts only if nothing was booked meanwhile.
 """
 
 from __future__ import annotations
@@ -13,38 +14,66 @@ from typing import Any
 
 from actors.base import Guarded, now_ns
 from core import events, reconcile
+from core.evidence import AbsenceCase, Witness
 from core.ids import ClientOrderId
 from core.records import AttemptRecord, IntentRecord
-from core.reports import OrderAbsent, QueryFailed
+from core.reports import NotPlaced, OrderAbsent, OrderSnapshot, QueryFailed, Trade
 from messages.book import ApplyReport, RecordEvent, ReportApplied
 from messages.lifecycle import ChildReady, ConfigureChild, Tick
 from messages.reconciling import ReconcileIntent, ResolveUnknown, UnknownResolved
-from messages.venue import BalancesFetched, FetchBalances, FetchOrder, FetchTrades, OrderReported, TradesFetched
+from messages.venue import (
+    BalancesFetched,
+    FetchBalances,
+    FetchOpenOrders,
+    FetchOrder,
+    FetchRecentOrders,
+    FetchTrades,
+    OpenOrdersFetched,
+    OrderReported,
+    RecentOrdersFetched,
+    TradesFetched,
+)
 from storage.book_store import BookStore
 
 LOOKUP_DOUBLINGS_MAX = 4
 LOOKS_BEFORE_MISMATCH = 5
 CLOCK_SLACK_NS = 10_000_000_000
-"""Trades are asked for from this much before the oldest intent: the venue's clock is not ours."""
-ORDERS_TICK = "orders"
-BALANCES_TICK = "balances"
+"""Trades and orders are asked for from this much before the oldest intent: the venue's clock is not ours."""
+CHECK, EVIDENCE = "check", "evidence"
+SEARCH_TICK, ORDERS_TICK, BALANCES_TICK = "search", "orders", "balances"
 
 
-class _Search:
+class Search:
     """An attempt that is looked for, and who wants to know."""
 
-    def __init__(self, attempt: AttemptRecord, router: Any) -> None:
+    def __init__(self, attempt: AttemptRecord, router: Any, case: AbsenceCase) -> None:
         self.attempt = attempt
         self.router = router
+        self.case = case
+        self.accounted: set[str] = set()
+        """The venue's ids of recent orders that are not this one."""
         self.looks = 0
+        self.due_ns = 0
+        self.asked_ns = 0
 
 
-class _Check:
-    """An ended intent that waits for its comparison."""
+class Check:
+    """An ended intent that waits for a comparison."""
 
-    def __init__(self, record: IntentRecord) -> None:
+    def __init__(self, record: IntentRecord, due_ns: int) -> None:
         self.record = record
+        self.due_ns = due_ns
         self.looks = 0
+        self.was_reported = False
+
+
+class Question:
+    """Trades of a symbol that are being asked for, page by page."""
+
+    def __init__(self, checks: list[Check], asked_ns: int) -> None:
+        self.checks = checks
+        self.asked_ns = asked_ns
+        self.trades: dict[str, Trade] = {}
 
 
 class Reconciler(Guarded):
@@ -55,77 +84,184 @@ class Reconciler(Guarded):
         super().__init__()
         self.portfolio: Any = None
         self.gateway: Any = None
-        self.searches: dict[ClientOrderId, _Search] = {}
-        self.checks: dict[str, list[_Check]] = {}
-        self.asked: dict[str, list[_Check]] = {}
+        self.searches: dict[ClientOrderId, Search] = {}
+        self.evidence_asked_ns: dict[str, int] = {}
+        self.checks: dict[str, list[Check]] = {}
+        self.questions: dict[str, Question] = {}
         self.balance_sequence = -1
         self.drift_seen: dict[str, Any] = {}
+        self.drift_told: dict[str, Any] = {}
 
     def on_start(self, message: ConfigureChild) -> ChildReady:
         self.portfolio, self.gateway = message.portfolio, message.gateway
         self.store = BookStore.open_reader(self.folder)
-        self.wake_after_ns(self.settings.reconciler.order_interval, Tick(name=ORDERS_TICK))
-        self.wake_after_ns(self.settings.reconciler.balance_interval, Tick(name=BALANCES_TICK))
+        settings = self.settings.reconciler
+        self.wake_after_ns(settings.lookup_interval, Tick(name=SEARCH_TICK))
+        self.wake_after_ns(settings.order_interval, Tick(name=ORDERS_TICK))
+        self.wake_after_ns(settings.balance_interval, Tick(name=BALANCES_TICK))
         return ChildReady(name=self.label, pid=os.getpid())
 
     def on_stop(self) -> None:
         if hasattr(self, "store"):
             self.store.close()
 
+    def on_timer(self, payload: Any) -> None:
+        settings = self.settings.reconciler
+        every_ns, work = {
+            SEARCH_TICK: (settings.lookup_interval, self.search),
+            ORDERS_TICK: (settings.order_interval, self.ask_for_trades),
+            BALANCES_TICK: (settings.balance_interval, self.ask_for_balances),
+        }[payload.name]
+        work()
+        self.wake_after_ns(every_ns, payload)
+
     # ── unknown outcomes ──────────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMsg_ResolveUnknown(self, message: ResolveUnknown, sender: Any) -> None:
-        self.searches[message.attempt.client_order_id] = _Search(message.attempt, sender)
-        self.send(self.gateway, FetchOrder(attempt=message.attempt))
+        attempt = message.attempt
+        known = self.searches.get(attempt.client_order_id)
+        if known is not None:
+            known.router = sender  # asked again, maybe by a new router
+            return
+        case = AbsenceCase(attempt, now_ns(), self.settings.exchange.recv_window_ms)
+        self.searches[attempt.client_order_id] = Search(attempt, sender, case)
+        self.search()
+
+    def search(self) -> None:
+        """Look every attempt up whose time has come. An answer that was lost is asked for again."""
+        now = now_ns()
+        for search in self.searches.values():
+            if search.due_ns <= now:
+                search.asked_ns = now
+                search.due_ns = now + self.settings.engine.request_timeout
+                self.send(self.gateway, FetchOrder(attempt=search.attempt))
 
     def receiveMsg_OrderReported(self, message: OrderReported, _sender: Any) -> None:
         search = self.searches.get(message.client_order_id)
         if search is None:
             return
-        if isinstance(message.report, OrderAbsent | QueryFailed):
-            search.looks += 1
-            wait_ns = self.settings.reconciler.lookup_interval << min(search.looks - 1, LOOKUP_DOUBLINGS_MAX)
-            self.wake_after_ns(wait_ns, message.client_order_id)
+        if isinstance(message.report, OrderSnapshot):
+            self.resolve(search, message.report)
             return
-        del self.searches[message.client_order_id]
-        self.send(search.router, UnknownResolved(client_order_id=message.client_order_id, report=message.report))
+        now = now_ns()
+        wait_ns = self.settings.reconciler.lookup_interval << min(search.looks, LOOKUP_DOUBLINGS_MAX)
+        search.looks += 1
+        search.due_ns = now + wait_ns
+        if isinstance(message.report, OrderAbsent) and search.asked_ns >= search.case.not_before_ns:
+            search.case.not_seen(Witness.ORDER, search.asked_ns)
+            self.ask_witnesses(search.attempt, now)
+
+    def ask_witnesses(self, attempt: AttemptRecord, now: int) -> None:
+        """The other three who could have seen the order, asked together."""
+        since_ns = attempt.created_ns - CLOCK_SLACK_NS
+        self.evidence_asked_ns[attempt.symbol] = now
+        self.send(self.gateway, FetchOpenOrders(symbol=attempt.symbol))
+        self.send(self.gateway, FetchRecentOrders(symbol=attempt.symbol, since_ns=since_ns))
+        self.send(
+            self.gateway,
+            FetchTrades(purpose=EVIDENCE, symbol=attempt.symbol, from_trade_id=None, since_ns=since_ns),
+        )
+
+    def receiveMsg_OpenOrdersFetched(self, message: OpenOrdersFetched, _sender: Any) -> None:
+        if not isinstance(message.orders, QueryFailed):
+            for search in self.searches_of(message.symbol):
+                search.case.listed(Witness.OPEN_ORDERS, message.orders, self.evidence_asked_ns[message.symbol])
+                self.conclude(search)
+
+    def receiveMsg_RecentOrdersFetched(self, message: RecentOrdersFetched, _sender: Any) -> None:
+        if not isinstance(message.orders, QueryFailed):
+            for search in self.searches_of(message.symbol):
+                search.case.listed(Witness.RECENT_ORDERS, message.orders, self.evidence_asked_ns[message.symbol])
+                search.accounted = {order.exchange_order_id for order in message.orders}
+                self.conclude(search)
+
+    def weigh_trades(self, message: TradesFetched) -> None:
+        if isinstance(message.trades, QueryFailed) or not message.complete:
+            return
+        with self.store.snapshot() as view:
+            ours = {
+                trade.exchange_order_id
+                for trade in message.trades
+                if view.order(message.symbol, trade.exchange_order_id) is not None
+            }
+        for search in self.searches_of(message.symbol):
+            search.case.traded(message.trades, ours | search.accounted, self.evidence_asked_ns[message.symbol])
+            self.conclude(search)
+
+    def searches_of(self, symbol: str) -> list[Search]:
+        return [search for search in self.searches.values() if search.attempt.symbol == symbol]
+
+    def conclude(self, search: Search) -> None:
+        if search.case.proven:
+            self.log.warning("absence_proven", client_order_id=search.attempt.client_order_id)
+            self.resolve(search, search.case.verdict())
+
+    def resolve(self, search: Search, report: OrderSnapshot | NotPlaced) -> None:
+        order_id = search.attempt.client_order_id
+        self.searches.pop(order_id, None)
+        self.send(search.router, UnknownResolved(client_order_id=order_id, report=report))
 
     # ── ended intents ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMsg_ReconcileIntent(self, message: ReconcileIntent, _sender: Any) -> None:
-        self.checks.setdefault(message.record.intent.symbol, []).append(_Check(message.record))
+        self.checks.setdefault(message.record.intent.symbol, []).append(Check(message.record, due_ns=0))
 
     def ask_for_trades(self) -> None:
+        now = now_ns()
+        for symbol, question in list(self.questions.items()):
+            if now - question.asked_ns > self.settings.engine.request_timeout:
+                del self.questions[symbol]  # its answer was lost
+                self.checks.setdefault(symbol, []).extend(question.checks)
         for symbol, checks in list(self.checks.items()):
-            if symbol in self.asked:
-                continue
-            self.asked[symbol] = self.checks.pop(symbol)
-            since_ns = min(check.record.intent.created_ns for check in checks) - CLOCK_SLACK_NS
-            self.send(self.gateway, FetchTrades(symbol=symbol, from_trade_id=None, since_ns=since_ns))
+            due = [check for check in checks if check.due_ns <= now]
+            if due and symbol not in self.questions:
+                self.checks[symbol] = [check for check in checks if check.due_ns > now]
+                self.questions[symbol] = Question(due, now)
+                since_ns = min(check.record.intent.created_ns for check in due) - CLOCK_SLACK_NS
+                self.send(
+                    self.gateway, FetchTrades(purpose=CHECK, symbol=symbol, from_trade_id=None, since_ns=since_ns)
+                )
 
     def receiveMsg_TradesFetched(self, message: TradesFetched, _sender: Any) -> None:
-        checks = self.asked.pop(message.symbol, [])
+        if message.purpose == EVIDENCE:
+            self.weigh_trades(message)
+            return
+        question = self.questions.get(message.symbol)
+        if question is None:
+            return
         if isinstance(message.trades, QueryFailed):
             self.log.warning("trades_not_fetched", symbol=message.symbol, reason=message.trades.reason)
-            self.checks.setdefault(message.symbol, []).extend(checks)
+            del self.questions[message.symbol]
+            self.checks.setdefault(message.symbol, []).extend(question.checks)
             return
-        for check in checks:
-            self.compare(check, message)
+        question.trades |= {trade.trade_id: trade for trade in message.trades}
+        if not message.complete:
+            last = message.trades[-1].trade_id
+            self.send(self.gateway, FetchTrades(purpose=CHECK, symbol=message.symbol, from_trade_id=last, since_ns=0))
+            return
+        del self.questions[message.symbol]
+        for check in question.checks:
+            self.compare(check, list(question.trades.values()))
 
-    def compare(self, check: _Check, answer: TradesFetched) -> None:
-        assert not isinstance(answer.trades, QueryFailed)
+    def compare(self, check: Check, trades: list[Trade]) -> None:
+        symbol, now = check.record.intent.symbol, now_ns()
         with self.store.snapshot() as view:
             record = view.intent(check.record.intent.intent_id)
             attempts = list(view.attempts(check.record.intent.intent_id))
         assert record is not None
-        found = reconcile.compare(record, attempts, answer.trades)
+        found = reconcile.compare(record, attempts, trades)
         for report in found.missing:
             self.send(self.portfolio, ApplyReport(report=report))
         check.looks += 1
         if found.qty_delta < 0 and check.looks < LOOKS_BEFORE_MISMATCH:
-            self.checks.setdefault(answer.symbol, []).append(check)  # the venue's reads lag behind its answers
+            self.checks.setdefault(symbol, []).append(check)  # the venue's reads lag behind its answers
             return
-        self.send(self.portfolio, RecordEvent(event=reconcile.result_event(record, found, now_ns())))
+        if not check.was_reported or found.missing:
+            self.send(self.portfolio, RecordEvent(event=reconcile.result_event(record, found, now)))
+        if not check.was_reported:
+            check.was_reported = True
+            check.due_ns = now + self.settings.reconciler.late_fill_check
+            self.checks.setdefault(symbol, []).append(check)
 
     def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
         self.log.warning("missing_trades_booked", intent_id=message.record.intent.intent_id)
@@ -133,41 +269,25 @@ class Reconciler(Guarded):
     # ── balances ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def ask_for_balances(self) -> None:
-        """Only when nothing is in flight, and the answer counts only if nothing was booked meanwhile."""
         with self.store.snapshot() as view:
-            busy = next(view.open_intents(), None) is not None
             self.balance_sequence = view.last_sequence("ledger")
-        if not busy:
-            self.send(self.gateway, FetchBalances())
+        self.send(self.gateway, FetchBalances())
 
     def receiveMsg_BalancesFetched(self, message: BalancesFetched, _sender: Any) -> None:
         if isinstance(message.totals, QueryFailed):
             self.log.warning("balances_not_fetched", reason=message.totals.reason)
             return
         with self.store.snapshot() as view:
-            moved = view.last_sequence("ledger") != self.balance_sequence
-            moved = moved or next(view.open_intents(), None) is not None
+            if view.last_sequence("ledger") != self.balance_sequence:
+                return  # something was booked meanwhile, the two are not of one moment
             totals = {balance.currency: balance.total for balance in view.balances()}
-        if moved:
-            return
         drift = reconcile.balance_drift(totals, message.totals)
-        if drift and drift != self.drift_seen:
+        lasting = drift == self.drift_seen  # a fill that the venue has and the book has not yet is gone next time
+        self.drift_seen = drift
+        if drift and lasting and drift != self.drift_told:
+            self.drift_told = drift
             text = ", ".join(f"{amount} {currency}" for currency, amount in drift.items())
             alert = events.AlertFired(at_ns=now_ns(), code="BALANCE_DRIFT", text=f"venue minus book: {text}")
             self.send(self.portfolio, RecordEvent(event=alert))
-        self.drift_seen = drift
-        self.send(self.portfolio, RecordEvent(event=events.BalancesCompared(at_ns=now_ns(), drift=drift)))
-
-    # ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def on_timer(self, payload: Any) -> None:
-        if isinstance(payload, str):
-            search = self.searches.get(ClientOrderId(payload))
-            if search is not None:
-                self.send(self.gateway, FetchOrder(attempt=search.attempt))
-        elif isinstance(payload, Tick) and payload.name == ORDERS_TICK:
-            self.ask_for_trades()
-            self.wake_after_ns(self.settings.reconciler.order_interval, payload)
-        elif isinstance(payload, Tick):
-            self.ask_for_balances()
-            self.wake_after_ns(self.settings.reconciler.balance_interval, payload)
+        if lasting or not drift:
+            self.send(self.portfolio, RecordEvent(event=events.BalancesCompared(at_ns=now_ns(), drift=drift)))

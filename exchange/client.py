@@ -42,6 +42,8 @@ KEY_IS_CHECKED = frozenset({Mode.LIVE, Mode.OBSERVE})
 """Modes on the exchange itself, which tells what a key may do; the testnet does not."""
 TRADES_PAGE = 1000
 ORDERS_PAGE = 1000
+SLOT_TIMEOUT_S = 4.0
+"""The longest wait of an order for its turn; core/evidence.py relies on it (`SENT_WITHIN_NS`)."""
 TAKER_FEE_USUAL = Decimal("0.001")
 IN_FLIGHT_MAX = 32
 """Requests on the wire at one time, for orders and for questions each. What waits here has not been sent, so its
@@ -152,12 +154,22 @@ class VenueClient:
             params["timeInForce"] = str(attempt.tif)
         _last_trace.set(None)
         try:
-            async with self._order_slots:
-                order = await self._ccxt.create_order(
-                    attempt.symbol, "limit", str(attempt.side), text(attempt.qty), text(attempt.price), params
-                )
+            await asyncio.wait_for(self._order_slots.acquire(), SLOT_TIMEOUT_S)
+        except TimeoutError:
+            return NotPlaced(
+                client_order_id=attempt.client_order_id,
+                code="STALE",
+                reason="too many requests are on the wire; nothing was sent",
+                retryable=True,
+            )
+        try:
+            order = await self._ccxt.create_order(
+                attempt.symbol, "limit", str(attempt.side), text(attempt.qty), text(attempt.price), params
+            )
         except Exception as error:
             return self._placement_failure(error, attempt.client_order_id)
+        finally:
+            self._order_slots.release()
         try:
             report = _snapshot(order, attempt.client_order_id, "placement")
         except Exception as error:  # the venue answered, with something nobody has foreseen
@@ -246,6 +258,16 @@ class VenueClient:
 
         params = {"orderId": from_id}
         return await self._read(lambda: self._ccxt.fetch_orders(symbol, None, ORDERS_PAGE, params), parse)
+
+    async def recent_orders(self, symbol: str, since_ns: int) -> tuple[OpenOrder, ...] | QueryFailed:
+        """Every order of the symbol since a time, whatever became of it. A list that may be cut short is none."""
+
+        def parse(orders: Any) -> tuple[OpenOrder, ...] | QueryFailed:
+            if len(orders) >= ORDERS_PAGE:
+                return QueryFailed(reason=f"more than {ORDERS_PAGE} orders of {symbol}; the list is not complete")
+            return tuple(map(_open, orders))
+
+        return await self._read(lambda: self._ccxt.fetch_orders(symbol, since_ns // NS_PER_MS, ORDERS_PAGE), parse)
 
     async def balances(self) -> dict[str, Decimal] | QueryFailed:
         """Totals by currency, free and locked together; zeros are left out."""

@@ -65,9 +65,25 @@ class OpenOrdersFetched(Message, frozen=True, kw_only=True):
     """Ours and others'."""
 
 
+class FetchRecentOrders(Message, frozen=True, kw_only=True):
+    """All orders of a symbol, open or not, since a time. Answer: `RecentOrdersFetched`."""
+
+    symbol: str
+    since_ns: int
+    """ns UTC."""
+
+
+class RecentOrdersFetched(Message, frozen=True, kw_only=True):
+    symbol: str
+    orders: tuple[OpenOrder, ...] | QueryFailed
+    """Ours and others'; a page that is not complete counts as failed."""
+
+
 class FetchTrades(Message, frozen=True, kw_only=True):
     """Own trades of a symbol from a trade id (inclusive), or from a time. Answer: `TradesFetched`."""
 
+    purpose: str
+    """The asker's own word; comes back with the answer."""
     symbol: str
     from_trade_id: TradeId | None
     """Oldest trade wanted; None: by time."""
@@ -76,6 +92,8 @@ class FetchTrades(Message, frozen=True, kw_only=True):
 
 
 class TradesFetched(Message, frozen=True, kw_only=True):
+    purpose: str
+    """Of the question."""
     symbol: str
     trades: tuple[Trade, ...] | QueryFailed
     """Oldest first."""
