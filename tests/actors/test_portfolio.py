@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,29 +14,20 @@ from core.settings import from_mapping
 from messages.book import CommitBatch, FlushBook, RecordOpeningBalances, RecordRefusal
 from storage.book_store import BookStore
 from storage.layout import StateFolder
+from tests.actors.recorded import Recorded
 
 CLIENT = "client"
 BATCH = 3
 
 
-class RecordedPortfolio(Portfolio):
+class RecordedPortfolio(Recorded, Portfolio):
     """The portfolio with its sending recorded; everything else, and the book, is real."""
 
     def __init__(self, store: BookStore) -> None:
         super().__init__()
         self.store = store
         self.settings = from_mapping({"portfolio": {"commit_batch_max": BATCH}})
-        self.sent: list[tuple[Any, Any]] = []
-
-    def send(self, address: Any, message: Any) -> None:
-        self.sent.append((address, message))
-
-    @property
-    def myAddress(self) -> str:  # noqa: N802  (thespian's name)
-        return "self"
-
-    def to(self, address: str) -> list[Any]:
-        return [message for receiver, message in self.sent if receiver == address]
+        self.sent, self.woken = [], []
 
 
 @pytest.fixture

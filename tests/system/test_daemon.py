@@ -114,6 +114,19 @@ def test_a_dead_part_stops_the_engine_and_is_named(daemon: Daemon) -> None:
     assert daemon.processes.alive() == []
 
 
+def test_the_death_of_the_engine_itself_is_noticed(daemon: Daemon) -> None:
+    """When the engine's own process is killed, the daemon ends with exit code 1 and leaves no actor behind."""
+    daemon.start()
+    engine = daemon.ask("status")["engine"]["children"][0]
+    assert engine["name"] == "engine"
+    os.kill(engine["pid"], signal.SIGKILL)
+    assert daemon.process is not None
+    _, errors = daemon.process.communicate(timeout=60)
+    assert daemon.process.returncode == 1
+    assert f"the engine process (pid {engine['pid']}) died" in errors
+    assert daemon.processes.alive() == []
+
+
 SECRETS = {"key": "PLANTEDapiKEY0123456789", "secret": "PLANTEDapiSECRET+/=9876543210"}
 
 

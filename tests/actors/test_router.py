@@ -1,0 +1,192 @@
+"""The router's shell: messages that come twice or never, and a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from actors.router import OrderRouter
+from core import book
+from core.effects import Timer, TimerKind
+from core.ids import IntentId
+from core.patience import Patience
+from core.records import IntentRecord
+from core.settings import Settings
+from messages.book import (
+    ApplyReport,
+    AttemptBegun,
+    BeginAttempt,
+    CancelRequested,
+    IntentOpened,
+    OpenIntent,
+    RecordEvent,
+    ReportApplied,
+)
+from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, SubmitIntent
+from messages.lifecycle import ConfigureChild, PrepareStop, StopPrepared, Tick
+from messages.venue import FetchQuote, OrderReported, PlaceOrder, QuoteFetched
+from storage.book_store import BookStore
+from storage.layout import StateFolder
+from tests.actors.recorded import Recorded
+from tests.builders import Desk, not_placed, quote, request, rules
+
+CLIENT, ENGINE = "client", "engine"
+
+
+class RecordedRouter(Recorded, OrderRouter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent, self.woken = [], []
+
+
+@pytest.fixture
+def router(tmp_path: Path) -> Iterator[RecordedRouter]:
+    folder = StateFolder(tmp_path).create()
+    BookStore.open_writer(folder, 1, "binance/sim").close()
+    recorded = RecordedRouter()
+    recorded.receiveMsg_ConfigureChild(
+        ConfigureChild(
+            settings=Settings(),
+            state_root=str(tmp_path),
+            session_id="s",
+            portfolio="portfolio",
+            gateway="gateway",
+            reconciler="reconciler",
+            rules=rules(),
+        ),
+        ENGINE,
+    )
+    recorded.patience = Patience(0)  # every answer is late at once
+    yield recorded
+    recorded.on_stop()
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def submit(router: RecordedRouter, name: str = "r1") -> None:
+    router.receiveMsg_SubmitIntent(SubmitIntent(request_id=name, request=request(key="k"), wait=True), CLIENT)
+
+
+def quoted(router: RecordedRouter) -> None:
+    router.receiveMsg_QuoteFetched(QuoteFetched(symbol="BTC/USDT", quote=quote()), "gateway")
+
+
+def opened(router: RecordedRouter, desk: Desk) -> IntentOpened:
+    """The router's opening, done by a book, and the answer to it."""
+    (asked,) = router.to("portfolio", OpenIntent)
+    with desk.book.transaction() as unit:
+        result = book.open_intent(unit, asked.opening, desk.now_ns)
+    return IntentOpened(intent_id=asked.opening.intent.intent_id, result=result)
+
+
+def applied(router: RecordedRouter, desk: Desk, record: IntentRecord) -> None:
+    attempt = desk.attempt(record.intent.intent_id, record.attempts)
+    router.receiveMsg_ReportApplied(ReportApplied(record=record, attempt=attempt), "portfolio")
+
+
+def test_a_submission_that_comes_twice_is_answered_and_sent_once(router: RecordedRouter, desk: Desk) -> None:
+    """Twice delivered, at any moment, one request has one answer and one order."""
+    submit(router)
+    submit(router)
+    quoted(router)
+    submit(router)
+    answer = opened(router, desk)
+    router.receiveMsg_IntentOpened(answer, "portfolio")
+    router.receiveMsg_IntentOpened(answer, "portfolio")
+    submit(router)
+    assert [message.answer.outcome for message in router.to(CLIENT, IntentAnswered)] == ["accepted"]
+    assert len(router.to("gateway", PlaceOrder)) == 1
+
+
+def test_a_cancel_that_comes_twice_is_answered_once(router: RecordedRouter) -> None:
+    """The second delivery of a cancel changes nothing."""
+    cancel = CancelIntent(request_id="c1", intent_id=IntentId("1-BTCUSDT-00000000"), reason="")
+    router.receiveMsg_CancelIntent(cancel, CLIENT)
+    router.receiveMsg_CancelIntent(cancel, CLIENT)
+    (asked,) = [m for m in router.to("portfolio") if type(m).__name__ == "RequestCancel"]
+    answer = CancelRequested(intent_id=asked.intent_id, record=None, attempt=None)
+    router.receiveMsg_CancelRequested(answer, "portfolio")
+    router.receiveMsg_CancelRequested(answer, "portfolio")
+    assert [message.refusal.code for message in router.to(CLIENT, IntentCancelNoted)] == ["UNKNOWN_INTENT"]
+
+
+def test_a_quote_that_never_comes_is_asked_for_again(router: RecordedRouter) -> None:
+    """A lost answer does not silence the symbol."""
+    submit(router)
+    assert any(isinstance(payload, Tick) for _, payload in router.woken)
+    router.on_timer(Tick(name="patience"))
+    assert len(router.to("gateway", FetchQuote)) == 2
+
+
+def test_an_opening_that_is_not_answered_is_asked_for_again_and_sent_once(router: RecordedRouter, desk: Desk) -> None:
+    """The book may have done it already: the repeat finds the same intent, and one order leaves."""
+    submit(router)
+    quoted(router)
+    first = opened(router, desk)  # its answer is lost
+    router.on_timer(Tick(name="patience"))
+    again = router.to("portfolio", OpenIntent)
+    assert len(again) == 2
+    with desk.book.transaction() as unit:
+        result = book.open_intent(unit, again[1].opening, desk.now_ns)
+    assert result.record == first.result.record
+    router.receiveMsg_IntentOpened(IntentOpened(intent_id=first.intent_id, result=result), "portfolio")
+    assert len(router.to("gateway", PlaceOrder)) == 1
+
+
+def test_a_placement_without_an_answer_is_unknown_and_never_repeated(router: RecordedRouter, desk: Desk) -> None:
+    """The one request that is not made again: its outcome is unknown."""
+    submit(router)
+    quoted(router)
+    router.receiveMsg_IntentOpened(opened(router, desk), "portfolio")
+    router.on_timer(Tick(name="patience"))
+    assert len(router.to("gateway", PlaceOrder)) == 1
+    (applied,) = router.to("portfolio", ApplyReport)
+    assert type(applied.report).__name__ == "OutcomeUnknown"
+
+
+def test_a_repeat_is_told_to_the_audit_trail(router: RecordedRouter, desk: Desk) -> None:
+    """A second request for the same wish leaves its event, also when it joined the first one."""
+    submit(router, "r1")
+    quoted(router)
+    submit(router, "r2")
+    router.receiveMsg_IntentOpened(opened(router, desk), "portfolio")
+    (noted,) = router.to("portfolio", RecordEvent)
+    assert type(noted.event).__name__ == "DuplicateOrderBlocked"
+
+
+def test_a_stop_begins_no_attempt_and_waits_for_one_that_began(router: RecordedRouter, desk: Desk) -> None:
+    """RETRY is durable: a stopping router lets it be, but settles the attempt that is on its way."""
+    submit(router)
+    quoted(router)
+    answer = opened(router, desk)
+    router.receiveMsg_IntentOpened(answer, "portfolio")
+    attempt = answer.result.attempt
+    assert attempt is not None
+    failed = not_placed(attempt, retryable=True)
+    router.receiveMsg_OrderReported(OrderReported(client_order_id=attempt.client_order_id, report=failed), "gateway")
+    record = desk.apply(failed)
+    router.receiveMsg_ReportApplied(
+        ReportApplied(record=record, attempt=desk.attempt(attempt.intent_id, 1)), "portfolio"
+    )
+    router.on_timer(Timer(TimerKind.RETRY, attempt.intent_id, 1))
+    quoted(router)
+    assert len(router.to("portfolio", BeginAttempt)) == 1
+    router.receiveMsg_PrepareStop(PrepareStop(), ENGINE)
+    assert router.to(ENGINE, StopPrepared) == []
+    second = desk.begin(attempt.intent_id)
+    router.receiveMsg_AttemptBegun(AttemptBegun(record=desk.record(attempt.intent_id), attempt=second), "portfolio")
+    again = not_placed(second, retryable=True)
+    router.receiveMsg_OrderReported(OrderReported(client_order_id=second.client_order_id, report=again), "gateway")
+    record = desk.apply(again)
+    router.receiveMsg_ReportApplied(
+        ReportApplied(record=record, attempt=desk.attempt(attempt.intent_id, 2)), "portfolio"
+    )
+    router.on_timer(Timer(TimerKind.RETRY, attempt.intent_id, 2))
+    quoted(router)
+    assert len(router.to("portfolio", BeginAttempt)) == 1
+    assert router.to(ENGINE, StopPrepared) != []
