@@ -28,6 +28,9 @@ SIM_API_SECRET: Final = "sim-secret-intentd"  # noqa: S105  (opens the simulator
 KEY_VARIABLE: Final = "INTENTD_SIM_API_KEY"
 SECRET_VARIABLE: Final = "INTENTD_SIM_API_SECRET"  # noqa: S105  (the name of a variable)
 
+ENGINE_KEY_VARIABLE: Final = "INTENTD_API_KEY"
+ENGINE_SECRET_VARIABLE: Final = "INTENTD_API_SECRET"  # noqa: S105  (the name of a variable)
+
 RECV_WINDOW_MS_DEFAULT: Final = 5_000
 RECV_WINDOW_MS_MAX: Final = 60_000
 EARLY_MS_MAX: Final = 1_000
@@ -46,16 +49,22 @@ class Credentials(NamedTuple):
 
 
 def credentials_from(environment: Mapping[str, str]) -> Credentials:
-    """From the two variables, each with its default."""
-    return Credentials(environment.get(KEY_VARIABLE) or SIM_API_KEY, environment.get(SECRET_VARIABLE) or SIM_API_SECRET)
+    """The simulator's own variables, else those that the engine would use in the same environment, else the defaults."""
+
+    def first(*names: str) -> str | None:
+        return next((environment[name] for name in names if environment.get(name)), None)
+
+    return Credentials(
+        first(KEY_VARIABLE, ENGINE_KEY_VARIABLE) or SIM_API_KEY,
+        first(SECRET_VARIABLE, ENGINE_SECRET_VARIABLE) or SIM_API_SECRET,
+    )
 
 
 def check_key(credentials: Credentials, key: str | None) -> None:
     """Raises `VenueError` unless the header X-MBX-APIKEY is the account's."""
-    if key is None or not _KEY_FORMAT.fullmatch(key):
-        raise VenueError(KEY_FORMAT)
-    if not hmac.compare_digest(key, credentials.key):
-        raise VenueError(KEY_UNKNOWN)
+    if key is not None and hmac.compare_digest(key.encode(), credentials.key.encode()):
+        return
+    raise VenueError(KEY_UNKNOWN if key is not None and _KEY_FORMAT.fullmatch(key) else KEY_FORMAT)
 
 
 def check_signature(credentials: Credentials, query: str, body: str) -> None:

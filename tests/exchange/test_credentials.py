@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import SettingsError
 from core.settings import Settings, from_mapping
-from exchange.credentials import Credentials, load
+from exchange.credentials import Credentials, load, simulator_credentials
 
 FALLBACK = Credentials("sim-key", "sim-secret")
 
@@ -75,3 +75,16 @@ def test_credentials_do_not_show_themselves() -> None:
     """Their repr holds neither key nor secret."""
     shown = repr(Credentials("visible-key", "visible-secret"))
     assert "visible" not in shown
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, ("sim-key-intentd", "sim-secret-intentd")),
+        ({"INTENTD_API_KEY": "k", "INTENTD_API_SECRET": "s"}, ("k", "s")),
+        ({"INTENTD_SIM_API_KEY": "sk", "INTENTD_API_KEY": "k", "INTENTD_API_SECRET": "s"}, ("sk", "s")),
+    ],
+)
+def test_engine_and_simulator_agree_in_one_environment(environment: dict[str, str], expected: tuple[str, str]) -> None:
+    """A simulator that is started beside the engine takes the keys that the engine would send."""
+    assert simulator_credentials(environment) == Credentials(*expected)
