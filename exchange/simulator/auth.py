@@ -49,7 +49,7 @@ class Credentials(NamedTuple):
 
 
 def credentials_from(environment: Mapping[str, str]) -> Credentials:
-    """The simulator's own variables, else those that the engine would use in the same environment, else the defaults."""
+    """The simulator's own variables, else those of an engine in the same environment, else the defaults."""
 
     def first(*names: str) -> str | None:
         return next((environment[name] for name in names if environment.get(name)), None)
