@@ -28,6 +28,7 @@ from exchange.simulator.symbols import markets
 from messages.intents import IntentAnswered, IntentDone
 from storage.book_store import BookStore
 from storage.layout import StateFolder
+from storage.tables import Reader
 from tools import verdict, views
 from tools.command_book import budgets_of, ledger_summary, print_budgets, print_ledger, print_positions
 from tools.demo_stream import Wish, stream
@@ -201,8 +202,10 @@ def _print_tables(folder: StateFolder, figures: dict[str, Any]) -> None:
         with store.snapshot() as view:
             print_table("Intents by state", ("state", "intents"), list(figures["by_state"].items()))
             print_positions([views.position(record) for record in view.positions()])
-            print_budgets([entry for entry in budgets_of(view) if entry.my_budget])
-            print_ledger(ledger_summary(view))
+            moved = _moved_currencies(view)
+            print_budgets([entry for entry in budgets_of(view) if entry.currency in moved])
+            ledger = ledger_summary(view)
+            print_ledger(ledger | {"accounts": [row for row in ledger["accounts"] if row["currency"] in moved]})
     finally:
         store.close()
     latency = figures["latency_ms"]
@@ -210,6 +213,14 @@ def _print_tables(folder: StateFolder, figures: dict[str, Any]) -> None:
     rows = [(name, figures[name]) for name in FIGURES]
     drift = {currency: amount for currency, amount in figures["balance_drift"].items() if amount != 0}
     print_table("Book against venue", ("figure", "value"), [*rows, ("balance_drift", drift or "none, exactly zero")])
+
+
+def _moved_currencies(view: Reader) -> set[str]:
+    """Those that a trade has moved; the account's other balances would only fill the screen."""
+    moved: set[str] = set()
+    for fill in view.fills():
+        moved |= {*fill.symbol.split("/"), fill.fee_currency}
+    return moved
 
 
 def fresh_folder(path: Path) -> StateFolder:
