@@ -183,10 +183,9 @@ def intents(shared: Shared, *, symbol: str | None, state_filter: str | None, onl
     with book(shared.folder) as view:
         records = reversed(list(view.open_intents(symbol))) if only_open else view.intents()
         found = (views.intent(record) for record in records if wanted(record))
-        rows = list(itertools.islice(found, limit if limit or shared.json else ROWS_SHOWN))
-        total = view.count("intents")
+        rows, more = _newest(found, limit, shared)
     columns = ("intent_id", "state", "side", "tif", "qty", "filled_qty", "avg_price", "fees", "reason")
-    _print_list(shared, "Intents", columns, rows, total)
+    _print_list(shared, "Intents", columns, rows, more=more)
     return 0
 
 
@@ -202,8 +201,7 @@ def orders(shared: Shared, *, symbol: str | None, limit: int | None) -> int:
     """
     with book(shared.folder) as view:
         found = (views.order(a) for a in view.all_attempts(newest_first=True) if symbol in {None, a.symbol})
-        rows = list(itertools.islice(found, limit if limit or shared.json else ROWS_SHOWN))
-        total = view.count("attempts")
+        rows, more = _newest(found, limit, shared)
     columns = (
         "client_order_id",
         "exchange_order_id",
@@ -215,15 +213,24 @@ def orders(shared: Shared, *, symbol: str | None, limit: int | None) -> int:
         "status",
         "filled_qty",
     )
-    _print_list(shared, "Orders", columns, rows, total)
+    _print_list(shared, "Orders", columns, rows, more=more)
     return 0
 
 
-def _print_list(shared: Shared, title: str, columns: tuple[str, ...], rows: list[dict[str, Any]], total: int) -> None:
+def _newest(found: Iterator[dict[str, Any]], limit: int | None, shared: Shared) -> tuple[list[dict[str, Any]], bool]:
+    """The first rows, and whether there are more. JSON is never cut unless it was asked for."""
+    most = limit if limit or shared.json else ROWS_SHOWN
+    rows = list(itertools.islice(found, most))
+    return rows, next(found, None) is not None
+
+
+def _print_list(
+    shared: Shared, title: str, columns: tuple[str, ...], rows: list[dict[str, Any]], *, more: bool
+) -> None:
     if shared.json:
         print_json(rows)
         return
-    note = f"{len(rows)} of {total} shown; --limit N shows more" if len(rows) < total else ""
+    note = f"the newest {len(rows)}; --limit N shows more" if more else ""
     print_table(title, columns, [[row[column] for column in columns] for row in rows], note)
 
 
