@@ -44,17 +44,19 @@ def cli() -> None:
     "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="The same seed, the same intents."
 )
 @click.option("--state", metavar="DIR", default=None, help="Keep everything here.  [default: temporary, removed]")
+@click.option("--config", type=click.Path(path_type=Path), default=None, help="Settings.  [default: the built-in ones]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-def demo(*, count: int, symbols: str, seed: int, state: str | None, as_json: bool) -> int:
+def demo(*, count: int, symbols: str, seed: int, state: str | None, config: Path | None, as_json: bool) -> int:
     """Run a mixed stream of intents against the bundled simulator and compare book and venue.
 
     Exit code 0 only if every intent ended, nothing was sent twice, no reservation is left, the ledger balances, every
     fill is booked once, and every balance agrees with the venue exactly.
     """
     names = _symbols(symbols)
+    settings = Settings() if config is None else settings_file.load(config)[0]
     with signals.raised(), _state_folder(state) as path:
         folder = demo_run.fresh_folder(path)
-        figures = demo_run.run_demo(folder, Settings(), names, count, seed)
+        figures = demo_run.run_demo(folder, settings, names, count, seed)
         return demo_run.report(folder, figures, as_json=as_json)
 
 

@@ -4,27 +4,32 @@ thespian starts a system whenever a client finds none, and a second start silent
 So the two are different functions here: `start` is for the launcher alone, which holds the state folder's lock, and
 `join` refuses to start anything.
 
-How to reach a running engine is written to `run/engine.json` by the launcher, as an `EngineFile`.
+Each system has a private folder of its own, `run/bus-<random>`, which holds its sockets (Unix) or its secret (TCP); so
+what a killed system left behind cannot reach the next one, nor the other way round. How to reach a running engine is
+written to `run/engine.json` by the launcher, as an `EngineFile`.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import psutil
 
-from core.errors import EngineNotRunning
+from core.errors import EngineNotRunning, SettingsError, StartupFailed
 from core.settings import SystemBase
 from storage.layout import PRIVATE_FILE, StateFolder
 
 os.environ.setdefault("THESPLOG_FILE", os.devnull)  # else thespian leaves a log in the temporary folder
 from thespian.actors import ActorAddress
-from thespian.system.transport.TCPTransport import TCPTransport  # noqa: F401  (read by loopback_tcp)
+from thespian.system.transport.IPBase import TCPv4ActorAddress
 
 from actors import loopback_tcp
 
@@ -35,7 +40,8 @@ LOGGING = {
 }
 """thespian's own logger has nothing to say that the actors' guard does not log better."""
 
-BASES: dict[SystemBase, Any] = {SystemBase.TCP: loopback_tcp.ActorSystemBase}
+BASE_VARIABLE = "INTENTD_SYSTEM_BASE"
+BUS_PREFIX = "bus-"
 
 
 class EngineFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,9 +50,12 @@ class EngineFile(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     """Of the launcher."""
     system_base: SystemBase
+    system_folder: str
+    """Of the actor system's sockets or secret."""
     admin_port: int
+    """Of the TCP base; 0 for the Unix base."""
     engine: str
-    """The engine's address as text, `host:port`."""
+    """The engine's address as text."""
     session_id: str
     mode: str
     venue_url: str
@@ -66,8 +75,10 @@ class _Coordinates:
 class ActorSystemHandle:
     """One process's door to an actor system from outside: send, listen, create, shut down."""
 
-    def __init__(self, base: Any, admin_port: int) -> None:
+    def __init__(self, base: Any, kind: SystemBase, folder: Path, admin_port: int) -> None:
         self._base = base
+        self.kind = kind
+        self.folder = folder
         self.admin_port = admin_port
 
     def create(self, actor_class: str) -> Any:
@@ -89,33 +100,89 @@ class ActorSystemHandle:
         """Close this process's door; the system goes on."""
         self._base.transport.close()
 
+    def remove(self) -> None:
+        """Remove the folder of a system that has ended."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-def start(kind: SystemBase) -> ActorSystemHandle:
-    """A new system on a free port. Call it before this process has threads or an open book: it forks."""
-    port = _free_port()
-    base = BASES[kind](_Coordinates(_capabilities(port)), LOGGING)
-    return ActorSystemHandle(base, port)
+
+def resolve(kind: SystemBase) -> SystemBase:
+    """UNIX or TCP. Raises `SettingsError` for what this machine does not have."""
+    if kind is SystemBase.AUTO:
+        kind = _preferred()
+    if kind is SystemBase.UNIX and sys.platform != "linux":
+        raise SettingsError(f"engine.system_base unix: {sys.platform} does not have it; use tcp")
+    return kind
+
+
+def _preferred() -> SystemBase:
+    named = os.environ.get(BASE_VARIABLE)
+    if not named:
+        return SystemBase.UNIX if sys.platform == "linux" else SystemBase.TCP
+    if named not in {SystemBase.UNIX, SystemBase.TCP}:
+        raise SettingsError(f"{BASE_VARIABLE}={named}: it must be {SystemBase.UNIX} or {SystemBase.TCP}")
+    return SystemBase(named)
+
+
+def start(kind: SystemBase, run: Path) -> ActorSystemHandle:
+    """A new system with its folder below `run`, which must be private and belong to nobody else's system.
+
+    Folders that earlier systems left there are removed. Call it before this process has threads or an open book: it
+    forks. Raises `StartupFailed`.
+    """
+    kind = resolve(kind)
+    for left in run.glob(f"{BUS_PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=BUS_PREFIX, dir=run))  # 0700
+    port = 0
+    if kind is SystemBase.TCP:
+        port = _free_port()
+        loopback_tcp.use_secret(loopback_tcp.make_secret(folder))
+    try:
+        base = _base_class(kind)(_Coordinates(_capabilities(folder, port)), LOGGING)
+    except Exception as error:
+        raise StartupFailed(f'the actor system did not start ({error}); try engine.system_base = "tcp"') from error
+    return ActorSystemHandle(base, kind, folder, port)
 
 
 def join(file: EngineFile) -> ActorSystemHandle:
     """The system of a running engine. Raises `EngineNotRunning` rather than starting one."""
-    joining = type("Joining", (BASES[file.system_base],), {"_startAdmin": _refuse_to_start})
-    base = joining(_Coordinates(_capabilities(file.admin_port)), LOGGING)
-    return ActorSystemHandle(base, file.admin_port)
+    folder = Path(file.system_folder)
+    if file.system_base is SystemBase.TCP:
+        loopback_tcp.use_secret(loopback_tcp.read_secret(folder))
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        _refuse_to_start()
+    joining = type("Joining", (_base_class(file.system_base),), {"_startAdmin": _refuse_to_start})
+    base = joining(_Coordinates(_capabilities(folder, file.admin_port)), LOGGING)
+    return ActorSystemHandle(base, file.system_base, folder, file.admin_port)
 
 
 def _refuse_to_start(*_: Any) -> None:
     raise EngineNotRunning("the engine does not answer; see `intentctl status`, or start it with `intentd up`")
 
 
+def _base_class(kind: SystemBase) -> Any:
+    if kind is SystemBase.TCP:
+        return loopback_tcp.ActorSystemBase
+    from actors import transport  # noqa: PLC0415  (Linux only)
+
+    return transport.ActorSystemBase
+
+
 def address_text(address: Any) -> str:
-    """An actor's address as text for `EngineFile`."""
-    host, port = address.addressDetails.connectArgs[0]
-    return f"{host}:{port}"
+    """An actor's address as text for `EngineFile`: a path, or `host:port`."""
+    details = address.addressDetails
+    if isinstance(details, TCPv4ActorAddress):
+        host, port = details.connectArgs[0]
+        return f"{host}:{port}"
+    return str(details)
 
 
 def address_from_text(text: str) -> Any:
     """The opposite of `address_text`."""
+    if Path(text).is_absolute():
+        from actors import transport  # noqa: PLC0415  (Linux only)
+
+        return transport.address_of(Path(text))
     host, _, port = text.rpartition(":")
     return ActorAddress(loopback_tcp.LoopbackAddress(host, int(port)))
 
@@ -155,8 +222,13 @@ def process_lives(pid: int) -> bool:
     return status not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
 
 
-def _capabilities(port: int) -> dict[str, Any]:
-    return {"Admin Port": port, "Process Startup Method": "fork", "Convention Address.IPv4": ""}
+def _capabilities(folder: Path, port: int) -> dict[str, Any]:
+    return {
+        "Socket Folder": str(folder),
+        "Admin Port": port,
+        "Process Startup Method": "fork",
+        "Convention Address.IPv4": "",
+    }
 
 
 def _free_port() -> int:

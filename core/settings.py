@@ -31,8 +31,12 @@ class Mode(StrEnum):
 
 
 class SystemBase(StrEnum):
+    AUTO = "auto"
+    """What INTENTD_SYSTEM_BASE names; without it, unix on Linux and tcp elsewhere."""
+    UNIX = "unix"
+    """Unix datagram sockets in a private folder; Linux only."""
     TCP = "tcp"
-    """thespian's TCP transport, bound to the loopback address only."""
+    """thespian's TCP transport on the loopback address, every message authenticated."""
 
 
 Duration = Annotated[int, Meta(ge=0, extra={"duration": True})]
@@ -50,7 +54,7 @@ _DAY: Final = 24 * _HOUR
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mode: Mode = Mode.SIM
     """Where orders go."""
-    system_base: SystemBase = SystemBase.TCP
+    system_base: SystemBase = SystemBase.AUTO
     """The road between the actors."""
     start_timeout: Duration = 30 * _S
     """The longest wait until every part is ready."""

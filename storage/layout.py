@@ -5,6 +5,7 @@
 | `book/` | the LMDB environment | Portfolio alone |
 | `logs/` | the streams and the program's own log | Scribe, Gateway, everybody's log lines |
 | `run/engine.json` | how to reach the running engine | the launcher |
+| `run/bus-*/` | the actors' sockets, or the secret of the TCP base; one folder per run | the actors |
 | `run/lock` | held while an engine runs | the launcher and its actors |
 | `simulator/` | the bundled simulator's own state | the simulator |
 """

@@ -85,7 +85,7 @@ class Launch:
         if self.settings.engine.mode is Mode.SIM and not self.settings.exchange.base_url:
             self._start_simulator()
         with signals.held_back():  # a system that is half started could not be ended
-            self._door = system.start(self.settings.engine.system_base)
+            self._door = system.start(self.settings.engine.system_base, self.folder.run)
             self._stack.callback(self._end_system)
             self._engine = self._door.create(ENGINE_CLASS)
         self._door.tell(
@@ -158,7 +158,8 @@ class Launch:
         assert self._door is not None
         file = system.EngineFile(
             pid=os.getpid(),
-            system_base=self.settings.engine.system_base,
+            system_base=self._door.kind,
+            system_folder=str(self._door.folder),
             admin_port=self._door.admin_port,
             engine=system.address_text(self._engine),
             session_id=self.session_id,
@@ -208,6 +209,7 @@ class Launch:
         self._door.leave()
         if self._process_group:
             _end_group(self._process_group)
+        self._door.remove()
 
 
 def _end_group(group: int) -> None:

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from actors import loopback_tcp, system
-from core.errors import EngineNotRunning
+from core.errors import EngineNotRunning, SettingsError
 from core.settings import SystemBase
 from storage.layout import StateFolder
 
 
-def engine_file(pid: int) -> system.EngineFile:
+def engine_file(pid: int, folder: Path = Path("/nowhere"), kind: SystemBase = SystemBase.UNIX) -> system.EngineFile:
     return system.EngineFile(
         pid=pid,
-        system_base=SystemBase.TCP,
+        system_base=kind,
+        system_folder=str(folder),
         admin_port=9,
         engine="127.0.0.1:9",
         session_id="s",
@@ -53,16 +54,56 @@ def test_without_a_sound_engine_file_no_engine_runs(tmp_path: Path, content: str
         system.read_engine_file(folder)
 
 
-def test_joining_never_starts_a_system() -> None:
-    """Where nobody listens, joining says so and leaves no process."""
+@pytest.mark.parametrize("kind", [SystemBase.UNIX, SystemBase.TCP])
+@pytest.mark.parametrize("prepared", [False, True])
+def test_joining_never_starts_a_system(tmp_path: Path, kind: SystemBase, prepared: bool) -> None:
+    """Where nobody listens, joining says so and leaves no process, whether the system's folder is there or not."""
+    folder = tmp_path / "bus-1"
+    if prepared:
+        folder.mkdir()
+        loopback_tcp.make_secret(folder)
     with pytest.raises(EngineNotRunning):
-        system.join(engine_file(os.getpid()))
+        system.join(engine_file(os.getpid(), folder, kind))
 
 
-def test_an_address_survives_being_text() -> None:
-    """The text in the engine file leads to the same actor."""
-    text = "127.0.0.1:4711"
+@pytest.mark.parametrize("text", ["127.0.0.1:4711", "/state/run/bus-1/0123456789abcdef"])
+def test_an_address_survives_being_text(text: str) -> None:
+    """The text in the engine file leads to the same actor, on either base."""
     assert system.address_text(system.address_from_text(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "named", "resolved"),
+    [
+        (SystemBase.AUTO, "", SystemBase.UNIX),
+        (SystemBase.AUTO, "tcp", SystemBase.TCP),
+        (SystemBase.AUTO, "unix", SystemBase.UNIX),
+        (SystemBase.UNIX, "tcp", SystemBase.UNIX),
+        (SystemBase.TCP, "unix", SystemBase.TCP),
+    ],
+)
+def test_the_setting_wins_then_the_environment_then_the_machine(
+    monkeypatch: pytest.MonkeyPatch, kind: SystemBase, named: str, resolved: SystemBase
+) -> None:
+    """`engine.system_base`, INTENTD_SYSTEM_BASE, unix on Linux."""
+    monkeypatch.setenv(system.BASE_VARIABLE, named)
+    assert system.resolve(kind) is resolved
+
+
+def test_an_unknown_base_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the variable, the value and what it may be."""
+    monkeypatch.setenv(system.BASE_VARIABLE, "udp")
+    with pytest.raises(SettingsError, match="INTENTD_SYSTEM_BASE=udp: it must be unix or tcp"):
+        system.resolve(SystemBase.AUTO)
+
+
+def test_the_unix_base_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere TCP is the default, and asking for the other one says what to do."""
+    monkeypatch.setattr(system.sys, "platform", "darwin")
+    monkeypatch.delenv(system.BASE_VARIABLE, raising=False)
+    assert system.resolve(SystemBase.AUTO) is SystemBase.TCP
+    with pytest.raises(SettingsError, match="use tcp"):
+        system.resolve(SystemBase.UNIX)
 
 
 def test_a_process_that_has_ended_does_not_live() -> None:

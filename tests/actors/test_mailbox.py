@@ -1,0 +1,167 @@
+"""The mailbox: whole messages, in order, never dropped, at any size, below any path; the dead are noticed at once."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from pathlib import Path
+
+import pytest
+
+from actors.mailbox import ADDRESS_MAX, INLINE_MAX, Door, Mailbox, Put, is_read
+
+
+def taken(box: Mailbox) -> list[tuple[str, bytes]]:
+    """Everything that is in a mailbox now."""
+    return list(iter(box.take, None))
+
+
+@pytest.fixture
+def boxes(tmp_path: Path) -> tuple[Mailbox, Mailbox]:
+    return Mailbox.fresh(tmp_path), Mailbox.fresh(tmp_path)
+
+
+def fill(sender: Mailbox, target: str) -> int:
+    """Put until the mailbox is full; how many it took."""
+    for number in range(10_000):
+        if sender.put(target, str(number).encode()) is Put.FULL:
+            return number
+    raise AssertionError("a mailbox that is never full")
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 1_000, INLINE_MAX - 1, INLINE_MAX, INLINE_MAX + 1, 300_000, 20_000_000], ids=str
+)
+def test_a_message_arrives_whole_with_its_sender(boxes: tuple[Mailbox, Mailbox], size: int) -> None:
+    """Of any size, beyond a datagram too, byte by byte."""
+    here, there = boxes
+    payload = os.urandom(min(size, 4_096)) * (size // 4_096 + 1)
+    assert here.put(there.path, payload[:size]) is Put.DONE
+    assert taken(there) == [(here.path, payload[:size])]
+
+
+def test_large_and_small_messages_keep_their_order(boxes: tuple[Mailbox, Mailbox]) -> None:
+    """A large message does not lose its place, though it travels differently."""
+    here, there = boxes
+    sent = [bytes([number]) * size for number, size in enumerate([1, INLINE_MAX + 1, 2, 100_000, 3])]
+    assert [here.put(there.path, payload) for payload in sent] == [Put.DONE] * len(sent)
+    assert [payload for _, payload in taken(there)] == sent
+
+
+def test_a_full_mailbox_says_so_and_drops_nothing(boxes: tuple[Mailbox, Mailbox]) -> None:
+    """What was taken is what is read, and once it is read there is room again."""
+    here, there = boxes
+    count = fill(here, there.path)
+    assert count > 0
+    assert [payload for _, payload in taken(there)] == [str(number).encode() for number in range(count)]
+    assert here.put(there.path, b"again") is Put.DONE
+
+
+def test_a_door_is_writable_exactly_when_there_is_room(boxes: tuple[Mailbox, Mailbox]) -> None:
+    """That is how a sender waits for a full mailbox, without asking again and again."""
+    here, there = boxes
+    fill(here, there.path)
+    door = Door(there.path)
+    assert door.open()
+    poll = select.poll()
+    poll.register(door, select.POLLOUT)
+    assert poll.poll(0) == []
+    there.take()
+    assert [event for _, event in poll.poll(1_000)] == [select.POLLOUT]
+    assert here.put_through(door, b"through") is Put.DONE
+    assert taken(there)[-1] == (here.path, b"through")
+    door.close()
+
+
+def test_the_dead_are_noticed_at_once(boxes: tuple[Mailbox, Mailbox], tmp_path: Path) -> None:
+    """A closed mailbox, one whose process left its file behind, and one that never was."""
+    here, there = boxes
+    there.close()
+    assert here.put(there.path, b"late") is Put.GONE
+    leftover = tmp_path / "leftover"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
+        dead.bind(str(leftover))
+    assert leftover.exists()
+    assert here.put(str(leftover), b"late") is Put.GONE
+    assert not leftover.exists(), "who finds a leftover removes it"
+    assert here.put(str(tmp_path / "never"), b"?") is Put.GONE
+    assert here.put(str(tmp_path / "no folder" / "never"), b"?") is Put.GONE
+
+
+def test_what_waits_at_a_door_learns_that_the_reader_died(boxes: tuple[Mailbox, Mailbox]) -> None:
+    """A reader that dies while its mailbox is full wakes who waits for room."""
+    here, there = boxes
+    fill(here, there.path)
+    door = Door(there.path)
+    door.open()
+    there.close()
+    poll = select.poll()
+    poll.register(door, select.POLLOUT)
+    assert poll.poll(1_000) != []
+    assert here.put_through(door, b"late") is Put.GONE
+    door.close()
+
+
+def test_a_leftover_name_can_be_taken_and_a_living_one_cannot(tmp_path: Path) -> None:
+    """The admin has a fixed name: after a kill its file is no obstacle, a living admin is."""
+    path = tmp_path / "admin"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
+        dead.bind(str(path))
+    assert not is_read(str(path))
+    living = Mailbox(path)
+    assert is_read(str(path))
+    with pytest.raises(OSError, match="in use"):
+        Mailbox(path)
+    living.close()
+
+
+def test_a_path_longer_than_an_address_works(tmp_path: Path) -> None:
+    """State folders lie where people put them; a socket's address holds 107 bytes."""
+    folder = tmp_path
+    while len(str(folder)) <= 3 * ADDRESS_MAX:
+        folder /= "a-rather-long-folder-näme"
+    folder.mkdir(parents=True)
+    here, there = Mailbox.fresh(folder), Mailbox.fresh(folder)
+    assert here.put(there.path, b"far") is Put.DONE
+    assert taken(there) == [(here.path, b"far")]
+    fill(here, there.path)
+    door = Door(there.path)
+    assert door.open()
+    there.close()
+    assert here.put(there.path, b"late") is Put.GONE
+    assert not Path(there.path).exists()
+    door.close()
+    here.close()
+
+
+def test_only_who_made_a_mailbox_removes_its_file(boxes: tuple[Mailbox, Mailbox]) -> None:
+    """A forked child that closes its copy leaves the parent reachable."""
+    here, there = boxes
+    child = os.fork()
+    if child == 0:
+        there.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert here.put(there.path, b"still") is Put.DONE
+    assert taken(there) == [(here.path, b"still")]
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"\x00", b"\xff\xff", b"\x00\x05abc"], ids=repr)
+def test_rubbish_is_read_without_an_error(boxes: tuple[Mailbox, Mailbox], rubbish: bytes) -> None:
+    """Only this user can write here, but what he writes by mistake must not stop an actor."""
+    here, there = boxes
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.sendto(rubbish, there.path)
+    assert here.put(there.path, b"good") is Put.DONE
+    assert taken(there)[-1] == (here.path, b"good")
+
+
+def test_no_descriptor_is_left_after_large_messages(boxes: tuple[Mailbox, Mailbox]) -> None:
+    """Neither the sender's nor the receiver's side keeps the memory that carried them."""
+    here, there = boxes
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(50):
+        here.put(there.path, b"x" * 100_000)
+        there.take()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

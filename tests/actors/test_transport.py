@@ -1,0 +1,460 @@
+"""What thespian asks of a transport, one promise at a time, between two ends of the road in one process."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from thespian.actors import ActorExitRequest, InvalidActorAddress, PoisonMessage, WakeupMessage, WatchMessage
+from thespian.system.addressManager import ActorAddressManager, CannotPickleAddress
+from thespian.system.messages.multiproc import ChildMayHaveDied
+from thespian.system.transport import (
+    SendStatus,
+    Thespian__Run_Expired,
+    Thespian__Run_HandlerResult,
+    Thespian__Run_Terminated,
+    TransmitIntent,
+    TransmitOnly,
+)
+
+from actors import transport as road
+from actors.transport import Clone, UnixAddress, UnixTransport, address_of
+
+SOON = timedelta(seconds=5)
+NOW = timedelta(0)
+
+
+@pytest.fixture
+def ends(tmp_path: Path) -> Iterator[tuple[UnixTransport, UnixTransport]]:
+    admin = address_of(tmp_path / "admin")
+    here, there = UnixTransport(Clone(admin)), UnixTransport(Clone(admin))
+    yield here, there
+    here.close()
+    there.close()
+
+
+def send(from_: UnixTransport, to: Any, message: Any) -> TransmitIntent:
+    intent = TransmitIntent(to, message)
+    from_.scheduleTransmit(None, intent)
+    return intent
+
+
+def received(end: UnixTransport, duration: timedelta = NOW) -> list[Any]:
+    """Every message that arrives within the time."""
+    messages: list[Any] = []
+    end.run(lambda envelope: messages.append(envelope.message) or True, duration)
+    return messages
+
+
+def collect(end: UnixTransport, count: int) -> list[Any]:
+    """As many messages; fails when they do not come."""
+    messages: list[Any] = []
+
+    def handle(envelope: Any) -> bool:
+        messages.append(envelope.message)
+        return len(messages) < count
+
+    end.run(handle, SOON)
+    assert len(messages) == count
+    return messages
+
+
+# ── order, loss, size ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_messages_arrive_in_order_from_their_sender(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """Objects, with the address they came from, in the order of sending."""
+    here, there = ends
+    sent = [{"number": number, "text": "x" * number} for number in range(5)]
+    assert all(send(here, there.myAddress, message).result is SendStatus.Sent for message in sent)
+    envelopes = [there.run(None, SOON) for _ in sent]
+    assert [envelope.message for envelope in envelopes] == sent
+    assert {str(envelope.sender) for envelope in envelopes} == {str(here.myAddress)}
+
+
+def test_what_finds_no_room_is_held_and_leaves_in_order(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """More than a mailbox holds: nothing is lost, and what comes later does not overtake."""
+    here, there = ends
+    intents = [send(here, there.myAddress, number) for number in range(200)]
+    assert intents[-1].result is None, "the mailbox should be full by now"
+    got: list[int] = []
+    while len(got) < 200:
+        got += received(there)
+        here.run(TransmitOnly, NOW)
+    assert got == list(range(200))
+    assert {str(intent.result) for intent in intents} == {str(SendStatus.Sent)}
+
+
+def test_a_slow_receiver_does_not_hold_up_the_others(ends: tuple[UnixTransport, UnixTransport], tmp_path: Path) -> None:
+    """What is held for one is not in the way of another."""
+    here, slow = ends
+    quick = UnixTransport(Clone(address_of(tmp_path / "admin")))
+    for number in range(100):
+        send(here, slow.myAddress, "x" * 10_000)
+        assert send(here, quick.myAddress, number).result is SendStatus.Sent
+        assert quick.run(None, SOON).message == number
+    quick.close()
+
+
+def test_a_sender_that_holds_too_much_waits(
+    ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never holds much more than the bound, and goes on when the receiver has read."""
+    monkeypatch.setattr(road, "HELD_MAX", 20)
+    here, there = ends
+    most, done = 0, threading.Event()
+
+    def write() -> None:
+        nonlocal most
+        for number in range(1_000):
+            send(here, there.myAddress, number)
+            most = max(most, here._held_count)
+        here.run(TransmitOnly, SOON)
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert collect(there, 1_000) == list(range(1_000))
+    writer.join()
+    assert done.is_set()
+    assert most <= 21
+
+
+def test_memory_of_a_receiver_is_bounded(
+    ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads ahead only so far; the rest waits with its sender."""
+    monkeypatch.setattr(road, "AHEAD_MAX", 5)
+    here, there = ends
+    for number in range(100):
+        send(here, there.myAddress, number)
+    most, got = 0, 0
+
+    def handle(_: Any) -> bool:
+        nonlocal most, got
+        most, got = max(most, len(there._inbox)), got + 1
+        here.run(TransmitOnly, NOW)
+        return got < 100
+
+    there.run(handle, SOON)
+    assert got == 100
+    assert 0 < most <= 5
+
+
+def test_two_that_write_to_each_other_at_once_both_get_through(
+    ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are held back and neither handles anything meanwhile, yet neither waits for ever."""
+    monkeypatch.setattr(road, "HELD_MAX", 20)
+    here, there = ends
+
+    got: list[list[int]] = []
+
+    def write_then_read(end: UnixTransport, other: UnixTransport) -> None:
+        for number in range(1_000):
+            send(end, other.myAddress, number)
+        got.append(collect(end, 1_000))
+        end.run(TransmitOnly, SOON)
+
+    threads = [threading.Thread(target=write_then_read, args=pair) for pair in ((here, there), (there, here))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive(), "dead-locked"
+    assert got == [list(range(1_000))] * 2
+
+
+def test_both_ends_over_their_bounds_still_get_on(
+    ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound of reading ahead gives way, slowly, before two senders wait for each other for ever."""
+    monkeypatch.setattr(road, "HELD_MAX", 10)
+    monkeypatch.setattr(road, "AHEAD_MAX", 10)
+    monkeypatch.setattr(road, "STUCK_S", 0.01)
+    test_two_that_write_to_each_other_at_once_both_get_through(ends, monkeypatch)
+
+
+# ── the dead ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_message_to_the_dead_fails_at_once(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """The sender hears of it while it sends."""
+    here, there = ends
+    there.close()
+    assert send(here, there.myAddress, "late").result is SendStatus.DeadTarget
+
+
+def test_what_is_held_for_one_that_dies_fails(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """Each message that could not leave is reported, none is kept."""
+    here, there = ends
+    intents = [send(here, there.myAddress, number) for number in range(100)]
+    there.close()
+    assert here.run(TransmitOnly, SOON) == 0
+    ends_of = [intent.result for intent in intents]
+    assert set(map(str, ends_of)) == {str(SendStatus.Sent), str(SendStatus.DeadTarget)}
+    assert ends_of == sorted(ends_of, key=lambda status: status is SendStatus.DeadTarget), "in order, then none"
+    assert here._held_count == here._held_bytes == 0
+
+
+def test_a_dead_child_gets_nothing_more(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """When thespian says that a child has ended, what is held for it fails and its file goes."""
+    here, there = ends
+    manager = ActorAddressManager(None, here.myAddress)
+    held = [send(here, there.myAddress, number) for number in range(100)][-1]
+    here.deadAddress(manager, there.myAddress)
+    assert held.result is SendStatus.DeadTarget
+    assert not Path(there.myAddress.addressDetails.path).exists()
+
+
+def test_an_address_that_is_not_known_yet_is_reported(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """thespian keeps a message to a child that is just being made, and sends it again later."""
+    here, _ = ends
+    manager = ActorAddressManager(None, here.myAddress)
+    child = manager.createLocalAddress()
+    with pytest.raises(CannotPickleAddress):
+        here.scheduleTransmit(manager, TransmitIntent(child, "early"))
+
+
+def test_a_message_that_cannot_be_pickled_is_reported(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """And nothing of it is sent."""
+    here, there = ends
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        send(here, there.myAddress, lambda: None)
+    assert received(there) == []
+
+
+def test_what_cannot_be_read_is_told_not_lost(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """Bytes that are no message arrive as a poison message with the reason; the next message is read."""
+    here, there = ends
+    here._mailbox.put(str(there.myAddress.addressDetails), b"no pickle")
+    send(here, there.myAddress, "good")
+    poison, good = collect(there, 2)
+    assert isinstance(poison, PoisonMessage)
+    assert str(here.myAddress.addressDetails) in poison.details
+    assert good == "good"
+
+
+# ── to oneself ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_message_to_oneself_is_handled_after_what_has_arrived(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """Group commit: the mark that ends a batch comes after every request that was there when it was sent."""
+    here, there = ends
+    send(here, there.myAddress, "first")
+    order: list[str] = []
+
+    def handle(envelope: Any) -> bool:
+        order.append(envelope.message)
+        if envelope.message == "first":
+            for number in range(5):
+                send(here, there.myAddress, f"arrived {number}")
+            send(there, there.myAddress, "mark")
+            send(here, there.myAddress, "later")
+        return envelope.message != "later"
+
+    there.run(handle, SOON)
+    assert order == ["first", *(f"arrived {number}" for number in range(5)), "mark", "later"]
+
+
+def test_a_message_to_oneself_is_the_same_object(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """It need not be pickled."""
+    here, _ = ends
+    message = object()
+    send(here, here.myAddress, message)
+    assert here.run(None, SOON).message is message
+
+
+# ── time, watches, signals ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_timers_fire_oldest_first_and_not_early(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """Whatever the order they were set in."""
+    here, _ = ends
+    begun = time.monotonic()
+    for number, delay_ms in enumerate((30, 10, 20, 10)):
+        here.addWakeup(timedelta(milliseconds=delay_ms), number)
+    fired = collect(here, 4)
+    assert [message.payload for message in fired] == [1, 3, 2, 0]
+    assert all(isinstance(message, WakeupMessage) for message in fired)
+    assert time.monotonic() - begun >= 0.03
+
+
+def test_timers_that_are_always_due_do_not_starve_the_mail(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """An actor that wakes itself again and again still reads its messages, in turns."""
+    here, there = ends
+    here.addWakeup(NOW, "tick")
+    send(there, here.myAddress, "mail")
+
+    def handle(envelope: Any) -> bool:
+        if isinstance(envelope.message, WakeupMessage):
+            here.addWakeup(NOW, "tick")
+            return True
+        return False
+
+    result = here.run(handle, SOON)
+    assert isinstance(result, Thespian__Run_HandlerResult)
+
+
+def test_a_watched_descriptor_wakes_and_then_is_quiet(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """As long as there is something to read, once a turn; not when it is no longer watched."""
+    here, _ = ends
+    reader, writer = os.pipe()
+    here.set_watch([reader])
+    assert received(here) == []
+    os.write(writer, b"!")
+    message = here.run(None, SOON).message
+    assert isinstance(message, WatchMessage)
+    assert message.ready == [reader]
+    assert here.run(None, SOON).message.ready == [reader]
+    os.read(reader, 1)
+    assert received(here) == []
+    os.write(writer, b"!")
+    here.set_watch([])
+    assert received(here) == []
+    os.close(reader)
+    os.close(writer)
+
+
+def test_mail_does_not_starve_a_watched_descriptor(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """An actor under constant fire still hears its descriptors."""
+    here, _ = ends
+    reader, writer = os.pipe()
+    here.set_watch([reader])
+    os.write(writer, b"!")
+    send(here, here.myAddress, 0)
+
+    def handle(envelope: Any) -> bool:
+        if isinstance(envelope.message, WatchMessage):
+            return False
+        send(here, here.myAddress, envelope.message + 1)
+        return True
+
+    assert isinstance(here.run(handle, SOON), Thespian__Run_HandlerResult)
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_closed_descriptor_is_not_watched(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """It is left out; everything else goes on."""
+    here, there = ends
+    reader, writer = os.pipe()
+    here.set_watch([reader])
+    os.close(reader)
+    os.close(writer)
+    here.set_watch([reader])
+    here.set_watch([])
+    send(there, here.myAddress, "on")
+    assert here.run(None, SOON).message == "on"
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [({"check_children": True}, ChildMayHaveDied), ({"signal_shutdown": True}, ActorExitRequest)],
+    ids=["child", "end"],
+)
+def test_a_signal_wakes_a_waiting_process(
+    ends: tuple[UnixTransport, UnixTransport], raised: dict[str, bool], kind: type
+) -> None:
+    """A handler may run at any moment, also while the process waits for mail."""
+    here, _ = ends
+    before = signal.signal(signal.SIGALRM, lambda *_: here.interrupt_wait(**raised))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        envelope = here.run(None, SOON)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert isinstance(envelope.message, kind)
+
+
+# ── running ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_ends_when_its_time_is_over(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """With and without a handler, and a time of nothing still looks once."""
+    here, there = ends
+    assert isinstance(here.run(None, timedelta(milliseconds=10)), Thespian__Run_Expired)
+    assert isinstance(here.run(lambda _: True, NOW), Thespian__Run_Expired)
+    send(there, here.myAddress, "here already")
+    assert here.run(None, NOW).message == "here already"
+
+
+def test_a_false_answer_ends_a_run_and_keeps_the_rest(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """Messages that were read ahead are there for the next run."""
+    here, there = ends
+    for number in range(5):
+        send(there, here.myAddress, number)
+    assert isinstance(here.run(lambda envelope: envelope.message < 2, SOON), Thespian__Run_HandlerResult)
+    assert received(here) == [3, 4]
+
+
+def test_an_aborted_run_ends_and_the_next_one_does_not(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """Aborted from a handler, or just before the run by a send that failed."""
+    here, there = ends
+    send(there, here.myAddress, "one")
+    send(there, here.myAddress, "two")
+    assert isinstance(here.run(lambda _: here.abort_run() or True, SOON), Thespian__Run_Terminated)
+    assert here.run(None, SOON).message == "two"
+    here.abort_run()
+    assert isinstance(here.run(None, SOON), Thespian__Run_Terminated)
+    send(there, here.myAddress, "three")
+    assert here.run(None, SOON).message == "three"
+
+
+def test_threads_may_send_while_another_waits(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """Nothing of it is lost, and each thread's messages keep their order."""
+    here, there = ends
+
+    def write(name: int) -> None:
+        for number in range(300):
+            send(here, there.myAddress, (name, number))
+
+    main_loop = threading.Thread(target=here.run, args=(lambda _: False, SOON))
+    writers = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for thread in (main_loop, *writers):
+        thread.start()
+    got = collect(there, 1_200)
+    send(there, here.myAddress, "enough")
+    for thread in (main_loop, *writers):
+        thread.join()
+    assert [[number for name, number in got if name == each] for each in range(4)] == [list(range(300))] * 4
+
+
+def test_a_forked_child_does_not_keep_its_parent_reachable(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """When the parent is gone, it is gone, whatever children it leaves."""
+    here, there = ends
+    gate, opener = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(gate, 1)
+        os._exit(0)
+    there.close()
+    assert send(here, there.myAddress, "late").result is SendStatus.DeadTarget
+    os.write(opener, b"!")
+    os.waitpid(child, 0)
+    os.close(gate)
+    os.close(opener)
+
+
+def test_a_base_without_a_folder_is_refused() -> None:
+    """There is no place that would be private by default."""
+    with pytest.raises(InvalidActorAddress, match="Socket Folder"):
+        UnixTransport.getAdminAddr({})
+
+
+def test_an_address_is_its_path() -> None:
+    """Equal, hashable, pickled and shown by it alone."""
+    one, same, other = UnixAddress("/a"), UnixAddress("/a"), UnixAddress("/b")
+    assert one == same != other
+    assert one != "/a"
+    assert len({one, same, other}) == 2
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert str(one) == "/a"

@@ -1,0 +1,1 @@
+"""thespian's own test suite, which its package ships, run against our system bases."""
