@@ -26,6 +26,8 @@ import socket
 from functools import lru_cache
 from pathlib import Path
 
+from storage.layout import PRIVATE_FILE
+
 ADDRESS_MAX = 107
 """Bytes of a path in a socket's address (`sun_path`, unix(7)), without the closing zero."""
 INLINE_MAX = 16_384
@@ -173,6 +175,7 @@ def _datagram_socket() -> socket.socket:
 
 def _bind(unbound: socket.socket, path: str) -> None:
     """Raises `OSError` when a living process has the name."""
+    os.fchmod(unbound.fileno(), PRIVATE_FILE)  # of the file that the bind makes
     try:
         unbound.bind(_reach(path))
     except OSError as error:

@@ -32,6 +32,7 @@ from thespian.actors import ActorAddress
 from thespian.system.transport.IPBase import TCPv4ActorAddress
 
 from actors import loopback_tcp
+from actors.addressing import address_of
 
 LOGGING = {
     "version": 1,
@@ -180,9 +181,7 @@ def address_text(address: Any) -> str:
 def address_from_text(text: str) -> Any:
     """The opposite of `address_text`."""
     if Path(text).is_absolute():
-        from actors import transport  # noqa: PLC0415  (Linux only)
-
-        return transport.address_of(Path(text))
+        return address_of(Path(text))
     host, _, port = text.rpartition(":")
     return ActorAddress(loopback_tcp.LoopbackAddress(host, int(port)))
 

@@ -8,7 +8,7 @@ of a transport, and how this one gives it:
 - **Order.** What one process sends to another arrives in the order in which it was sent. The kernel keeps it, and so
   do we: while something is held for a receiver, whatever follows is held behind it.
 - **Nothing is dropped.** When a mailbox is full, the message is *held* by its sender and leaves as soon as there is
-  room. A sender that holds too much (`HELD_MAX`, `HELD_BYTES_MAX`) waits inside `send` until half of it has left: the
+  room. A sender that holds too much (`Outgoing`) waits inside `send` until half of it has left: the
   slow hold back the fast, and memory stays bounded. While it waits it goes on taking in what arrives, so two that write
   to each other cannot both wait for ever. The admin never waits (thespian demands it); it says little.
 - **Reading ahead is bounded** too (`AHEAD_MAX`, `AHEAD_BYTES_MAX`); the rest waits in the mailbox, and so in its
@@ -23,9 +23,6 @@ of a transport, and how this one gives it:
 - **Threads** may send; one thread at a time runs `run`, which thespian sees to.
 
 A system's folder is named by the capability `Socket Folder`. Its admin is called `admin`, all others by random names.
-
-thespian formats two descriptions of every message for a debug log that is off, and throttles an actor to the rate of a
-100 Mbit/s line. Both cost more than the message, and both are replaced at the end of this file.
 """
 
 from __future__ import annotations
@@ -52,93 +49,35 @@ from thespian.actors import (
     WakeupMessage,
     WatchMessage,
 )
-from thespian.system import systemCommon as system_common  # noqa: N813  (a module)
 from thespian.system.addressManager import ActorLocalAddress, CannotPickleAddress
 from thespian.system.messages.multiproc import ChildMayHaveDied
 from thespian.system.multiprocCommon import multiprocessCommon
 from thespian.system.timing import ExpirationTimer
 from thespian.system.transport import (
     ExternalInterfaceTransportInit,
-    ReceiveEnvelope,
     SendStatus,
     Thespian__Run_Expired,
     Thespian__Run_HandlerResult,
     Thespian__Run_Terminated,
     Thespian__UpdateWork,
-    TransmitIntent,
     TransmitOnly,
-    TransportInit__Base,
 )
 
-from actors.mailbox import Door, Mailbox, Put, discard, is_read
+from actors.addressing import Clone, Endpoint, Envelope, UnixAddress, address_of
+from actors.mailbox import Mailbox, Put, discard, is_read
+from actors.outgoing import Outgoing
 
 FOLDER_CAPABILITY = "Socket Folder"
 ADMIN_NAME = "admin"
-HELD_MAX = 1_000
-HELD_BYTES_MAX = 32 * 1024 * 1024
 AHEAD_MAX = 2_000
 AHEAD_BYTES_MAX = 32 * 1024 * 1024
 STUCK_S = 1.0
 STUCK_BATCH = 64
 DRAIN_S = 7.0
 """How long an ending process tries to get out what it holds; thespian's own limit for its transports."""
-UNTHROTTLED = 10**12
-"""Messages per second."""
 KNOWN_SENDERS_MAX = 4_096
 
 _open_transports: weakref.WeakSet[UnixTransport] = weakref.WeakSet()
-
-
-class UnixAddress:
-    """Where a mailbox is. thespian compares, prints and pickles it."""
-
-    __slots__ = ("path",)
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, UnixAddress) and self.path == other.path
-
-    def __hash__(self) -> int:
-        return hash(self.path)
-
-    def __str__(self) -> str:
-        return self.path
-
-    def __reduce__(self) -> tuple[type[UnixAddress], tuple[str]]:
-        return UnixAddress, (self.path,)
-
-
-class Endpoint(TransportInit__Base):  # type: ignore[misc]
-    """What a parent hands to the process of its child."""
-
-    def __init__(self, instance: int | None, address: Any, parent: Any, admin: Any) -> None:
-        self.addrInst = instance
-        self.address = address
-        self.parent = parent
-        self.admin = admin
-
-
-class Clone(TransportInit__Base):  # type: ignore[misc]
-    """One more door of the same process."""
-
-    def __init__(self, admin: Any) -> None:
-        self.admin = admin
-
-
-class Envelope(ReceiveEnvelope):  # type: ignore[misc]
-    """A message that has arrived; `size` bytes of it wait for the actor."""
-
-    def __init__(self, sender: Any, message: Any, size: int = 0) -> None:
-        super().__init__(sender, message)
-        self.size = size
-
-    def identify(self) -> Any:
-        return self  # described only if something is really logged
-
-    def __str__(self) -> str:
-        return str(ReceiveEnvelope.identify(self))
 
 
 class UnixTransport:
@@ -157,9 +96,6 @@ class UnixTransport:
         self._path = self._mailbox.path
         self.myAddress = ActorAddress(UnixAddress(self._path))
         self._lock = threading.RLock()
-        self._held: dict[str, deque[tuple[bytes, Any]]] = {}
-        self._doors: dict[str, Door] = {}
-        self._held_count = self._held_bytes = 0
         self._may_wait = True
         self._inbox: deque[Envelope] = deque()
         self._ahead_bytes = 0
@@ -172,6 +108,7 @@ class UnixTransport:
         self._ended = self._drains = False
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
+        self._outgoing = Outgoing(self._mailbox, self._epoll)
         self._epoll.register(self._mailbox, select.EPOLLIN)
         self._epoll.register(self._bell, select.EPOLLIN)
         _open_transports.add(self)
@@ -180,11 +117,7 @@ class UnixTransport:
         """Give the mailbox up, with what is in it and what is held. Harmless when that is done already."""
         _open_transports.discard(self)
         self._mailbox.close()
-        for door in self._doors.values():
-            door.close()
-        self._doors.clear()
-        self._held.clear()
-        self._held_count = self._held_bytes = 0
+        self._outgoing.close()
         self._epoll.close()
         if self._bell >= 0:
             os.close(self._bell)
@@ -238,13 +171,12 @@ class UnixTransport:
         known = manager.exportAddr(child)
         if isinstance(details := getattr(known, "addressDetails", None), UnixAddress):
             discard(details.path)
-            self._finish(self._let_go(details.path), SendStatus.DeadTarget)
+            self._finish(self._outgoing.let_go(details.path), SendStatus.DeadTarget)
 
     def _updateStatusResponse(self, response: Any) -> None:
         with self._lock:
-            for queue in self._held.values():
-                for _, intent in queue:
-                    response.addPendingMessage(self.myAddress, intent.targetAddr, intent.message)
+            for _, _, intent in self._outgoing.items():
+                response.addPendingMessage(self.myAddress, intent.targetAddr, intent.message)
             for envelope in self._inbox:
                 response.addReceivedMessage(envelope.sender, self.myAddress, envelope.message)
             response.addWakeups([(self.myAddress, timer) for _, _, timer, _ in sorted(self._timers)])
@@ -281,97 +213,44 @@ class UnixTransport:
         intent.tx_done(SendStatus.Sent)
 
     def _send(self, path: str, payload: bytes, intent: Any) -> None:
-        with self._lock:
-            put = Put.FULL if path in self._held else self._mailbox.put(path, payload)
-            if put is Put.FULL:
-                put = self._hold(path, payload, intent)
+        put = self._outgoing.send(path, payload, intent)
         if put is Put.DONE:
             intent.tx_done(SendStatus.Sent)
         elif put is Put.GONE:
             intent.tx_done(SendStatus.DeadTarget)
-        elif self._holds_too_much():
+        elif self._outgoing.too_much() and self._may_wait:
             self._wait_for_room()
-
-    def _hold(self, path: str, payload: bytes, intent: Any) -> Put:
-        if path not in self._held:
-            door = Door(path)
-            if not door.open():
-                door.close()
-                return Put.GONE
-            self._held[path], self._doors[path] = deque(), door
-            self._epoll.register(door, select.EPOLLOUT)
-        self._held[path].append((payload, intent))
-        self._held_count += 1
-        self._held_bytes += len(payload)
-        return Put.FULL
-
-    def _holds_too_much(self, share: float = 1.0) -> bool:
-        return self._held_count > HELD_MAX * share or self._held_bytes > HELD_BYTES_MAX * share
 
     def _wait_for_room(self) -> None:
         """Until half of what may be held is held. A request to end cuts it short: then more is held than allowed."""
-        if not self._may_wait:
-            return
         moved_s = time.monotonic()
-        while self._held and self._holds_too_much(0.5) and not self._end_requested:
-            before = self._held_count
+        while self._outgoing.too_much(0.5) and not self._end_requested:
+            before = self._outgoing.count
             stuck = time.monotonic() - moved_s > STUCK_S
-            self._wait_once(STUCK_S, room_for=STUCK_BATCH if stuck else 0)
-            if self._held_count < before or stuck:
+            self._wait_once(STUCK_S, past_bound=STUCK_BATCH if stuck else 0)
+            if self._outgoing.count < before or stuck:
                 moved_s = time.monotonic()
 
-    def _wait_once(self, timeout_s: float, room_for: int = 0) -> None:
+    def _wait_once(self, timeout_s: float, past_bound: int = 0) -> None:
         """Until a held message can leave or mail can be taken in, at most `timeout_s`; then do what can be done."""
-        bound = max(AHEAD_MAX, len(self._inbox) + room_for) if room_for else AHEAD_MAX
+        bound = max(AHEAD_MAX, len(self._inbox) + past_bound) if past_bound else AHEAD_MAX
         poll = select.poll()
-        with self._lock:
-            for door in self._doors.values():
-                poll.register(door, select.POLLOUT)
+        doors = self._outgoing.doors()
+        for descriptor in doors:
+            poll.register(descriptor, select.POLLOUT)
         if self._has_room(bound):
             poll.register(self._mailbox, select.POLLIN)
         poll.poll(timeout_s * 1_000)
         self._take_in(bound)
         if threading.current_thread() is not threading.main_thread():
             self._ring()
-        for path in list(self._held):
+        for path in doors.values():
             self._let_out(path)
 
     def _let_out(self, path: str) -> None:
-        """Send what is held for a receiver, as far as it has room."""
-        sent: list[Any] = []
-        lost: list[Any] = []
-        with self._lock:
-            queue, door = self._held.get(path), self._doors.get(path)
-            if queue is None or door is None:
-                return
-            while queue:
-                payload, intent = queue[0]
-                put = self._mailbox.put_through(door, payload)
-                if put is Put.FULL:
-                    break
-                if put is Put.GONE:
-                    lost = self._let_go(path)
-                    break
-                queue.popleft()
-                self._held_count -= 1
-                self._held_bytes -= len(payload)
-                sent.append(intent)
-            if not queue:
-                self._let_go(path)
+        sent, lost = self._outgoing.let_out(path)
         self._finish(sent, SendStatus.Sent)
         self._finish(lost, SendStatus.DeadTarget)
-
-    def _let_go(self, path: str) -> list[Any]:
-        """Hold nothing more for a receiver; returns what was held."""
-        with self._lock:
-            queue, door = self._held.pop(path, None), self._doors.pop(path, None)
-            if door is not None:
-                self._epoll.unregister(door)
-                door.close()
-            left = queue or ()
-            self._held_count -= len(left)
-            self._held_bytes -= sum(len(payload) for payload, _ in left)
-            return [intent for _, intent in left]
 
     @staticmethod
     def _finish(intents: list[Any], status: Any) -> None:
@@ -410,12 +289,12 @@ class UnixTransport:
         self._ring()
 
     def _drain(self, until: float | None) -> int:
-        while self._held:
+        while self._outgoing.count:
             left = STUCK_S if until is None else until - time.monotonic()
             self._wait_once(min(max(left, 0), STUCK_S))
             if left <= 0:
                 break
-        return self._held_count
+        return self._outgoing.count
 
     def _next(self, until: float | None) -> Envelope | None:
         """The next message, waited for; None when the time is over or the run was aborted."""
@@ -463,7 +342,7 @@ class UnixTransport:
     def _look(self, wait_s: float) -> None:
         """Begin a turn: see what has arrived, what can leave, and which watched descriptors are ready."""
         ready: list[int] = []
-        doors = {door.fileno(): path for path, door in self._doors.items()} if self._doors else {}
+        doors = self._outgoing.doors()
         for descriptor, _ in self._epoll.poll(wait_s):
             if descriptor == self._mailbox.fileno():
                 self._take_in(AHEAD_MAX)
@@ -552,32 +431,6 @@ class ActorSystemBase(multiprocessCommon):  # type: ignore[misc]
         system.capabilities["Thespian ActorSystem Version"] = 1
         system.capabilities["Thespian Watch Supported"] = True
         super().__init__(system, logDefs)
-
-
-def address_of(path: Path) -> Any:
-    """The actor whose mailbox is at `path`."""
-    return ActorAddress(UnixAddress(str(path)))
-
-
-class _Description:
-    """Of an intent to transmit, made only if somebody reads it."""
-
-    def __init__(self, intent: Any) -> None:
-        self._intent = intent
-
-    def __str__(self) -> str:
-        return str(_describe(self._intent))
-
-
-_describe = TransmitIntent.identify
-
-
-def _describe_later(intent: Any) -> _Description:
-    return _Description(intent)
-
-
-TransmitIntent.identify = _describe_later
-system_common.RATE_THROTTLE = UNTHROTTLED
 
 
 def _close_inherited() -> None:

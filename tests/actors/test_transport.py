@@ -25,8 +25,10 @@ from thespian.system.transport import (
     TransmitOnly,
 )
 
+from actors import outgoing
 from actors import transport as road
-from actors.transport import Clone, UnixAddress, UnixTransport, address_of
+from actors.addressing import Clone, UnixAddress, address_of
+from actors.transport import UnixTransport
 
 SOON = timedelta(seconds=5)
 NOW = timedelta(0)
@@ -108,7 +110,7 @@ def test_a_sender_that_holds_too_much_waits(
     ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It never holds much more than the bound, and goes on when the receiver has read."""
-    monkeypatch.setattr(road, "HELD_MAX", 20)
+    monkeypatch.setattr(outgoing, "HELD_MAX", 20)
     here, there = ends
     most, done = 0, threading.Event()
 
@@ -116,7 +118,7 @@ def test_a_sender_that_holds_too_much_waits(
         nonlocal most
         for number in range(1_000):
             send(here, there.myAddress, number)
-            most = max(most, here._held_count)
+            most = max(most, here._outgoing.count)
         here.run(TransmitOnly, SOON)
         done.set()
 
@@ -153,7 +155,7 @@ def test_two_that_write_to_each_other_at_once_both_get_through(
     ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both are held back and neither handles anything meanwhile, yet neither waits for ever."""
-    monkeypatch.setattr(road, "HELD_MAX", 20)
+    monkeypatch.setattr(outgoing, "HELD_MAX", 20)
     here, there = ends
 
     got: list[list[int]] = []
@@ -177,7 +179,7 @@ def test_both_ends_over_their_bounds_still_get_on(
     ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bound of reading ahead gives way, slowly, before two senders wait for each other for ever."""
-    monkeypatch.setattr(road, "HELD_MAX", 10)
+    monkeypatch.setattr(outgoing, "HELD_MAX", 10)
     monkeypatch.setattr(road, "AHEAD_MAX", 10)
     monkeypatch.setattr(road, "STUCK_S", 0.01)
     test_two_that_write_to_each_other_at_once_both_get_through(ends, monkeypatch)
@@ -202,7 +204,7 @@ def test_what_is_held_for_one_that_dies_fails(ends: tuple[UnixTransport, UnixTra
     ends_of = [intent.result for intent in intents]
     assert set(map(str, ends_of)) == {str(SendStatus.Sent), str(SendStatus.DeadTarget)}
     assert ends_of == sorted(ends_of, key=lambda status: status is SendStatus.DeadTarget), "in order, then none"
-    assert here._held_count == here._held_bytes == 0
+    assert here._outgoing.count == here._outgoing.size == 0
 
 
 def test_a_dead_child_gets_nothing_more(ends: tuple[UnixTransport, UnixTransport]) -> None:

@@ -28,8 +28,7 @@ def test_no_actor_can_be_reached_from_another_machine(running: Daemon) -> None:
         for connection in process.net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN or connection.type.name == "SOCK_DGRAM"
     ]
-    assert len(sockets) > 5
-    assert set(sockets) == {"127.0.0.1"}
+    assert set(sockets) == {"127.0.0.1"}, "the simulator's at least"
 
 
 def test_every_actor_is_small(running: Daemon) -> None:
