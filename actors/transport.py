@@ -1,9 +1,9 @@
 """thespian's messages over Unix datagram sockets: a private, fast road between the actors of one machine.
 
 Every process of an actor system (the admin, thespian's logger, each actor, each client) has one mailbox, a socket in
-one folder that only this user may enter. A message is pickled, put into the receiver's mailbox by one system call, and
-taken out by another; there are no connections, no acknowledgements and no listening network sockets. What thespian asks
-of a transport, and how this one gives it:
+one folder that only this user may enter. A message is written down (`wire`), put into the receiver's mailbox by one
+system call and taken out by another; there are no connections, no acknowledgements and no listening network sockets.
+What thespian asks of a transport, and how this one gives it:
 
 - **Order.** What one process sends to another arrives in the order in which it was sent. The kernel keeps it, and so
   do we: while something is held for a receiver, whatever follows is held behind it.
@@ -16,7 +16,7 @@ of a transport, and how this one gives it:
 - **The dead are noticed at once.** A message to a process that is gone fails when it is sent, held ones when they would
   have left; thespian makes them dead letters. Names are never used twice, so nothing reaches the wrong actor.
 - **To oneself.** What an actor sends to itself is handled after everything that had arrived by then (group commit
-  relies on it). It is not pickled.
+  relies on it). It is not written down.
 - **File descriptors** that an actor watches are looked at with the mailbox, once a turn; a turn handles what was there
   at its beginning, so neither mail nor watches nor timers starve the others. Timers fire oldest first.
 - **Signals** set a flag and wake the process: a child that died, a request to end.
@@ -31,7 +31,6 @@ import contextlib
 import heapq
 import itertools
 import os
-import pickle
 import select
 import threading
 import time
@@ -63,6 +62,7 @@ from thespian.system.transport import (
     TransmitOnly,
 )
 
+from actors import wire
 from actors.addressing import Clone, Endpoint, Envelope, UnixAddress, address_of
 from actors.mailbox import Mailbox, Put, discard, is_read
 from actors.outgoing import Outgoing
@@ -202,7 +202,7 @@ class UnixTransport:
         if path == self._path:
             self._send_to_self(intent)
         else:
-            self._send(path, pickle.dumps(intent.message, pickle.HIGHEST_PROTOCOL), intent)
+            self._send(path, wire.dumps(intent.message), intent)
 
     def _send_to_self(self, intent: Any) -> None:
         self._take_in(AHEAD_MAX)
@@ -375,7 +375,7 @@ class UnixTransport:
             while self._has_room(bound) and (taken := self._mailbox.take()) is not None:
                 path, payload = taken
                 try:
-                    message = pickle.loads(payload)  # noqa: S301  (only this user can write to the mailbox)
+                    message = wire.loads(payload)
                 except Exception as error:
                     message = PoisonMessage(None, f"{len(payload)} bytes from {path} cannot be read: {error!r}")
                 self._inbox.append(Envelope(self._sender(path), message, len(payload)))

@@ -33,7 +33,7 @@ class MarketRules(msgspec.Struct, frozen=True, kw_only=True):
     """Fraction of the notional; the worst case that a reservation assumes."""
 
 
-class Quote(msgspec.Struct, frozen=True):
+class Quote(msgspec.Struct, frozen=True, tag=True):
     """Best bid and ask, as received at `observed_ns` (UTC)."""
 
     bid: Decimal
