@@ -17,7 +17,7 @@ from core import book as rules_of_book
 from core import events, ledger
 from core.book import OpeningOutcome
 from core.holdings import violations
-from core.ids import IntentId
+from core.ids import NS_PER_MS, IntentId
 from core.intent import Kind, Side, TimeInForce
 from core.lifecycle import TERMINAL, TRANSITIONS, State
 from core.planning import OrderPlan, Refusal, plan_retry
@@ -83,8 +83,9 @@ class BookMachine(RuleBasedStateMachine):
         again=st.booleans(),
     )
     def open(self, side: Side, kind: Kind, tif: TimeInForce, steps: int, reduce_only: bool, again: bool) -> None:
-        """A wish, maybe with a key that was used before."""
+        """A wish, maybe with a key that was used before; in the same millisecond it would be the same message."""
         self.keys += not again
+        self.desk.now_ns += NS_PER_MS
         wish = request(
             side=side,
             kind=kind,
