@@ -1,7 +1,7 @@
 """Gateway: the account's one door to the venue.
 
 It exists because credentials, the connection pool and rate limits belong to the account, not to a symbol. Its asyncio
-loop runs in a thread; what comes back wakes the actor through a pipe, so the actor never blocks and the venue's
+loop is pumped by the actor itself whenever the venue answers (`pumped_loop`), so the actor never blocks and the venue's
 latency holds nobody up. Only this process holds credentials.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from actors import logs
 from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage, now_ns
+from actors.pumped_loop import PumpedLoop
 from core.errors import IntentdError
 from core.ids import ClientOrderId
 from core.records import AttemptRecord
@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from exchange.client import VenueClient
 
 STOP_TIMEOUT_S = 5.0
-PIPE_READ_BYTES = 4096
+NS_PER_S = 1_000_000_000
+NEVER = 1 << 62
 HANDED_MAX = 100_000
 STALE_NS = 15_000_000_000
 """An order that is older than this when it reaches the gateway is not sent: its price was made for another moment."""
@@ -62,13 +63,13 @@ class Gateway(Guarded):
     name = "gateway"
     keeps_credentials = True
     client: VenueClient
-    loop: asyncio.AbstractEventLoop
-    thread: threading.Thread
+    loop: PumpedLoop
 
     def __init__(self) -> None:
         super().__init__()
         self.results: deque[tuple[Any, Any]] = deque()
-        self.wake_read = self.wake_write = -1
+        self.alarm_ns = NEVER
+        """When the earliest alarm that is set will ring; monotonic."""
         self.portfolio: Any = None
         self.ready: GatewayReady | None = None
         self.stopping = False
@@ -79,16 +80,12 @@ class Gateway(Guarded):
         from exchange.client import VenueClient  # noqa: PLC0415  (ccxt is imported in this process alone)
 
         self.portfolio = message.portfolio
-        self.wake_read, self.wake_write = os.pipe()
-        os.set_blocking(self.wake_read, False)
-        self.watched = [self.wake_read]
+        self.loop = PumpedLoop()
+        self.watched = [self.loop.fileno()]
         tracer = logs.LineFile(str(self.folder.tracer_log))
         self.client = VenueClient(self.settings, os.environ, tracer.msg, now_ns)
         for variable in CREDENTIAL_VARIABLES:
             os.environ.pop(variable, None)
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, name="venue", daemon=True)
-        self.thread.start()
 
         async def start() -> GatewayReady:
             account = await self.client.start()
@@ -101,15 +98,13 @@ class Gateway(Guarded):
         return True
 
     def on_stop(self) -> None:
-        if not hasattr(self, "thread"):
+        if not hasattr(self, "loop"):
             return
-        closing = asyncio.run_coroutine_threadsafe(self.client.close(), self.loop)
         try:
-            closing.result(STOP_TIMEOUT_S)
+            self.loop.complete(self.client.close(), STOP_TIMEOUT_S)
         except TimeoutError:
             self.log.warning("venue_connection_not_closed")
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(STOP_TIMEOUT_S)
+        self.loop.close()
 
     # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -197,31 +192,41 @@ class Gateway(Guarded):
         self.send(self.engine, self.ready)
         self.send(self.engine, ChildReady(name=self.label, pid=os.getpid()))
 
-    # ── between the loop's thread and the actor ───────────────────────────────────────────────────────────────────
+    # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def venue(self) -> VenueClient:
         return self.client
 
-    def run(self, receiver: Any, work: Callable[[], Awaitable[Any]]) -> None:
-        """Do the work on the loop; what it returns or raises comes back to this actor's own thread."""
+    def run(self, receiver: Any, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Begin the work; what it returns goes to the receiver, what it raises is this actor's crash."""
 
-        async def bring_back() -> None:
-            try:
-                result: Any = await work()
-            except Exception as error:  # (raised again in the actor's thread, where it is a crash)
-                result = error
-            self.results.append((receiver, result))
-            os.write(self.wake_write, b"!")
+        def done(task: asyncio.Task[Any]) -> None:
+            if not task.cancelled():
+                self.results.append((receiver, task.exception() or task.result()))
 
-        asyncio.run_coroutine_threadsafe(bring_back(), self.loop)
+        self.loop.start(work(), done)
+        self.pump()
 
     def receiveMsg_WatchMessage(self, _message: WatchMessage, _sender: Any) -> None:
-        with suppress(BlockingIOError):
-            os.read(self.wake_read, PIPE_READ_BYTES)
+        self.pump()
+
+    def on_timer(self, payload: Any) -> None:
+        if payload == self.alarm_ns:
+            self.alarm_ns = NEVER
+        self.pump()
+
+    def pump(self) -> None:
+        """Do what can be done without waiting, deliver what is finished, and be woken when a timer is due."""
+        wait_s = self.loop.pump()
         while self.results:
-            receiver, result = self.results.popleft()
-            self.deliver(receiver, result)
+            self.deliver(*self.results.popleft())
+        if wait_s is None:
+            return
+        due_ns = time.monotonic_ns() + int(wait_s * NS_PER_S)
+        if due_ns < self.alarm_ns:  # else an alarm that comes first will look again
+            self.alarm_ns = due_ns
+            self.wake_after_ns(int(wait_s * NS_PER_S), due_ns)
 
     def deliver(self, receiver: Any, result: Any) -> None:
         if isinstance(result, IntentdError) and self.ready is None:

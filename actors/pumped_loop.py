@@ -1,0 +1,84 @@
+"""An asyncio loop that lives inside an actor, in the actor's own thread.
+
+An actor waits for its mail and for file descriptors; an asyncio loop waits for its own sockets and timers. Two threads
+would have to wake each other for every step of every request, and they would take turns with the interpreter's lock.
+So this loop never waits: it is *pumped*. `pump` runs everything that is ready and then says when time alone will make
+it ready again; the descriptor `fileno` becomes readable when its sockets do, or when another thread calls it. The actor
+watches the one and sets a timer for the other.
+
+The trick is in the loop's selector: asked to wait, it looks once and, if there is nothing, stops the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import selectors
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+class _Unwaiting(selectors.DefaultSelector):
+    """Looks, and never waits; `on_idle` is told how long the loop would have waited."""
+
+    on_idle: Callable[[float | None], None]
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        found = super().select(0)
+        if not found and (timeout is None or timeout > 0):
+            self.on_idle(timeout)
+        return found
+
+
+class PumpedLoop:
+    """Runs coroutines whenever it is pumped. Belongs to one thread."""
+
+    def __init__(self) -> None:
+        selector = _Unwaiting()
+        selector.on_idle = self._note_idle
+        self._selector = selector
+        self._loop = asyncio.SelectorEventLoop(selector)
+        self._wait_s: float | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def _note_idle(self, wait_s: float | None) -> None:
+        self._wait_s = wait_s
+        self._loop.stop()
+
+    def fileno(self) -> int:
+        """Readable when the loop has something to do."""
+        return self._selector.fileno()
+
+    def start(self, work: Coroutine[Any, Any, Any], done: Callable[[asyncio.Task[Any]], None]) -> None:
+        """Begin a coroutine; `done` is called from within a later `pump` with the finished task."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)  # the loop itself keeps no hold of it
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(done)
+
+    def pump(self) -> float | None:
+        """Run until nothing is ready. Returns in how many seconds a timer will be due; None when there is none."""
+        self._loop.run_forever()
+        return self._wait_s
+
+    def complete(self, work: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
+        """Run a coroutine to its end, waiting. Raises `TimeoutError`, or what it raises."""
+        results: list[asyncio.Task[Any]] = []
+        self.start(work, results.append)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            wait_s = self.pump()
+            if results:
+                return results[0].result()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"not done within {timeout_s:g} s")
+            select.select([self.fileno()], [], [], left if wait_s is None else min(left, wait_s))
+
+    def close(self) -> None:
+        """Cancel what is running and release everything."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        self.pump()
+        self._loop.close()

@@ -1,0 +1,135 @@
+"""The loop inside an actor: it does what is ready, never waits, and says when it wants to be pumped again."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from actors.pumped_loop import PumpedLoop
+
+
+@pytest.fixture
+def loop() -> Iterator[PumpedLoop]:
+    made = PumpedLoop()
+    yield made
+    made.close()
+
+
+def is_readable(loop: PumpedLoop, wait_s: float = 0) -> bool:
+    return bool(select.select([loop.fileno()], [], [], wait_s)[0])
+
+
+def drive(loop: PumpedLoop, results: list[Any]) -> None:
+    """As an actor does: wait for the descriptor or the timer, pump, until there is a result."""
+    deadline = time.monotonic() + 5
+    while not results:
+        wait_s = loop.pump()
+        assert time.monotonic() < deadline
+        if not results:
+            select.select([loop.fileno()], [], [], min(5, wait_s if wait_s is not None else 5))
+
+
+def test_a_pump_does_all_that_is_ready_and_returns(loop: PumpedLoop) -> None:
+    """Many steps without waiting are one pump."""
+
+    async def steps() -> str:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return "done"
+
+    results: list[str] = []
+    loop.start(steps(), lambda task: results.append(task.result()))
+    assert loop.pump() is None
+    assert results == ["done"]
+
+
+def test_a_timer_is_announced_and_not_waited_for(loop: PumpedLoop) -> None:
+    """The pump returns at once and tells when to come again."""
+    results: list[None] = []
+    loop.start(asyncio.sleep(0.05), lambda task: results.append(task.result()))
+    begun = time.monotonic()
+    wait_s = loop.pump()
+    assert time.monotonic() - begun < 0.04
+    assert wait_s is not None
+    assert 0 < wait_s <= 0.05
+    drive(loop, results)
+    assert time.monotonic() - begun >= 0.05
+
+
+def test_a_socket_makes_the_descriptor_readable(loop: PumpedLoop) -> None:
+    """That is what the actor watches."""
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    results: list[bytes] = []
+
+    async def read() -> bytes:
+        return await asyncio.get_running_loop().sock_recv(here, 10)
+
+    loop.start(read(), lambda task: results.append(task.result()))
+    assert loop.pump() is None
+    assert not is_readable(loop)
+    there.send(b"hello")
+    assert is_readable(loop, 1)
+    loop.pump()
+    assert results == [b"hello"]
+    here.close()
+    there.close()
+
+
+def test_another_thread_wakes_it(loop: PumpedLoop) -> None:
+    """Name look-ups run in threads and come back this way."""
+    results: list[int] = []
+
+    async def elsewhere() -> int:
+        return await asyncio.to_thread(threading.get_ident)
+
+    loop.start(elsewhere(), lambda task: results.append(task.result()))
+    drive(loop, results)
+    assert results[0] != threading.get_ident()
+
+
+def test_an_exception_comes_back_with_its_task(loop: PumpedLoop) -> None:
+    """It is the caller's business what a failure means."""
+
+    async def fails() -> None:
+        raise LookupError("no")
+
+    results: list[BaseException | None] = []
+    loop.start(fails(), lambda task: results.append(task.exception()))
+    loop.pump()
+    assert isinstance(results[0], LookupError)
+
+
+def test_complete_waits_for_one_thing(loop: PumpedLoop) -> None:
+    """Its result, its exception, or a time-out."""
+
+    async def slow() -> str:
+        await asyncio.sleep(0.02)
+        return "slow"
+
+    assert loop.complete(slow(), 5) == "slow"
+    with pytest.raises(TimeoutError):
+        loop.complete(asyncio.sleep(60), 0.01)
+
+
+def test_closing_cancels_what_runs() -> None:
+    """And lets it clean up."""
+    made, cleaned = PumpedLoop(), []
+
+    async def works() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cleaned.append(True)
+
+    made.start(works(), lambda _: None)
+    made.pump()
+    made.close()
+    assert cleaned == [True]
