@@ -20,6 +20,7 @@ The brain keeps no truth of its own: after a restart `resume` builds it from the
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -38,23 +39,23 @@ from core.reports import OpenOrder, OrderAbsent, OutcomeUnknown, QueryFailed, Re
 from core.settings import RouterSettings
 
 
-class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """A client's request on its way in; `at_ns` is when it arrived."""
+class Submission(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """A client's request on its way in; `at_ns` is when it arrived. Its hash and keys are worked out once."""
 
     request_id: str
     request: IntentRequest
     wait: bool
     at_ns: int
 
-    @property
+    @cached_property
     def payload_hash(self) -> PayloadHash:
         return intent.payload(self.request)
 
-    @property
+    @cached_property
     def key(self) -> IdempotencyKey:
         return intent.idempotency_key(self.request, self.payload_hash, self.at_ns)
 
-    @property
+    @cached_property
     def alternate_key(self) -> IdempotencyKey | None:
         if self.request.key or self.request.signal_id:
             return None
