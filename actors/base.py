@@ -94,6 +94,12 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
             self.send(sender, RequestRefused(request_id=str(message.request_id), reason=reason))
             return None
 
+    def send(self, targetAddr: Any, msg: Any) -> None:
+        """By the short way if the road has one and it is free."""
+        post = getattr(self._myRef.transport, "post", None)
+        if post is None or not post(targetAddr, msg):
+            super().send(targetAddr, msg)
+
     def crash(self, message: Any) -> None:
         """Log the exception being handled and end this process, now."""
         try:

@@ -58,6 +58,11 @@ class Outgoing:
         with self._lock:
             return [(path, payload, token) for path, queue in self._held.items() for payload, token in queue]
 
+    def send_now(self, path: str, payload: bytes) -> bool:
+        """Send if there is room and nothing is held for the receiver. False: nothing was sent."""
+        with self._lock:
+            return path not in self._held and self._mailbox.put(path, payload) is Put.DONE
+
     def send(self, path: str, payload: bytes, token: Any) -> Put:
         """Now, or later: FULL means that the message is held."""
         with self._lock:

@@ -31,7 +31,7 @@ os.environ.setdefault("THESPLOG_FILE", os.devnull)  # else thespian leaves a log
 from thespian.actors import ActorAddress
 from thespian.system.transport.IPBase import TCPv4ActorAddress
 
-from actors import loopback_tcp
+from actors import loopback_tcp, manager  # noqa: F401  (the manager takes the place of thespian's)
 from actors.addressing import address_of
 
 LOGGING = {

@@ -66,6 +66,7 @@ from actors import wire
 from actors.addressing import Clone, Endpoint, Envelope, UnixAddress, address_of
 from actors.mailbox import Mailbox, Put, discard, is_read
 from actors.outgoing import Outgoing
+from messages import Message
 
 FOLDER_CAPABILITY = "Socket Folder"
 ADMIN_NAME = "admin"
@@ -183,6 +184,16 @@ class UnixTransport:
 
     # ── sending ───────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def post(self, target: Any, message: Any) -> bool:
+        """Send without thespian's bookkeeping, if that can be done at once. False: nothing was sent or held."""
+        details = target.addressDetails
+        if type(details) is not UnixAddress:
+            return False
+        if details.path == self._path:
+            self._keep(message)
+            return True
+        return isinstance(message, Message) and self._outgoing.send_now(details.path, wire.dumps(message))
+
     def scheduleTransmit(self, manager: Any, intent: Any, has_exclusive_flag: bool = False) -> None:  # noqa: ARG002
         """Send, or hold until there is room. Raises what pickling the message raises."""
         if manager is not None:
@@ -200,17 +211,18 @@ class UnixTransport:
             return
         path = intent.targetAddr.addressDetails.path
         if path == self._path:
-            self._send_to_self(intent)
+            self._keep(intent.message)
+            intent.tx_done(SendStatus.Sent)
         else:
             self._send(path, wire.dumps(intent.message), intent)
 
-    def _send_to_self(self, intent: Any) -> None:
+    def _keep(self, message: Any) -> None:
+        """A message to ourselves: behind everything that has arrived."""
         self._take_in(AHEAD_MAX)
         with self._lock:
-            self._inbox.append(Envelope(self.myAddress, intent.message))
+            self._inbox.append(Envelope(self.myAddress, message))
         if threading.current_thread() is not threading.main_thread():
             self._ring()
-        intent.tx_done(SendStatus.Sent)
 
     def _send(self, path: str, payload: bytes, intent: Any) -> None:
         put = self._outgoing.send(path, payload, intent)
@@ -324,6 +336,7 @@ class UnixTransport:
         """The next message of this turn."""
         if self._turn == 0:
             return None
+        self._take_in(AHEAD_MAX)  # a mailbox is small: while we are busy it must not fill up and stop its senders
         with self._lock:
             self._turn -= 1
             envelope = self._inbox.popleft()
