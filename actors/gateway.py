@@ -22,7 +22,7 @@ from core.ids import ClientOrderId
 from core.records import AttemptRecord
 from core.reports import NotPlaced
 from core.settings import Mode
-from messages.book import OpeningBalancesRecorded, RecordOpeningBalances
+from messages.book import ApplyReport, OpeningBalancesRecorded, RecordOpeningBalances, ReportApplied
 from messages.lifecycle import ChildReady, ConfigureChild
 from messages.venue import (
     BalancesFetched,
@@ -108,7 +108,7 @@ class Gateway(Guarded):
 
     # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def receiveMsg_PlaceOrder(self, message: PlaceOrder, sender: Any) -> None:
+    def receiveMsg_PlaceOrder(self, message: PlaceOrder, _sender: Any) -> None:
         attempt = message.attempt
         if attempt.client_order_id in self.handed:
             self.log.error("placement_came_twice", client_order_id=attempt.client_order_id)
@@ -118,14 +118,13 @@ class Gateway(Guarded):
             self.handed.pop(next(iter(self.handed)))
         blocked = self.blocked(attempt)
         if blocked is not None:
-            self.send(sender, OrderReported(client_order_id=attempt.client_order_id, report=blocked))
+            self.send(self.portfolio, ApplyReport(report=blocked))
             return
 
-        async def place() -> OrderReported:
-            report = await self.client.place(attempt)
-            return OrderReported(client_order_id=attempt.client_order_id, report=report)
+        async def place() -> ApplyReport:
+            return ApplyReport(report=await self.client.place(attempt))
 
-        self.run(sender, place)
+        self.run(self.portfolio, place)
 
     def blocked(self, attempt: AttemptRecord) -> NotPlaced | None:
         """Why this order is not sent at all; nothing has left then, which is proof that it was not placed."""
@@ -191,6 +190,10 @@ class Gateway(Guarded):
         self.log.info("gateway_ready", opening_recorded=message.first)
         self.send(self.engine, self.ready)
         self.send(self.engine, ChildReady(name=self.label, pid=os.getpid()))
+
+    def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
+        """The book has not heard from the symbol's router yet; the router finds the intent there when it starts."""
+        self.log.info("report_applied_without_router", intent_id=message.record.intent.intent_id)
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────────
 

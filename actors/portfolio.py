@@ -54,6 +54,8 @@ class Portfolio(Guarded):
         self.answers: list[tuple[Any, Any]] = []
         self.pending = 0
         self.generation = 0
+        self.routers: dict[str, Any] = {}
+        """By symbol: whoever opens an intent or begins an attempt is its symbol's router."""
 
     def on_start(self, _message: ConfigureChild) -> ChildReady:
         self.store = BookStore.open_writer(self.folder, self.settings.storage.map_size_gib, venue_name(self.settings))
@@ -79,6 +81,7 @@ class Portfolio(Guarded):
     # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMsg_OpenIntent(self, message: OpenIntent, sender: Any) -> None:
+        self.routers[message.opening.intent.symbol] = sender
         intent_id = message.opening.intent.intent_id
         self.within(
             sender,
@@ -88,16 +91,19 @@ class Portfolio(Guarded):
     def receiveMsg_BeginAttempt(self, message: BeginAttempt, sender: Any) -> None:
         def begin(unit: Writer) -> AttemptBegun:
             record = book.begin_attempt(unit, message.intent_id, message.attempt, message.plan, now_ns())
+            self.routers[record.intent.symbol] = sender
             return AttemptBegun(record=record, attempt=_latest(unit, record))
 
         self.within(sender, begin)
 
     def receiveMsg_ApplyReport(self, message: ApplyReport, sender: Any) -> None:
+        """From the gateway, or from the router when it has heard of an order in another way; the router is told."""
+
         def apply(unit: Writer) -> ReportApplied:
             record, _ = apply_report(unit, message.report, self.settings.router.min_notional, now_ns())
             return ReportApplied(record=record, attempt=_latest(unit, record))
 
-        self.within(sender, apply)
+        self.within_for(lambda applied: self.routers.get(applied.record.intent.symbol, sender), apply)
 
     def receiveMsg_EndIntent(self, message: EndIntent, sender: Any) -> None:
         def end(unit: Writer) -> ReportApplied:
@@ -144,13 +150,18 @@ class Portfolio(Guarded):
 
     def within(self, sender: Any, step: Callable[[Writer], Any]) -> None:
         """Apply a step in the open transaction; its result is sent to `sender` after the commit, if there is one."""
+        self.within_for(lambda _: sender, step)
+
+    def within_for(self, receiver_of: Callable[[Any], Any], step: Callable[[Writer], Any]) -> None:
+        """The same, where the result tells who is to have it."""
         if self.unit is None:
             self.unit = self.store.begin()
             self.generation += 1
             self.send(self.myAddress, CommitBatch(generation=self.generation))
         answer = step(self.unit.writer)
-        if sender is not None:
-            self.answers.append((sender, answer))
+        receiver = receiver_of(answer)
+        if receiver is not None:
+            self.answers.append((receiver, answer))
         self.pending += 1
         if self.pending >= self.settings.portfolio.commit_batch_max:
             self.commit()

@@ -169,6 +169,7 @@ class OrderRouter(Guarded):
         self.carry_out(self.brain.begun(message.record, message.attempt, now_ns()))
 
     def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
+        self.patience.heard(("place", message.attempt.client_order_id))
         self.patience.heard(("apply", message.record.intent.intent_id))
         self.patience.heard(("end", message.record.intent.intent_id))
         self.carry_out(self.brain.applied(message.record, message.attempt, now_ns()))
@@ -184,7 +185,6 @@ class OrderRouter(Guarded):
         self.carry_out(self.brain.quoted(message.quote, now_ns()))
 
     def receiveMsg_OrderReported(self, message: OrderReported, _sender: Any) -> None:
-        self.patience.heard(("place", message.client_order_id))
         self.patience.heard(("look up", message.client_order_id))
         self.carry_out(self.brain.reported(message.report, message.client_order_id))
 

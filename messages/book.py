@@ -42,7 +42,7 @@ class AttemptBegun(Message, frozen=True, kw_only=True):
 
 
 class ApplyReport(Message, frozen=True, kw_only=True):
-    """Book facts from the venue. Answer: `ReportApplied`."""
+    """Book facts from the venue. Answer, to the router of the intent's symbol: `ReportApplied`."""
 
     report: Report
 

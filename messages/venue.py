@@ -23,7 +23,7 @@ class QuoteFetched(Message, frozen=True, kw_only=True):
 
 
 class PlaceOrder(Message, frozen=True, kw_only=True):
-    """Send this order, once. Never repeated by anyone. Answer: `OrderReported`."""
+    """Send this order, once. Never repeated by anyone. What becomes of it goes to the book, as `ApplyReport`."""
 
     attempt: AttemptRecord
 

@@ -12,11 +12,12 @@ from actors.gateway import STALE_NS, Gateway
 from core.records import AttemptRecord
 from core.reports import NotPlaced
 from core.settings import from_mapping
-from messages.venue import OrderReported, PlaceOrder
+from messages.book import ApplyReport
+from messages.venue import PlaceOrder
 from tests.actors.recorded import Recorded
 from tests.builders import Desk
 
-ROUTER = "router"
+ROUTER, BOOK = "router", "portfolio"
 
 
 class RecordedGateway(Recorded, Gateway):
@@ -24,6 +25,7 @@ class RecordedGateway(Recorded, Gateway):
         super().__init__()
         self.sent, self.woken = [], []
         self.settings = from_mapping({"engine": {"mode": mode}})
+        self.portfolio = BOOK
         self.started: list[Any] = []
 
     def run(self, receiver: Any, _work: Any) -> None:
@@ -37,7 +39,9 @@ def attempt() -> AttemptRecord:
 
 
 def answers(gateway: RecordedGateway) -> list[NotPlaced]:
-    return [message.report for message in gateway.to(ROUTER, OrderReported)]
+    """What the book is told; nobody else hears of a placement."""
+    assert gateway.to(ROUTER) == []
+    return [message.report for message in gateway.to(BOOK, ApplyReport)]
 
 
 def test_a_placement_that_is_delivered_twice_is_sent_once(attempt: AttemptRecord) -> None:
@@ -45,7 +49,7 @@ def test_a_placement_that_is_delivered_twice_is_sent_once(attempt: AttemptRecord
     gateway = RecordedGateway()
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
-    assert gateway.started == [ROUTER]
+    assert gateway.started == [BOOK]
     assert answers(gateway) == []
 
 

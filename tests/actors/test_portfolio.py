@@ -9,12 +9,23 @@ from pathlib import Path
 import pytest
 
 from actors.portfolio import Portfolio
+from core.lifecycle import State
 from core.planning import Refusal
 from core.settings import from_mapping
-from messages.book import CommitBatch, FlushBook, RecordOpeningBalances, RecordRefusal
+from messages.book import (
+    ApplyReport,
+    CommitBatch,
+    FlushBook,
+    IntentOpened,
+    OpenIntent,
+    RecordOpeningBalances,
+    RecordRefusal,
+    ReportApplied,
+)
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.actors.recorded import Recorded
+from tests.builders import opening, request, snapshot
 
 CLIENT = "client"
 BATCH = 3
@@ -66,6 +77,20 @@ def test_requests_that_arrive_together_share_a_commit(portfolio: RecordedPortfol
     assert len(portfolio.to("self")) == 1
     portfolio.receiveMsg_CommitBatch(portfolio.to("self")[0], "self")
     assert [answer.last_event for answer in portfolio.to(CLIENT)] == [1]
+
+
+@pytest.mark.parametrize("teller", ["gateway", "router"])
+def test_a_report_is_answered_to_the_router_of_its_symbol(portfolio: RecordedPortfolio, teller: str) -> None:
+    """Whoever brings it: the gateway brings outcomes of placements, the router what it found out otherwise."""
+    portfolio.receiveMsg_RecordOpeningBalances(RecordOpeningBalances(totals={"USDT": Decimal(1_000)}), CLIENT)
+    portfolio.receiveMsg_OpenIntent(OpenIntent(opening=opening(request(qty=Decimal("0.001")))), "router")
+    portfolio.commit()
+    (opened,) = portfolio.to("router", IntentOpened)
+    portfolio.receiveMsg_ApplyReport(ApplyReport(report=snapshot(opened.result.attempt)), teller)
+    portfolio.commit()
+    (applied,) = portfolio.to("router", ReportApplied)
+    assert applied.record.state is State.SENT
+    assert portfolio.to("gateway") == []
 
 
 def test_a_full_batch_is_committed_without_waiting(portfolio: RecordedPortfolio) -> None:

@@ -30,7 +30,7 @@ from messages.venue import FetchQuote, OrderReported, PlaceOrder, QuoteFetched
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.actors.recorded import Recorded
-from tests.builders import Desk, not_placed, quote, request, rules
+from tests.builders import Desk, not_placed, quote, request, rules, snapshot
 
 CLIENT, ENGINE = "client", "engine"
 
@@ -147,6 +147,18 @@ def test_a_placement_without_an_answer_is_unknown_and_never_repeated(router: Rec
     assert len(router.to("gateway", PlaceOrder)) == 1
     (applied,) = router.to("portfolio", ApplyReport)
     assert type(applied.report).__name__ == "OutcomeUnknown"
+
+
+def test_a_placement_whose_outcome_is_in_the_book_is_not_asked_about(router: RecordedRouter, desk: Desk) -> None:
+    """The outcome goes from the gateway to the book; that the book tells of it ends the wait."""
+    submit(router)
+    quoted(router)
+    router.receiveMsg_IntentOpened(opened(router, desk), "portfolio")
+    (placed,) = router.to("gateway", PlaceOrder)
+    record = desk.apply(snapshot(placed.attempt))
+    applied(router, desk, record)
+    router.on_timer(Tick(name="patience"))
+    assert router.to("portfolio", ApplyReport) == []
 
 
 def test_a_repeat_is_told_to_the_audit_trail(router: RecordedRouter, desk: Desk) -> None:
