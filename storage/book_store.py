@@ -107,6 +107,11 @@ class Transaction:
     def commit(self) -> None:
         """Durable when it returns. Raises `StorageError` when the disk or the map is full; then nothing was written."""
         try:
+            self.writer.flush()
+        except BaseException:
+            self._txn.abort()
+            raise
+        try:
             self._txn.commit()
         except lmdb.Error as error:
             raise StorageError(f"the book could not be written: {error}; free space, then start again") from error

@@ -40,3 +40,16 @@ class Codec(Generic[Record]):
             return self._decoder.decode(memoryview(data)[1:])
         except msgspec.MsgspecError as error:
             raise StorageError(f"a {self._name} record in the book is damaged: {error}") from error
+
+
+class Plain(Codec[bytes]):
+    """For rows that are no records: an index, a word."""
+
+    def __init__(self) -> None:
+        super().__init__(bytes)
+
+    def encode(self, record: bytes) -> bytes:
+        return record
+
+    def decode(self, data: bytes) -> bytes:
+        return data

@@ -29,7 +29,7 @@ from core.records import (
     Quarantine,
     Reservation,
 )
-from storage.schema import Codec, Record
+from storage.schema import Codec, Plain, Record
 
 TABLES: Final = (
     "intents",
@@ -65,6 +65,7 @@ _ledger: Codec[LedgerTransaction] = Codec(LedgerTransaction)
 _audit: Codec[AnyEvent] = Codec(AnyEvent)
 _markets: Codec[MarketRules] = Codec(MarketRules)
 _quarantines: Codec[Quarantine] = Codec(Quarantine)
+_plain: Codec[bytes] = Plain()
 
 
 KEY_BYTES_MAX: Final = 511
@@ -90,42 +91,42 @@ class Reader:
     # by key ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def intent(self, intent_id: IntentId) -> IntentRecord | None:
-        return self._get("intents", key(intent_id), _intents)
+        return self._get("intents", (intent_id,), _intents)
 
     def idempotency(self, idempotency_key: IdempotencyKey) -> IdempotencyRecord | None:
-        return self._get("idempotency", key(idempotency_key), _idempotency)
+        return self._get("idempotency", (idempotency_key,), _idempotency)
 
     def attempt(self, intent_id: IntentId, attempt: int) -> AttemptRecord | None:
-        return self._get("attempts", _attempt_key(intent_id, attempt), _attempts)
+        return self._get("attempts", (intent_id, _number(attempt)), _attempts)
 
     def attempt_by_client_id(self, client_order_id: ClientOrderId) -> AttemptRecord | None:
-        found = self._txn.get(key(client_order_id), db=self._tables["client_ids"])
-        return None if found is None else self._get("attempts", bytes(found), _attempts)
+        found = self._get("client_ids", (client_order_id,), _plain)
+        return None if found is None else self._get("attempts", tuple(found.decode().split("\0")), _attempts)
 
     def order(self, symbol: str, exchange_order_id: ExchangeOrderId) -> OrderRecord | None:
-        return self._get("orders", key(symbol, exchange_order_id), _orders)
+        return self._get("orders", (symbol, exchange_order_id), _orders)
 
     def fill(self, symbol: str, trade_id: TradeId) -> FillRecord | None:
-        return self._get("fills", key(symbol, trade_id), _fills)
+        return self._get("fills", (symbol, trade_id), _fills)
 
     def reservation(self, intent_id: IntentId) -> Reservation | None:
-        return self._get("reservations", key(intent_id), _reservations)
+        return self._get("reservations", (intent_id,), _reservations)
 
     def position(self, symbol: str) -> Position | None:
-        return self._get("positions", key(symbol), _positions)
+        return self._get("positions", (symbol,), _positions)
 
     def balance(self, currency: str) -> Balance | None:
-        return self._get("balances", key(currency), _balances)
+        return self._get("balances", (currency,), _balances)
 
     def market(self, symbol: str) -> MarketRules | None:
-        return self._get("markets", key(symbol), _markets)
+        return self._get("markets", (symbol,), _markets)
 
     def quarantine(self, symbol: str) -> Quarantine | None:
-        return self._get("quarantines", key(symbol), _quarantines)
+        return self._get("quarantines", (symbol,), _quarantines)
 
     def meta(self, name: str) -> str | None:
-        found = self._txn.get(key(name), db=self._tables["meta"])
-        return None if found is None else bytes(found).decode()
+        found = self._get("meta", (name,), _plain)
+        return None if found is None else found.decode()
 
     # many ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -139,7 +140,7 @@ class Reader:
 
     def intents(self, *, newest_first: bool = True) -> Iterator[IntentRecord]:
         """All of them; ids begin with the time, so key order is time order."""
-        with self._txn.cursor(db=self._tables["intents"]) as cursor:
+        with self._cursor("intents") as cursor:
             rows = cursor.iterprev(keys=False) if newest_first and cursor.last() else cursor.iternext(keys=False)
             for data in rows:
                 yield _intents.decode(bytes(data))
@@ -150,7 +151,7 @@ class Reader:
 
     def all_attempts(self, *, newest_first: bool = False) -> Iterator[AttemptRecord]:
         """All of them; ids begin with the time, so key order is time order."""
-        with self._txn.cursor(db=self._tables["attempts"]) as cursor:
+        with self._cursor("attempts") as cursor:
             rows = cursor.iterprev(keys=False) if newest_first and cursor.last() else cursor.iternext(keys=False)
             for data in rows:
                 yield _attempts.decode(bytes(data))
@@ -193,7 +194,7 @@ class Reader:
     def events(self, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, AnyEvent]]:
         """(sequence, event) of the outbox with sequence > `after`, in order, `limit` of them at most."""
         left = -1 if limit is None else limit
-        with self._txn.cursor(db=self._tables["audit"]) as cursor:
+        with self._cursor("audit") as cursor:
             if not cursor.set_range(sequence_key(after + 1)):
                 return
             for row_key, data in cursor.iternext():
@@ -204,7 +205,7 @@ class Reader:
 
     def last_event(self, kind: type[Event], looks_max: int = 20_000) -> AnyEvent | None:
         """The newest event of a kind among the last `looks_max`."""
-        with self._txn.cursor(db=self._tables["audit"]) as cursor:
+        with self._cursor("audit") as cursor:
             if not cursor.last():
                 return None
             for data in itertools.islice(cursor.iterprev(keys=False), looks_max):
@@ -217,28 +218,36 @@ class Reader:
         """Every event of one intent, in order."""
         prefix = key(intent_id, "")
         for row_key, _ in self._rows("trail", prefix):
-            event = self._get("audit", row_key[len(prefix) :], _audit)
-            if event is not None:
-                yield event
+            data = self._txn.get(row_key[len(prefix) :], db=self._tables["audit"])
+            if data is not None:
+                yield _audit.decode(bytes(data))
 
     def last_sequence(self, table: str) -> int:
         """Of `audit` or `ledger`; 0 when it is empty."""
-        with self._txn.cursor(db=self._tables[table]) as cursor:
+        with self._cursor(table) as cursor:
             return int.from_bytes(cursor.key(), "big") if cursor.last() else 0
 
     def count(self, table: str) -> int:
-        return int(self._txn.stat(db=self._tables[table])["entries"])
+        return int(self._txn.stat(db=self._whole(table))["entries"])
 
     # inside ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _get(self, table: str, row_key: bytes, codec: Codec[Record]) -> Record | None:
+    def _whole(self, table: str) -> Any:
+        """LMDB's handle of a table that has all rows in it."""
+        return self._tables[table]
+
+    def _cursor(self, table: str) -> Any:
+        return self._txn.cursor(db=self._whole(table))
+
+    def _get(self, table: str, parts: tuple[str, ...], codec: Codec[Record]) -> Record | None:
+        row_key = key(*parts)
         if not 0 < len(row_key) <= KEY_BYTES_MAX:
             return None  # nothing can be kept under it
         data = self._txn.get(row_key, db=self._tables[table])
         return None if data is None else codec.decode(bytes(data))
 
     def _rows(self, table: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        with self._txn.cursor(db=self._tables[table]) as cursor:
+        with self._cursor(table) as cursor:
             if not cursor.set_range(prefix):
                 return
             for row_key, data in cursor.iternext():
@@ -248,87 +257,118 @@ class Reader:
 
 
 class Writer(Reader):
-    """A reader that also writes, within the one write transaction. The `UnitOfWork` of the core."""
+    """A reader that also writes, within the one write transaction. The `UnitOfWork` of the core.
+
+    A step reads and writes the same few records many times. So what was read or written is kept as it is until the
+    transaction ends, and each row goes to LMDB once, in `flush`.
+    """
 
     def __init__(self, txn: lmdb.Transaction, tables: dict[str, Any]) -> None:
         super().__init__(txn, tables)
+        self._known: dict[str, dict[tuple[str, ...], Any]] = {table: {} for table in tables}
+        """By table and key; None for a row that is not there."""
+        self._changed: dict[tuple[str, tuple[str, ...]], Codec[Any]] = {}
+        self._appended: dict[str, list[tuple[bytes, bytes]]] = {"ledger": [], "audit": [], "trail": []}
         self._ledger_last = self.last_sequence("ledger")
         self._audit_last = self.last_sequence("audit")
 
     def put_intent(self, record: IntentRecord) -> None:
         intent = record.intent
-        self._put("intents", key(intent.intent_id), _intents.encode(record))
-        index = key(intent.symbol, intent.intent_id)
-        if is_terminal(record.state):
-            self._txn.delete(index, db=self._tables["open_intents"])
-        else:
-            self._put("open_intents", index, b"")
+        before = self.intent(intent.intent_id)
+        was_open, is_open = before is not None and not is_terminal(before.state), not is_terminal(record.state)
+        self._put("intents", (intent.intent_id,), record, _intents)
+        if was_open != is_open:
+            self._put("open_intents", (intent.symbol, intent.intent_id), b"" if is_open else None, _plain)
 
     def put_idempotency(self, record: IdempotencyRecord) -> None:
-        self._put("idempotency", key(record.key), _idempotency.encode(record))
+        self._put("idempotency", (record.key,), record, _idempotency)
 
     def put_attempt(self, record: AttemptRecord) -> None:
-        row_key = _attempt_key(record.intent_id, record.attempt)
-        self._put("attempts", row_key, _attempts.encode(record))
-        self._put("client_ids", key(record.client_order_id), row_key)
+        parts = (record.intent_id, _number(record.attempt))
+        self._put("attempts", parts, record, _attempts)
+        if self._get("client_ids", (record.client_order_id,), _plain) is None:
+            self._put("client_ids", (record.client_order_id,), key(*parts), _plain)
 
     def put_order(self, record: OrderRecord) -> None:
-        self._put("orders", key(record.symbol, record.exchange_order_id), _orders.encode(record))
+        self._put("orders", (record.symbol, record.exchange_order_id), record, _orders)
 
     def put_fill(self, record: FillRecord) -> None:
-        self._put("fills", key(record.symbol, record.trade_id), _fills.encode(record))
-        self._put("fills_by_intent", key(record.intent_id, record.symbol, record.trade_id), b"")
+        self._put("fills", (record.symbol, record.trade_id), record, _fills)
+        self._put("fills_by_intent", (record.intent_id, record.symbol, record.trade_id), b"", _plain)
 
     def put_reservation(self, record: Reservation) -> None:
-        self._put("reservations", key(record.intent_id), _reservations.encode(record))
+        self._put("reservations", (record.intent_id,), record, _reservations)
 
     def delete_reservation(self, intent_id: IntentId) -> None:
-        self._txn.delete(key(intent_id), db=self._tables["reservations"])
+        self._put("reservations", (intent_id,), None, _reservations)
 
     def put_position(self, record: Position) -> None:
-        self._put("positions", key(record.symbol), _positions.encode(record))
+        self._put("positions", (record.symbol,), record, _positions)
 
     def put_balance(self, record: Balance) -> None:
-        self._put("balances", key(record.currency), _balances.encode(record))
+        self._put("balances", (record.currency,), record, _balances)
 
     def put_market(self, rules: MarketRules) -> None:
-        self._put("markets", key(rules.symbol), _markets.encode(rules))
+        self._put("markets", (rules.symbol,), rules, _markets)
 
     def put_quarantine(self, record: Quarantine) -> None:
-        self._put("quarantines", key(record.symbol), _quarantines.encode(record))
+        self._put("quarantines", (record.symbol,), record, _quarantines)
 
     def delete_quarantine(self, symbol: str) -> None:
-        self._txn.delete(key(symbol), db=self._tables["quarantines"])
+        self._put("quarantines", (symbol,), None, _quarantines)
 
     def put_meta(self, name: str, value: str) -> None:
-        self._put("meta", key(name), value.encode())
+        self._put("meta", (name,), value.encode(), _plain)
 
     def append_ledger(self, transaction: LedgerTransaction) -> None:
         self._ledger_last += 1
-        self._append("ledger", self._ledger_last, _ledger.encode(transaction))
+        self._appended["ledger"].append((sequence_key(self._ledger_last), _ledger.encode(transaction)))
 
     def append_event(self, event: AnyEvent) -> None:
         self._audit_last += 1
-        self._append("audit", self._audit_last, _audit.encode(event))
+        number = sequence_key(self._audit_last)
+        self._appended["audit"].append((number, _audit.encode(event)))
         if event.intent_id is not None:
-            self._put("trail", key(event.intent_id, "") + sequence_key(self._audit_last), b"")
+            self._appended["trail"].append((key(event.intent_id, "") + number, b""))
 
-    def _put(self, table: str, row_key: bytes, data: bytes) -> None:
-        self._write(table, row_key, data, append=False)
-
-    def _append(self, table: str, number: int, data: bytes) -> None:
-        self._write(table, sequence_key(number), data, append=True)
-
-    def _write(self, table: str, row_key: bytes, data: bytes, *, append: bool) -> None:
+    def flush(self) -> None:
+        """Hand every row that changed to LMDB. Raises `StorageError`."""
         try:
-            self._txn.put(row_key, data, db=self._tables[table], append=append)
+            for (table, parts), codec in self._changed.items():
+                record, db = self._known[table][parts], self._tables[table]
+                if record is None:
+                    self._txn.delete(key(*parts), db=db)
+                else:
+                    self._txn.put(key(*parts), codec.encode(record), db=db)
+            for table, rows in self._appended.items():
+                if rows:
+                    with self._txn.cursor(db=self._tables[table]) as cursor:
+                        cursor.putmulti(rows, append=table != "trail")
         except lmdb.MapFullError as error:
             raise StorageError(
                 "the book is full; set a larger storage.map_size_gib and start again, nothing acknowledged is lost"
             ) from error
         except lmdb.Error as error:
             raise StorageError(f"the book cannot be written: {error}; mend the disk, then start again") from error
+        self._changed.clear()
+        for rows in self._appended.values():
+            rows.clear()
+
+    def _whole(self, table: str) -> Any:
+        self.flush()
+        return super()._whole(table)
+
+    def _get(self, table: str, parts: tuple[str, ...], codec: Codec[Record]) -> Record | None:
+        rows: dict[tuple[str, ...], Record | None] = self._known[table]
+        if parts not in rows:
+            rows[parts] = super()._get(table, parts, codec)
+        return rows[parts]
+
+    def _put(self, table: str, parts: tuple[str, ...], record: Record | None, codec: Codec[Record]) -> None:
+        """None deletes the row."""
+        self._known[table][parts] = record
+        self._changed[table, parts] = codec
 
 
-def _attempt_key(intent_id: IntentId, attempt: int) -> bytes:
-    return key(intent_id, f"{attempt:04d}")
+def _number(attempt: int) -> str:
+    return f"{attempt:04d}"

@@ -17,6 +17,7 @@ from core.ids import IntentId
 from core.records import Balance, Reservation
 from storage.book_store import BookStore
 from storage.layout import StateFolder
+from storage.schema import Plain
 from storage.tables import sequence_key
 from tests.builders import T0, dec
 
@@ -308,7 +309,7 @@ def test_a_record_of_another_version_is_refused(opened: Callable[[], BookStore],
     """Each record carries its schema version, and a reader checks it."""
     store = opened()
     with store.transaction() as unit:
-        unit._put("balances", b"BTC", first_bytes + b"\x80")
+        unit._put("balances", ("BTC",), first_bytes + b"\x80", Plain())
     with store.snapshot() as view, pytest.raises(StorageError, match="Balance"):
         view.balance("BTC")
 
@@ -317,7 +318,7 @@ def test_a_damaged_record_is_refused(opened: Callable[[], BookStore]) -> None:
     """Bytes of the right version that are no such record raise a StorageError naming the kind of record."""
     store = opened()
     with store.transaction() as unit:
-        unit._put("balances", b"BTC", b"\x01\xc1garbage")
+        unit._put("balances", ("BTC",), b"\x01\xc1garbage", Plain())
     with store.snapshot() as view, pytest.raises(StorageError, match="Balance"):
         view.balance("BTC")
 

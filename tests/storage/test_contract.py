@@ -173,6 +173,23 @@ def test_a_unit_of_work_reads_its_own_writes(book: Book) -> None:
         assert [record] == list(unit.open_intents())
 
 
+def test_a_list_inside_a_unit_of_work_is_as_new_as_the_last_write(book: Book) -> None:
+    """A list that is asked for between writes has what was written before it, and nothing that was taken away."""
+    record = intent_record()
+    with book.transaction() as unit:
+        unit.put_reservation(Reservation(intent_id=IntentId("i1"), currency="USDT", amount=dec(5), created_ns=T0))
+        unit.put_intent(record)
+        assert len(list(unit.reservations())) == 1
+        unit.delete_reservation(IntentId("i1"))
+        unit.put_intent(replace(record, state=State.FILLED))
+        assert list(unit.reservations()) == []
+        assert unit.reservation(IntentId("i1")) is None
+        assert list(unit.open_intents()) == []
+    with book.snapshot() as view:
+        assert list(view.reservations()) == []
+        assert view.intent(record.intent.intent_id) == replace(record, state=State.FILLED)
+
+
 def test_a_snapshot_does_not_see_an_open_transaction(book: Book) -> None:
     """Readers see what was committed before they began, whatever a writer does meanwhile."""
     with book.transaction() as unit:
