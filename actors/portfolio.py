@@ -33,7 +33,7 @@ from messages.book import (
     OpeningBalancesRecorded,
     OpenIntent,
     QuarantineAnswered,
-    RecordEvent,
+    RecordEvents,
     RecordOpeningBalances,
     RecordRefusal,
     ReportApplied,
@@ -131,8 +131,12 @@ class Portfolio(Guarded):
             lambda unit: OpeningBalancesRecorded(first=book.record_opening_balances(unit, message.totals, now_ns())),
         )
 
-    def receiveMsg_RecordEvent(self, message: RecordEvent, _sender: Any) -> None:
-        self.within(None, lambda unit: unit.append_event(message.event))
+    def receiveMsg_RecordEvents(self, message: RecordEvents, _sender: Any) -> None:
+        def record(unit: Writer) -> None:
+            for event in message.events:
+                unit.append_event(event)
+
+        self.within(None, record)
 
     def receiveMsg_LiftQuarantine(self, message: LiftQuarantine, sender: Any) -> None:
         self.within(

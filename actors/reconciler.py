@@ -2,8 +2,8 @@
 
 * An attempt whose outcome is unknown is looked up until the venue shows it, or until its absence is proven
   (`core/evidence.py`). Failed questions prove nothing; the money stays held meanwhile.
-* Ended intents are compared with the venue's trades, all of a symbol's in one question, soon after their end and once
-  more later, since venues do report fills late.
+* Ended intents, told by the book's outbox, are compared with the venue's trades, all of a symbol's in one question,
+  soon after their end and once more later, since venues do report fills late.
 * Balances are compared on an interval; an answer counts only if nothing was booked meanwhile.
 """
 
@@ -14,13 +14,14 @@ from typing import Any
 
 from actors.base import Guarded, now_ns
 from core import events, reconcile
+from core.events import AnyEvent
 from core.evidence import AbsenceCase, Witness
-from core.ids import ClientOrderId
+from core.ids import ClientOrderId, IntentId
 from core.records import AttemptRecord, IntentRecord
 from core.reports import NotPlaced, OrderAbsent, OrderSnapshot, QueryFailed, Trade
-from messages.book import ApplyReport, RecordEvent, ReportApplied
+from messages.book import ApplyReport, RecordEvents, ReportApplied
 from messages.lifecycle import ChildReady, ConfigureChild, Tick
-from messages.reconciling import ReconcileIntent, ResolveUnknown, UnknownResolved
+from messages.reconciling import ResolveUnknown, UnknownResolved
 from messages.venue import (
     BalancesFetched,
     FetchBalances,
@@ -34,11 +35,14 @@ from messages.venue import (
     TradesFetched,
 )
 from storage.book_store import BookStore
+from storage.tables import Reader
 
 LOOKUP_DOUBLINGS_MAX = 4
 LOOKS_BEFORE_MISMATCH = 5
 CLOCK_SLACK_NS = 10_000_000_000
 """Trades and orders are asked for from this much before the oldest intent: the venue's clock is not ours."""
+CAUGHT_UP_MAX = 20_000
+"""So many events are looked through at a start for intents that ended and were not compared before the stop."""
 CHECK, EVIDENCE = "check", "evidence"
 SEARCH_TICK, ORDERS_TICK, BALANCES_TICK = "search", "orders", "balances"
 
@@ -60,9 +64,10 @@ class Search:
 class Check:
     """An ended intent that waits for a comparison."""
 
-    def __init__(self, record: IntentRecord, due_ns: int) -> None:
-        self.record = record
-        self.due_ns = due_ns
+    def __init__(self, intent_id: IntentId, created_ns: int) -> None:
+        self.intent_id = intent_id
+        self.created_ns = created_ns
+        self.due_ns = 0
         self.looks = 0
         self.was_reported = False
 
@@ -73,7 +78,17 @@ class Question:
     def __init__(self, checks: list[Check], asked_ns: int) -> None:
         self.checks = checks
         self.asked_ns = asked_ns
-        self.trades: dict[str, Trade] = {}
+        self.trades: dict[str, dict[str, Trade]] = {}
+        """By order and trade id."""
+
+    def add(self, trades: tuple[Trade, ...]) -> None:
+        for trade in trades:
+            self.trades.setdefault(trade.exchange_order_id, {})[trade.trade_id] = trade
+
+    def of(self, attempts: list[AttemptRecord]) -> list[Trade]:
+        """The trades of these orders."""
+        known = (self.trades.get(attempt.exchange_order_id or "", {}) for attempt in attempts)
+        return [trade for trades in known for trade in trades.values()]
 
 
 class Reconciler(Guarded):
@@ -86,6 +101,8 @@ class Reconciler(Guarded):
         self.gateway: Any = None
         self.searches: dict[ClientOrderId, Search] = {}
         self.evidence_asked_ns: dict[str, int] = {}
+        self.cursor = 0
+        """Up to here the outbox has been read."""
         self.checks: dict[str, list[Check]] = {}
         self.questions: dict[str, Question] = {}
         self.balance_sequence = -1
@@ -95,6 +112,8 @@ class Reconciler(Guarded):
     def on_start(self, message: ConfigureChild) -> ChildReady:
         self.portfolio, self.gateway = message.portfolio, message.gateway
         self.store = BookStore.open_reader(self.folder)
+        with self.store.snapshot() as view:
+            self.cursor = max(0, view.last_sequence("audit") - CAUGHT_UP_MAX)
         settings = self.settings.reconciler
         self.wake_after_ns(settings.lookup_interval, Tick(name=SEARCH_TICK))
         self.wake_after_ns(settings.order_interval, Tick(name=ORDERS_TICK))
@@ -203,10 +222,24 @@ class Reconciler(Guarded):
 
     # ── ended intents ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def receiveMsg_ReconcileIntent(self, message: ReconcileIntent, _sender: Any) -> None:
-        self.checks.setdefault(message.record.intent.symbol, []).append(Check(message.record, due_ns=0))
+    def find_ended(self) -> None:
+        """Every intent that ended since the last time, unless the outbox has its comparison already."""
+        with self.store.snapshot() as view:
+            ended: dict[IntentId, IntentRecord] = {}
+            for event in view.events_of((events.OrderDone, events.ReconciliationResult), after=self.cursor):
+                if event.intent_id is None:
+                    continue
+                record = view.intent(event.intent_id) if isinstance(event, events.OrderDone) else None
+                if record is not None:
+                    ended[event.intent_id] = record
+                else:
+                    ended.pop(event.intent_id, None)
+            self.cursor = view.last_sequence("audit")
+        for intent_id, record in ended.items():
+            self.checks.setdefault(record.intent.symbol, []).append(Check(intent_id, record.intent.created_ns))
 
     def ask_for_trades(self) -> None:
+        self.find_ended()
         now = now_ns()
         for symbol, question in list(self.questions.items()):
             if now - question.asked_ns > self.settings.engine.request_timeout:
@@ -217,7 +250,7 @@ class Reconciler(Guarded):
             if due and symbol not in self.questions:
                 self.checks[symbol] = [check for check in checks if check.due_ns > now]
                 self.questions[symbol] = Question(due, now)
-                since_ns = min(check.record.intent.created_ns for check in due) - CLOCK_SLACK_NS
+                since_ns = min(check.created_ns for check in due) - CLOCK_SLACK_NS
                 self.send(
                     self.gateway, FetchTrades(purpose=CHECK, symbol=symbol, from_trade_id=None, since_ns=since_ns)
                 )
@@ -234,34 +267,39 @@ class Reconciler(Guarded):
             del self.questions[message.symbol]
             self.checks.setdefault(message.symbol, []).extend(question.checks)
             return
-        question.trades |= {trade.trade_id: trade for trade in message.trades}
+        question.add(message.trades)
         if not message.complete:
             last = message.trades[-1].trade_id
             self.send(self.gateway, FetchTrades(purpose=CHECK, symbol=message.symbol, from_trade_id=last, since_ns=0))
             return
         del self.questions[message.symbol]
-        for check in question.checks:
-            self.compare(check, list(question.trades.values()))
-
-    def compare(self, check: Check, trades: list[Trade]) -> None:
-        symbol, now = check.record.intent.symbol, now_ns()
         with self.store.snapshot() as view:
-            record = view.intent(check.record.intent.intent_id)
-            attempts = list(view.attempts(check.record.intent.intent_id))
+            results = [self.compare(check, question, view) for check in question.checks]
+        told = tuple(event for event in results if event is not None)
+        if told:
+            self.send(self.portfolio, RecordEvents(events=told))
+
+    def compare(self, check: Check, question: Question, view: Reader) -> AnyEvent | None:
+        """Compare one intent with the venue's trades; the result, if there is something to tell."""
+        record, attempts, now = view.intent(check.intent_id), list(view.attempts(check.intent_id)), now_ns()
         assert record is not None
-        found = reconcile.compare(record, attempts, trades)
+        symbol = record.intent.symbol
+        found = reconcile.compare(record, attempts, question.of(attempts))
         for report in found.missing:
             self.send(self.portfolio, ApplyReport(report=report))
         check.looks += 1
         if found.qty_delta < 0 and check.looks < LOOKS_BEFORE_MISMATCH:
             self.checks.setdefault(symbol, []).append(check)  # the venue's reads lag behind its answers
-            return
-        if not check.was_reported or found.missing:
-            self.send(self.portfolio, RecordEvent(event=reconcile.result_event(record, found, now)))
+            return None
+        told = reconcile.result_event(record, found, now) if not check.was_reported or found.missing else None
         if not check.was_reported:
             check.was_reported = True
-            check.due_ns = now + self.settings.reconciler.late_fill_check
+            late_ns = max(self.settings.reconciler.late_fill_check, 1)
+            check.due_ns = (
+                now // late_ns + 2
+            ) * late_ns  # with others: each question brings all trades since its oldest
             self.checks.setdefault(symbol, []).append(check)
+        return told
 
     def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
         self.log.warning("missing_trades_booked", intent_id=message.record.intent.intent_id)
@@ -288,6 +326,6 @@ class Reconciler(Guarded):
             self.drift_told = drift
             text = ", ".join(f"{amount} {currency}" for currency, amount in drift.items())
             alert = events.AlertFired(at_ns=now_ns(), code="BALANCE_DRIFT", text=f"venue minus book: {text}")
-            self.send(self.portfolio, RecordEvent(event=alert))
+            self.send(self.portfolio, RecordEvents(events=(alert,)))
         if lasting or not drift:
-            self.send(self.portfolio, RecordEvent(event=events.BalancesCompared(at_ns=now_ns(), drift=drift)))
+            self.send(self.portfolio, RecordEvents(events=(events.BalancesCompared(at_ns=now_ns(), drift=drift),)))

@@ -23,14 +23,14 @@ from messages.book import (
     EndIntent,
     IntentOpened,
     OpenIntent,
-    RecordEvent,
+    RecordEvents,
     RecordRefusal,
     ReportApplied,
     RequestCancel,
 )
 from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, IntentDone, SubmitIntent
 from messages.lifecycle import ChildReady, ConfigureChild, PrepareStop, Tick
-from messages.reconciling import ReconcileIntent, ResolveUnknown, UnknownResolved
+from messages.reconciling import ResolveUnknown, UnknownResolved
 from messages.venue import (
     CancelAttempted,
     CancelOrder,
@@ -130,7 +130,7 @@ class OrderRouter(Guarded):
             told = events.IdempotencyConflicted(
                 at_ns=submission.at_ns, intent_id=known.intent_id, idempotency_key=known.key
             )
-            self.send(self.portfolio, RecordEvent(event=told))
+            self.send(self.portfolio, RecordEvents(events=(told,)))
             return SubmitAnswer(outcome=book.OpeningOutcome.CONFLICT, record=record, refusal=book.conflict(known))
         self.carry_out_one(effects.NoteRepeat(known.intent_id, known.key))
         return SubmitAnswer(outcome=book.OpeningOutcome.DUPLICATE, record=record)
@@ -249,13 +249,11 @@ class OrderRouter(Guarded):
                 self.tell_client(request_id, noted)
             case effects.NoteRepeat(intent_id, key):
                 told = events.DuplicateOrderBlocked(at_ns=now_ns(), intent_id=intent_id, idempotency_key=key)
-                self.send(self.portfolio, RecordEvent(event=told))
+                self.send(self.portfolio, RecordEvents(events=(told,)))
             case effects.WakeAt(at_ns, timer):
                 self.wake_after_ns(at_ns - now_ns(), timer)
             case effects.Resolve(attempt):
                 self.send(self.reconciler, ResolveUnknown(attempt=attempt))
-            case effects.Reconcile(record):
-                self.send(self.reconciler, ReconcileIntent(record=record))
             case effects.AskQuote() | effects.Place() | effects.Cancel() | effects.LookUp() | effects.ListOpenOrders():
                 self.send(self.gateway, self.to_gateway(effect))
             case _:

@@ -119,12 +119,6 @@ class Resolve(msgspec.Struct, frozen=True):
     attempt: AttemptRecord
 
 
-class Reconcile(msgspec.Struct, frozen=True):
-    """Reconciler: compare this ended intent with the venue's trades."""
-
-    record: IntentRecord
-
-
 class Answer(msgspec.Struct, frozen=True):
     """Client: this is what became of the request."""
 
@@ -168,7 +162,6 @@ Effect = (
     | LookUp
     | ListOpenOrders
     | Resolve
-    | Reconcile
     | Answer
     | Done
     | CancelAnswer

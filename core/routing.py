@@ -12,7 +12,7 @@ answer, the record as it now stands, is the only thing that decides what is next
 | SENT, PARTIAL | followed: one list of open orders per symbol and interval; what differs from the book is looked up |
 | UNKNOWN | the reconciler finds out; the money stays held and nothing is sent |
 | CANCELING | the cancel is sent, then the order is looked up; a cancel's own answer proves nothing |
-| terminal | whoever waits is told, and the reconciler compares |
+| terminal | whoever waits is told; the reconciler sees it in the outbox and compares |
 
 The brain keeps no truth of its own: after a restart `resume` builds it from the book's open intents.
 """
@@ -379,13 +379,12 @@ class Router:
 
     def _finish(self, record: IntentRecord) -> list[Effect]:
         intent_id = record.intent.intent_id
-        was_live = self.live.pop(intent_id, None) is not None
+        self.live.pop(intent_id, None)
         self.placed.pop(intent_id, None)
         self.beginning.discard(intent_id)
         waiters = self.waiters.pop(intent_id, [])
         self.waiting.difference_update(waiters)
-        effects: list[Effect] = [do.Done(request_id, record) for request_id in waiters]
-        return [*effects, do.Reconcile(record)] if was_live else effects
+        return [do.Done(request_id, record) for request_id in waiters]
 
     def _follow(self, now_ns: int) -> list[Effect]:
         if self.following:

@@ -95,11 +95,11 @@ class OpeningBalancesRecorded(Message, frozen=True, kw_only=True):
     """False: the book had its opening already and nothing changed."""
 
 
-class RecordEvent(Message, frozen=True, kw_only=True):
-    """Write an event to the audit trail. No answer."""
+class RecordEvents(Message, frozen=True, kw_only=True):
+    """Write events to the audit trail. No answer."""
 
-    event: AnyEvent
-    """As it shall stand in the outbox."""
+    events: tuple[AnyEvent, ...]
+    """As they shall stand in the outbox."""
 
 
 class LiftQuarantine(ClientRequest, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import lmdb
+import msgspec
 
 from core.errors import StorageError
 from core.events import AnyEvent, Event
@@ -70,6 +71,10 @@ _plain: Codec[bytes] = Plain()
 
 KEY_BYTES_MAX: Final = 511
 """LMDB's own limit."""
+
+
+EVENT_MARK_END: Final = 64
+"""An event's name is the first field of its record, so it ends before here."""
 
 
 def key(*parts: str) -> bytes:
@@ -202,6 +207,16 @@ class Reader:
                     return
                 left -= 1
                 yield int.from_bytes(row_key, "big"), _audit.decode(bytes(data))
+
+    def events_of(self, kinds: tuple[type[Event], ...], after: int) -> Iterator[AnyEvent]:
+        """Events of these kinds with sequence > `after`, in order; the others are passed over without decoding them."""
+        marks = [_event_mark(kind) for kind in kinds]
+        with self._cursor("audit") as cursor:
+            if not cursor.set_range(sequence_key(after + 1)):
+                return
+            for data in cursor.iternext(keys=False):
+                if any(mark in data[:EVENT_MARK_END] for mark in marks):
+                    yield _audit.decode(data)
 
     def last_event(self, kind: type[Event], looks_max: int = 20_000) -> AnyEvent | None:
         """The newest event of a kind among the last `looks_max`."""
@@ -372,3 +387,9 @@ class Writer(Reader):
 
 def _number(attempt: int) -> str:
     return f"{attempt:04d}"
+
+
+def _event_mark(kind: type[Event]) -> bytes:
+    """What the record of an event of this kind has at its beginning, and no other."""
+    config = kind.__struct_config__
+    return msgspec.msgpack.encode(config.tag_field) + msgspec.msgpack.encode(config.tag)

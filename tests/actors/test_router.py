@@ -21,7 +21,7 @@ from messages.book import (
     CancelRequested,
     IntentOpened,
     OpenIntent,
-    RecordEvent,
+    RecordEvents,
     ReportApplied,
 )
 from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, SubmitIntent
@@ -167,8 +167,8 @@ def test_a_repeat_is_told_to_the_audit_trail(router: RecordedRouter, desk: Desk)
     quoted(router)
     submit(router, "r2")
     router.receiveMsg_IntentOpened(opened(router, desk), "portfolio")
-    (noted,) = router.to("portfolio", RecordEvent)
-    assert type(noted.event).__name__ == "DuplicateOrderBlocked"
+    (noted,) = router.to("portfolio", RecordEvents)
+    assert type(noted.events[0]).__name__ == "DuplicateOrderBlocked"
 
 
 def test_a_stop_begins_no_attempt_and_waits_for_one_that_began(router: RecordedRouter, desk: Desk) -> None:

@@ -128,12 +128,12 @@ def test_an_answer_of_the_book_that_comes_twice_is_heard_once(floor: Floor) -> N
 
 
 def test_who_waits_hears_the_end_once(floor: Floor) -> None:
-    """`Done` goes to those who asked to wait, and the reconciler is told."""
+    """`Done` goes to those who asked to wait."""
     attempt = floor.accept(wait=True)
     assert floor.router.is_waiting("r1")
     told = floor.report(snapshot(attempt, OrderStatus.FILLED, [floor.desk.trade("0.01")]))
     record = floor.desk.record(attempt.intent_id)
-    assert told == [do.Done("r1", record), do.Reconcile(record)]
+    assert told == [do.Done("r1", record)]
     assert not floor.router.is_waiting("r1")
     assert floor.applied(record) == []
 
@@ -142,7 +142,7 @@ def test_who_does_not_wait_hears_nothing_more(floor: Floor) -> None:
     """Without `wait` the acceptance is the only answer."""
     attempt = floor.accept(wait=False)
     told = floor.report(snapshot(attempt, OrderStatus.FILLED, [floor.desk.trade("0.01")]))
-    assert kinds(told) == ["Reconcile"]
+    assert kinds(told) == []
 
 
 def test_a_duplicate_that_waits_hears_the_end_too(floor: Floor) -> None:

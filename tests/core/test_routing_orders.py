@@ -132,7 +132,7 @@ def test_a_working_order_is_canceled_then_looked_at(floor: Floor) -> None:
     assert kinds(told)[:2] == ["CancelAnswer", "Cancel"]
     assert kinds(floor.router.cancel_answered(attempt.client_order_id)) == ["LookUp"]
     ended = floor.report(snapshot(attempt, OrderStatus.CANCELED, source="lookup"))
-    assert kinds(ended) == ["Done", "Reconcile"]
+    assert kinds(ended) == ["Done"]
 
 
 def test_a_cancel_that_did_not_arrive_is_sent_again(floor: Floor) -> None:
@@ -167,7 +167,7 @@ def test_a_cancel_during_a_retry_ends_it(floor: Floor) -> None:
     attempt = floor.accept()
     (wake,) = floor.report(not_placed(attempt, retryable=True))
     assert isinstance(wake, do.WakeAt)
-    assert kinds(cancel(floor, attempt)) == ["CancelAnswer", "Done", "Reconcile"]
+    assert kinds(cancel(floor, attempt)) == ["CancelAnswer", "Done"]
     assert floor.router.woken(wake.timer, T0) == []
 
 
