@@ -154,7 +154,10 @@ class VenueClient:
             params["timeInForce"] = str(attempt.tif)
         _last_trace.set(None)
         try:
-            await asyncio.wait_for(self._order_slots.acquire(), SLOT_TIMEOUT_S)
+            if self._order_slots.locked():
+                await asyncio.wait_for(self._order_slots.acquire(), SLOT_TIMEOUT_S)
+            else:  # does not wait, and needs no task and timer for it
+                await self._order_slots.acquire()
         except TimeoutError:
             return NotPlaced(
                 client_order_id=attempt.client_order_id,
