@@ -8,6 +8,7 @@ silence.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -76,10 +77,15 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
             if isinstance(message, ClientRequest):
                 message = self.checked(message, sender)
             if message is not None:
-                super().receiveMessage(message, sender)
+                self.dispatch(message, sender)
         except Exception:
             self.crash(message)
         return ThespianWatch(self.watched) if self.watched else None
+
+    def dispatch(self, message: Any, sender: Any) -> None:
+        """To the handler of the message's own class; thespian looks through all its ancestors, twice."""
+        handler = getattr(self, f"receiveMsg_{type(message).__name__}", self.receiveUnrecognizedMessage)
+        handler(message, sender)
 
     def checked(self, message: ClientRequest, sender: Any) -> ClientRequest | None:
         """The request with every field of its declared type; None after refusing one that is not.
@@ -130,6 +136,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         except IntentdError as error:
             self.fail(str(error))
             return
+        gc.freeze()  # what is there now stays: no collection need walk it, nor copy the pages shared with the parent
         if answer is not None:
             self.send(sender, answer)
 
