@@ -40,6 +40,7 @@ from messages.book import (
     RequestCancel,
 )
 from messages.lifecycle import ChildReady, ConfigureChild
+from messages.venue import PlaceOrder
 from storage.book_store import MAP_ALARM_SHARE, BookStore, Transaction
 from storage.tables import Writer
 
@@ -54,6 +55,9 @@ class Portfolio(Guarded):
         self.answers: list[tuple[Any, Any]] = []
         self.pending = 0
         self.generation = 0
+        self.leaving: list[AttemptRecord] = []
+        """Attempts of the open transaction, for the gateway as soon as they are durable."""
+        self.gateway: Any = None
         self.routers: dict[str, Any] = {}
         """By symbol: whoever opens an intent or begins an attempt is its symbol's router."""
 
@@ -83,16 +87,25 @@ class Portfolio(Guarded):
     def receiveMsg_OpenIntent(self, message: OpenIntent, sender: Any) -> None:
         self.routers[message.opening.intent.symbol] = sender
         intent_id = message.opening.intent.intent_id
-        self.within(
-            sender,
-            lambda unit: IntentOpened(intent_id=intent_id, result=book.open_intent(unit, message.opening, now_ns())),
-        )
+
+        def open_it(unit: Writer) -> IntentOpened:
+            is_new = unit.intent(intent_id) is None
+            result = book.open_intent(unit, message.opening, now_ns())
+            if is_new and result.attempt is not None:
+                self.leaving.append(result.attempt)
+            return IntentOpened(intent_id=intent_id, result=result)
+
+        self.within(sender, open_it)
 
     def receiveMsg_BeginAttempt(self, message: BeginAttempt, sender: Any) -> None:
         def begin(unit: Writer) -> AttemptBegun:
+            is_new = unit.attempt(message.intent_id, message.attempt) is None
             record = book.begin_attempt(unit, message.intent_id, message.attempt, message.plan, now_ns())
             self.routers[record.intent.symbol] = sender
-            return AttemptBegun(record=record, attempt=_latest(unit, record))
+            attempt = _latest(unit, record)
+            if is_new and attempt.attempt == message.attempt:
+                self.leaving.append(attempt)
+            return AttemptBegun(record=record, attempt=attempt)
 
         self.within(sender, begin)
 
@@ -126,6 +139,7 @@ class Portfolio(Guarded):
         )
 
     def receiveMsg_RecordOpeningBalances(self, message: RecordOpeningBalances, sender: Any) -> None:
+        self.gateway = sender  # this is how it introduces itself, each time it starts
         self.within(
             sender,
             lambda unit: OpeningBalancesRecorded(first=book.record_opening_balances(unit, message.totals, now_ns())),
@@ -180,6 +194,9 @@ class Portfolio(Guarded):
         unit, self.unit = self.unit, None
         unit.commit()
         self.pending = 0
+        leaving, self.leaving = self.leaving, []
+        for attempt in leaving:
+            self.send(self.gateway, PlaceOrder(attempt=attempt))
         answers, self.answers = self.answers, []
         for address, answer in answers:
             self.send(address, answer)

@@ -39,7 +39,6 @@ from messages.venue import (
     FetchQuote,
     OpenOrdersFetched,
     OrderReported,
-    PlaceOrder,
     QuoteFetched,
 )
 from storage.book_store import BookStore
@@ -254,7 +253,9 @@ class OrderRouter(Guarded):
                 self.wake_after_ns(at_ns - now_ns(), timer)
             case effects.Resolve(attempt):
                 self.send(self.reconciler, ResolveUnknown(attempt=attempt))
-            case effects.AskQuote() | effects.Place() | effects.Cancel() | effects.LookUp() | effects.ListOpenOrders():
+            case effects.Place():
+                pass  # whoever made it durable has handed it to the gateway; here its outcome is awaited
+            case effects.AskQuote() | effects.Cancel() | effects.LookUp() | effects.ListOpenOrders():
                 self.send(self.gateway, self.to_gateway(effect))
             case _:
                 self.send(self.portfolio, to_portfolio(effect))
@@ -270,8 +271,6 @@ class OrderRouter(Guarded):
     def to_gateway(self, effect: effects.Effect) -> Any:
         symbol = self.brain.rules.symbol
         match effect:
-            case effects.Place(attempt):
-                return PlaceOrder(attempt=attempt)
             case effects.Cancel(attempt):
                 return CancelOrder(attempt=attempt)
             case effects.LookUp(attempt):

@@ -92,7 +92,10 @@ class NoteCancel(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Gateway: send this order. Emitted once per attempt, after the attempt is durable, and never repeated."""
+    """This order is on its way, once: the portfolio hands it to the gateway in the moment it is durable.
+
+    The router awaits what becomes of it. Emitted once per attempt.
+    """
 
     attempt: AttemptRecord
 

@@ -3,8 +3,8 @@
 Theory of operation
 -------------------
 A wish waits for a quote that is fresh enough, is planned, and goes to the book (`Open`). Only what the book has made
-durable is sent (`Place`), once per attempt. Whatever the gateway then reports goes back to the book (`Apply`), whose
-answer, the record as it now stands, is the only thing that decides what is next:
+durable is sent, once per attempt, and its outcome is awaited (`Place`). Whatever is heard of an order goes to the book
+(`Apply`), whose answer, the record as it now stands, is the only thing that decides what is next:
 
 | the record is in | next |
 |---|---|
@@ -82,6 +82,8 @@ class Router:
         self.unplanned_retries: list[IntentId] = []
         self.opening: dict[IntentId, _Opening] = {}
         self.opening_by_key: dict[IdempotencyKey, IntentId] = {}
+        self.early: dict[IntentId, tuple[IntentRecord, AttemptRecord, int]] = {}
+        """What was told of an intent before the answer to its opening: the road may reorder. With when it was told."""
         self.live: dict[IntentId, tuple[IntentRecord, AttemptRecord]] = {}
         self.placed: dict[IntentId, int] = {}
         """The highest attempt of each live intent that was handed to the gateway, now or before a restart."""
@@ -123,6 +125,7 @@ class Router:
         if opening is None:
             return []  # heard before
         self.opening_by_key.pop(opening.first.key, None)
+        told = self.early.pop(intent_id, None)
         first = SubmitAnswer(outcome=result.outcome, record=result.record, refusal=result.refusal)
         effects = self._answer(opening.first, first)
         accepted = result.outcome is OpeningOutcome.ACCEPTED
@@ -138,13 +141,19 @@ class Router:
             and not is_terminal(result.record.state)
         ):
             self.live[intent_id] = (result.record, result.attempt)
-            effects += self._place(result.record, result.attempt)
-        return effects
+            if told is None or told[0].state is State.SENDING:  # else its outcome is known already
+                effects += self._place(result.record, result.attempt)
+        return effects if told is None else effects + self.applied(*told)
 
     def applied(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> list[Effect]:
         """The book has taken in a report, an attempt, an end or a cancel; `record` is how the intent stands now."""
         intent_id = record.intent.intent_id
         before = self.live.get(intent_id)
+        if intent_id in self.opening:
+            known = self.early.get(intent_id)
+            if known is None or known[0].revision < record.revision:
+                self.early[intent_id] = (record, attempt, now_ns)
+            return []
         if is_terminal(record.state):
             return self._finish(record)
         if before is None or before[0].revision >= record.revision:

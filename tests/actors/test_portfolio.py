@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from actors.portfolio import Portfolio
+from core.book import OpeningOutcome
+from core.intent import TimeInForce
 from core.lifecycle import State
-from core.planning import Refusal
+from core.planning import OrderPlan, Refusal
+from core.records import AttemptRecord
 from core.settings import from_mapping
 from messages.book import (
     ApplyReport,
+    BeginAttempt,
     CommitBatch,
     FlushBook,
     IntentOpened,
@@ -22,10 +26,11 @@ from messages.book import (
     RecordRefusal,
     ReportApplied,
 )
+from messages.venue import PlaceOrder
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.actors.recorded import Recorded
-from tests.builders import opening, request, snapshot
+from tests.builders import not_placed, opening, request, snapshot
 
 CLIENT = "client"
 BATCH = 3
@@ -79,18 +84,83 @@ def test_requests_that_arrive_together_share_a_commit(portfolio: RecordedPortfol
     assert [answer.last_event for answer in portfolio.to(CLIENT)] == [1]
 
 
+def opened(portfolio: RecordedPortfolio) -> IntentOpened:
+    """An intent that the book has accepted, answered and handed over."""
+    portfolio.receiveMsg_RecordOpeningBalances(RecordOpeningBalances(totals={"USDT": Decimal(1_000)}), "gateway")
+    portfolio.receiveMsg_OpenIntent(OpenIntent(opening=opening(request(qty=Decimal("0.001")))), "router")
+    portfolio.commit()
+    (answer,) = portfolio.to("router", IntentOpened)
+    assert isinstance(answer, IntentOpened)
+    return answer
+
+
+def test_an_attempt_goes_to_the_gateway_once_and_after_the_commit(portfolio: RecordedPortfolio) -> None:
+    """What may be on the wire is on disk first; a request that is repeated sends nothing again."""
+    portfolio.receiveMsg_RecordOpeningBalances(RecordOpeningBalances(totals={"USDT": Decimal(1_000)}), "gateway")
+    portfolio.commit()
+    wanted = OpenIntent(opening=opening(request(qty=Decimal("0.001"))))
+    portfolio.receiveMsg_OpenIntent(wanted, "router")
+    portfolio.receiveMsg_OpenIntent(wanted, "router")
+    assert portfolio.to("gateway", PlaceOrder) == []
+    portfolio.commit()
+    portfolio.receiveMsg_OpenIntent(wanted, "router")
+    portfolio.commit()
+    first, second, third = portfolio.to("router", IntentOpened)
+    assert first == second == third
+    assert [message.attempt for message in portfolio.to("gateway", PlaceOrder)] == [first.result.attempt]
+
+
+def test_a_refused_intent_sends_nothing(portfolio: RecordedPortfolio) -> None:
+    """Nor does one whose key belongs to another."""
+    answer = opened(portfolio)
+    portfolio.receiveMsg_OpenIntent(OpenIntent(opening=opening(request(qty=Decimal(1), key="dear"))), "router")
+    key = answer.result.record.intent.idempotency_key
+    portfolio.receiveMsg_OpenIntent(OpenIntent(opening=opening(request(qty=Decimal("0.002"), key=key))), "router")
+    portfolio.commit()
+    assert [message.result.outcome for message in portfolio.to("router", IntentOpened)] == [
+        OpeningOutcome.ACCEPTED,
+        OpeningOutcome.REFUSED,
+        OpeningOutcome.CONFLICT,
+    ]
+    assert len(portfolio.to("gateway", PlaceOrder)) == 1
+
+
+def test_a_next_attempt_goes_to_the_gateway_once(portfolio: RecordedPortfolio) -> None:
+    """Whether its beginning was asked for once or twice, and not while it cannot begin."""
+    first = opened(portfolio).result
+    again = BeginAttempt(intent_id=first.record.intent.intent_id, attempt=2, plan=wanted_plan(first.attempt))
+    portfolio.receiveMsg_BeginAttempt(again, "router")
+    portfolio.receiveMsg_ApplyReport(ApplyReport(report=not_placed(first.attempt, retryable=True)), "gateway")
+    portfolio.commit()
+    assert len(portfolio.to("gateway", PlaceOrder)) == 1
+    portfolio.receiveMsg_BeginAttempt(again, "router")
+    portfolio.receiveMsg_BeginAttempt(again, "router")
+    portfolio.commit()
+    assert [message.attempt.attempt for message in portfolio.to("gateway", PlaceOrder)] == [1, 2]
+
+
+def wanted_plan(attempt: AttemptRecord) -> OrderPlan:
+    return OrderPlan(
+        qty=attempt.qty,
+        price=attempt.price,
+        tif=TimeInForce.IOC,
+        reference=attempt.price,
+        asked_price=None,
+        slippage_bps=Decimal(0),
+        capped=False,
+    )
+
+
 @pytest.mark.parametrize("teller", ["gateway", "router"])
 def test_a_report_is_answered_to_the_router_of_its_symbol(portfolio: RecordedPortfolio, teller: str) -> None:
     """Whoever brings it: the gateway brings outcomes of placements, the router what it found out otherwise."""
-    portfolio.receiveMsg_RecordOpeningBalances(RecordOpeningBalances(totals={"USDT": Decimal(1_000)}), CLIENT)
-    portfolio.receiveMsg_OpenIntent(OpenIntent(opening=opening(request(qty=Decimal("0.001")))), "router")
-    portfolio.commit()
-    (opened,) = portfolio.to("router", IntentOpened)
-    portfolio.receiveMsg_ApplyReport(ApplyReport(report=snapshot(opened.result.attempt)), teller)
+    answer = opened(portfolio)
+    told = len(portfolio.to("gateway"))
+    portfolio.receiveMsg_ApplyReport(ApplyReport(report=snapshot(answer.result.attempt)), teller)
     portfolio.commit()
     (applied,) = portfolio.to("router", ReportApplied)
     assert applied.record.state is State.SENT
-    assert portfolio.to("gateway") == []
+    assert len(portfolio.to("gateway")) == told
 
 
 def test_a_full_batch_is_committed_without_waiting(portfolio: RecordedPortfolio) -> None:

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from core import effects as do
-from core.book import OpeningOutcome
+from core.book import OpeningOutcome, open_intent
 from core.effects import SubmitAnswer
 from core.ids import IntentId
 from core.intent import TimeInForce
@@ -250,3 +250,22 @@ def test_stale_timers_do_nothing(floor: Floor) -> None:
     assert isinstance(asked, do.Begin)
     floor.begin(asked)
     assert floor.router.woken(wake.timer, T0) == []
+
+
+def test_what_overtakes_the_answer_to_an_opening_is_kept_for_it() -> None:
+    """The order may be filled before the router hears that it was accepted: the client hears both, in order."""
+    floor = Floor()
+    (asked,) = floor.router.submit(submission("r1", wait=True), None, T0)
+    assert isinstance(asked, do.Open)
+    with floor.desk.book.transaction() as unit:
+        result = open_intent(unit, asked.opening, T0)
+    assert result.attempt is not None
+    done = floor.desk.trade(str(result.attempt.qty), str(result.attempt.price))
+    record = floor.desk.apply(snapshot(result.attempt, OrderStatus.FILLED, [done]))
+    latest = floor.desk.attempt(record.intent.intent_id, 1)
+    assert floor.router.applied(record, latest, T0) == []
+    effects = floor.router.opened(record.intent.intent_id, result)
+    assert kinds(effects) == ["Answer", "Done"]
+    assert effects[-1] == do.Done("r1", record)
+    assert not floor.router.in_flight
+    assert floor.router.early == {}

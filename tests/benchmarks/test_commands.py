@@ -1,0 +1,79 @@
+"""The command line, with real processes: that it measures what it says, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.harness import Marked, marked, until
+
+RUN_FIELDS = {
+    "latency_ms",
+    "symbols",
+    "bare_p50_ms",
+    "bare_p99_ms",
+    "engine_p50_ms",
+    "engine_p99_ms",
+    "overhead_p50_ms",
+    "overhead_p99_ms",
+    "ratio_p50",
+}
+
+
+@pytest.fixture
+def processes() -> Iterator[Marked]:
+    with marked() as started:
+        yield started
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder of this test for the benchmark's own, with a short path: Unix sockets lie in it."""
+    path = Path(tempfile.mkdtemp(prefix="b-"))
+    yield path
+    shutil.rmtree(path)
+
+
+def test_orders_measures_all_four_runs(processes: Marked, temporary: Path) -> None:
+    """Latencies of both sides at both latencies of the venue, with one symbol and with many; as one JSON object."""
+    done = processes.run(
+        "-m", "benchmarks", "orders", "--quick", "--orders", "6", "--json", extra={"TMPDIR": str(temporary)}
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert (figures["benchmark"], figures["orders"], figures["quick"]) == ("orders", 6, True)
+    assert [(run["latency_ms"], run["symbols"]) for run in figures["runs"]] == [(0, 1), (0, 20), (20, 1), (20, 20)]
+    for run in figures["runs"]:
+        assert set(run) == RUN_FIELDS
+        assert run["engine_p50_ms"] > run["bare_p50_ms"] > run["latency_ms"]
+    assert processes.alive() == []
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_leaves_nothing(processes: Marked, temporary: Path, stop_signal: signal.Signals) -> None:
+    """No process and no file, and the exit code of somebody who was stopped."""
+    running = processes.start("-m", "benchmarks", "orders", extra={"TMPDIR": str(temporary)})
+    until(lambda: len(processes.alive()) > 5, "the engine and the venue run")
+    running.send_signal(stop_signal)
+    try:
+        _, said = running.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        pytest.fail("it does not stop")
+    assert running.returncode == 130, said
+    assert processes.alive() == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_wrong_option_is_told(processes: Marked) -> None:
+    """In one line, with the remedy, before anything is measured."""
+    done = processes.run("-m", "benchmarks", "recovery", "--sizes", "100,10")
+    assert done.returncode == 2
+    assert "rising, like 0,10000,100000" in done.stderr
