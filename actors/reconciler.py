@@ -286,6 +286,7 @@ class Reconciler(Guarded):
         symbol = record.intent.symbol
         found = reconcile.compare(record, attempts, question.of(attempts))
         for report in found.missing:
+            self.log.warning("missing_trades_found", intent_id=check.intent_id)
             self.send(self.portfolio, ApplyReport(report=report))
         check.looks += 1
         if found.qty_delta < 0 and check.looks < LOOKS_BEFORE_MISMATCH:
@@ -295,14 +296,13 @@ class Reconciler(Guarded):
         if not check.was_reported:
             check.was_reported = True
             late_ns = max(self.settings.reconciler.late_fill_check, 1)
-            check.due_ns = (
-                now // late_ns + 2
-            ) * late_ns  # with others: each question brings all trades since its oldest
+            # together with others: each question brings every trade since its oldest intent
+            check.due_ns = (now // late_ns + 2) * late_ns
             self.checks.setdefault(symbol, []).append(check)
         return told
 
-    def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
-        self.log.warning("missing_trades_booked", intent_id=message.record.intent.intent_id)
+    def receiveMsg_ReportApplied(self, _message: ReportApplied, _sender: Any) -> None:
+        """The symbol has no router since the start, so there is nobody else to tell."""
 
     # ── balances ──────────────────────────────────────────────────────────────────────────────────────────────────
 
