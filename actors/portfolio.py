@@ -110,7 +110,7 @@ class Portfolio(Guarded):
         self.within(sender, begin)
 
     def receiveMsg_ApplyReport(self, message: ApplyReport, sender: Any) -> None:
-        """From the gateway, or from a router or the reconciler, who hear of orders in other ways. The router is told."""
+        """From the gateway; or from a router or the reconciler, who hear of orders otherwise. The router is told."""
 
         def apply(unit: Writer) -> ReportApplied:
             record, _ = apply_report(unit, message.report, self.settings.router.min_notional, now_ns())

@@ -25,7 +25,7 @@ class Bare:
     """Places orders as somebody does who calls `create_order` from the strategy. A context."""
 
     def __init__(self, processes: Processes, base_url: str) -> None:
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
         self._process = processes.start("-m", "benchmarks.bare_process", base_url, errors=self._errors)
         self._lines = Lines(self._process)
 

@@ -20,6 +20,7 @@ from storage.layout import StateFolder
 
 READY_WORD = "ready"
 END_PATIENCE_S = 30.0
+LOG_LENGTH_MAX = 2_000
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     # the bare client trades on the same account, which is drift to the engine
     "reconciler": {"balance_interval": "7d"},
@@ -49,18 +50,18 @@ class Daemon:
         self._timeout_s = start_timeout_s
         self._config = root / "intentd.toml"
         self._config.write_text(_toml(venue_url, start_timeout_s))
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
         self._process: Any = None
 
     def __enter__(self) -> Self:
         began_ns = time.monotonic_ns()
         command = ("run.py", "up", "--state", str(self.folder.root), "--config", str(self._config))
         try:
-            self._process = self._processes.start(*command, errors=self._errors)
+            self._process = self._processes.start(*command, errors=self._errors, dies_with_us=True)
             line = Lines(self._process).next(self._timeout_s)
             self.ready_ns = time.monotonic_ns() - began_ns
             if READY_WORD not in line:
-                raise BenchmarkFailed(f"the engine did not start{said(self._errors)}")
+                raise BenchmarkFailed(f"the engine did not start{said(self._errors)}{self._last_words()}")
         except BaseException:
             self._close()
             raise
@@ -75,6 +76,11 @@ class Daemon:
         if self._process is not None:
             end(self._process, END_PATIENCE_S)
         self._errors.close()
+
+    def _last_words(self) -> str:
+        """The end of its log, which goes with the folder."""
+        log = self.folder.program_log
+        return f"\n{log.read_text()[-LOG_LENGTH_MAX:]}" if log.exists() else ""
 
     @property
     def pid(self) -> int:

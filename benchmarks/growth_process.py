@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import memory
-from benchmarks.made_book import BATCH, Cost, MadeBook
+from benchmarks.made_book import LIFELIKE_BATCH, TOLD_EVERY, Cost, MadeBook
 from benchmarks.processes import answer_with, options_of
 from storage.layout import StateFolder
 
@@ -45,12 +45,12 @@ def measure(task: Task) -> list[Measured]:
         MadeBook(StateFolder(folder / "small"), SYMBOLS, task.sizes[0] + room, now_ns) as small,
         MadeBook(StateFolder(folder / "large"), SYMBOLS, task.sizes[-1] + room, now_ns) as large,
     ):
-        small.grow_to(task.sizes[0])
+        small.grow_to(task.sizes[0], LIFELIKE_BATCH)
         return [_measure_at(size, large, small, task.samples) for size in task.sizes]
 
 
 def _measure_at(size: int, large: MadeBook, small: MadeBook, samples: int) -> Measured:
-    large.grow_to(size, _tell)
+    large.grow_to(size, LIFELIKE_BATCH, _tell)
     used = large.used_bytes()
     cost: list[Cost] = []
     small_cost: list[Cost] = []
@@ -61,7 +61,7 @@ def _measure_at(size: int, large: MadeBook, small: MadeBook, samples: int) -> Me
 
 
 def _tell() -> None:
-    print(BATCH, flush=True)
+    print(TOLD_EVERY, flush=True)
 
 
 if __name__ == "__main__":

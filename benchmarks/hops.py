@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.hop_process import OURS, STOCK_TCP, Game, Played
-from benchmarks.quantiles import median, microseconds, p50, p99, per_second, ratio
+from benchmarks.quantiles import median, microseconds, p50, p99, per_second, ratio, rounded
 from benchmarks.session import Session
 from benchmarks.table import Table
 
@@ -67,19 +67,22 @@ def _play(session: Session, road: str, plan: Plan) -> list[Played]:
         timeout_s=WINDOW_TIMEOUT_S,
     )
     limit_s = WINDOW_TIMEOUT_S * (len(plan.counts) + 1)
-    answer = session.processes.call("benchmarks.hop_process", game, limit_s, ADDRESSES.get(road))
+    answer = session.processes.call("benchmarks.hop_process", game, limit_s, extra=ADDRESSES.get(road))
     session.processes.end_all()  # thespian's admin may take its time
     return msgspec.convert(answer, list[Played])
 
 
 def _figures(rounds: list[list[Played]], plan: Plan) -> dict[str, Any]:
-    windows = {window: [played for games in rounds for played in games if str(played.window) == window] for window in plan.counts}
+    windows = {
+        window: [played for games in rounds for played in games if str(played.window) == window]
+        for window in plan.counts
+    }
     hops = [[trip // 2 for trip in played.round_trips_ns] for played in windows[SINGLE]]
     return {
         "hop_p50_us": microseconds(median([p50(trips) for trips in hops])),
         "hop_p99_us": microseconds(median([p99(trips) for trips in hops])),
         "per_s": {
-            window: median([per_second(len(played.round_trips_ns), played.elapsed_ns) for played in games])
+            window: rounded(median([per_second(len(played.round_trips_ns), played.elapsed_ns) for played in games]))
             for window, games in windows.items()
         },
     }
@@ -88,11 +91,21 @@ def _figures(rounds: list[list[Played]], plan: Plan) -> dict[str, Any]:
 def tables(figures: dict[str, Any]) -> list[Table]:
     ours, tcp = figures[OURS], figures[STOCK_TCP]
     rows: list[tuple[Any, ...]] = [
-        (f"one hop, {share} (µs)", ours[f"hop_{share}_us"], tcp[f"hop_{share}_us"], ratio(ours[f"hop_{share}_us"], tcp[f"hop_{share}_us"]))
+        (
+            f"one hop, {share} (µs)",
+            ours[f"hop_{share}_us"],
+            tcp[f"hop_{share}_us"],
+            ratio(ours[f"hop_{share}_us"], tcp[f"hop_{share}_us"]),
+        )
         for share in ("p50", "p99")
     ]
     rows += [
-        (f"round trips a second, {window} under way", ours["per_s"][window], tcp["per_s"][window], ratio(ours["per_s"][window], tcp["per_s"][window]))
+        (
+            f"round trips a second, {window} under way",
+            ours["per_s"][window],
+            tcp["per_s"][window],
+            ratio(ours["per_s"][window], tcp["per_s"][window]),
+        )
         for window in ours["per_s"]
     ]
     note = f"Two actors in two processes, 256 bytes; medians of {figures['rounds']} rounds in turn."

@@ -17,7 +17,7 @@ KIB_PER_MIB = 1024
 
 def pss_mb(processes: Iterable[psutil.Process]) -> float:
     """Of all of them together, MiB."""
-    return sum(process.memory_full_info().pss for process in processes) / (1 << 20)
+    return float(sum(process.memory_full_info().pss for process in processes) / (1 << 20))
 
 
 def own_mb() -> dict[str, float]:

@@ -34,7 +34,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Orders of one side before it is the other one's turn."""
 
 
-QUICK = Plan(orders=60, block=15)
+QUICK = Plan(orders=60, block=20)
 
 
 def run(session: Session, plan: Plan) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def run(session: Session, plan: Plan) -> dict[str, Any]:
                 for latency_ms in LATENCIES_MS:
                     set_latency(venue, latency_ms)
                     told = f"{latency_ms} ms, {symbols} symbol{'s' * (symbols > 1)}"
-                    session.progress.step(told, plan.orders // plan.block)
+                    session.progress.step(told, -(-plan.orders // plan.block))
                     measured = _take_turns(session, plan, bare, Strategy(client), symbols)
                     runs.append({"latency_ms": latency_ms, "symbols": symbols, **measured})
             finally:

@@ -7,6 +7,7 @@ all of them are found, measured and ended by their own ids, and nobody else's pr
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ import msgspec
 import psutil
 
 from benchmarks.errors import BenchmarkFailed
+from benchmarks.lines import Lines
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK_VARIABLE = "INTENTD_BENCHMARK_MARK"
@@ -37,6 +39,9 @@ NOT_INHERITED = (
 POLL_S = 0.02
 END_TIMEOUT_S = 10.0
 ERROR_LENGTH_MAX = 2_000
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+"""Loaded here: between fork and exec nothing may be loaded."""
 
 
 class Processes:
@@ -50,10 +55,13 @@ class Processes:
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         return kept | {"PYTHONPATH": path, "THESPLOG_FILE": os.devnull, MARK_VARIABLE: self.mark} | dict(extra or {})
 
-    def start(self, *arguments: str, errors: IO[bytes], extra: Mapping[str, str] | None = None) -> Any:
+    def start(
+        self, *arguments: str, errors: IO[bytes], extra: Mapping[str, str] | None = None, dies_with_us: bool = False
+    ) -> Any:
         """`python ARGUMENTS` with pipes for standard input and output.
 
-        It gets a session of its own: Ctrl-C is for us, who end it in order.
+        It gets a session of its own: Ctrl-C is for us, who end it in order. With `dies_with_us` it gets TERM when this
+        process is killed and cannot; the others end by themselves when their work or their input does.
         """
         return subprocess.Popen(  # noqa: S603  (our own modules, and options that are not a shell's)
             [sys.executable, *arguments],
@@ -63,18 +71,33 @@ class Processes:
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,
+            preexec_fn=_die_with_parent if dies_with_us else None,  # noqa: PLW1509  (this process has no threads)
         )
 
-    def call(self, module: str, options: Any, timeout_s: float, extra: Mapping[str, str] | None = None) -> Any:
+    def call(
+        self,
+        module: str,
+        options: Any,
+        timeout_s: float,
+        *,
+        extra: Mapping[str, str] | None = None,
+        heard: Callable[[], None] | None = None,
+    ) -> Any:
         """Run a module of ours in a fresh process and return the value that it answers (`answer_with`).
 
-        The answer comes in a file: a pipe would stay open in whatever the module forks. Raises `BenchmarkFailed`.
+        The answer comes in a file: a pipe would stay open in whatever the module forks. `heard` is called for each line
+        that the module prints; only for one that forks nothing. Raises `BenchmarkFailed`.
         """
+        deadline = time.monotonic() + timeout_s
         with tempfile.TemporaryDirectory(prefix="intentd-call-") as folder, tempfile.TemporaryFile() as errors:
             answer = Path(folder) / "answer.json"
-            process = self.start("-m", module, str(answer), msgspec.json.encode(options).decode(), errors=errors, extra=extra)
+            arguments = (str(answer), msgspec.json.encode(options).decode())
+            process = self.start("-m", module, *arguments, errors=errors, extra=extra)
             try:
-                process.wait(timeout_s)
+                lines = Lines(process)
+                while heard is not None and lines.next(deadline - time.monotonic()):
+                    heard()
+                process.wait(max(deadline - time.monotonic(), 0))
             except subprocess.TimeoutExpired:
                 raise BenchmarkFailed(f"{module} has not ended within {timeout_s:g} s{said(errors)}") from None
             finally:
@@ -89,7 +112,7 @@ class Processes:
 
     def _is_marked(self, process: psutil.Process) -> bool:
         try:
-            return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK_VARIABLE) == self.mark
+            return process.status() != psutil.STATUS_ZOMBIE and bool(process.environ().get(MARK_VARIABLE) == self.mark)
         except psutil.Error:
             return False
 
@@ -108,6 +131,10 @@ def started() -> Iterator[Processes]:
         yield processes
     finally:
         processes.end_all()
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def options_of(kind: type[Any], arguments: list[str]) -> Any:

@@ -1,4 +1,4 @@
-"""Order statistics of measured durations. Integers in, so that a figure is a duration that was seen, or the mean of two.
+"""Order statistics of measured durations: a figure is a duration that was seen, or lies between two that were.
 
 A mean hides what a trader feels, and one bad second on a shared machine decides it; so nothing here is a mean of all.
 """

@@ -15,7 +15,6 @@ from actors.client import Client
 from benchmarks.errors import BenchmarkFailed
 from benchmarks.flow import Flow
 from benchmarks.venue import Order
-from core.effects import SubmitAnswer
 from core.intent import IntentRequest, Kind, Side
 from core.lifecycle import is_terminal
 from core.planning import Refusal
@@ -66,8 +65,8 @@ class Strategy:
         for order in itertools.islice(left, window):
             self._send(order, sent)
         while sent:
-            if self._take(sent) and (order := next(left, None)) is not None:
-                self._send(order, sent)
+            if self._take(sent) and (another := next(left, None)) is not None:
+                self._send(another, sent)
         return Flow(
             elapsed_ns=time.monotonic_ns() - began_ns,
             latencies_ns=[one.done_ns - one.sent_ns for one in self.ended],

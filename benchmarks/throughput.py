@@ -95,7 +95,7 @@ def _measure(
         ended += strategy.ended
         session.progress.advance()
     whole.end()
-    engine_per_s, bare_per_s = median(engine_rates), median(bare_rates)
+    engine_per_s, bare_per_s = rounded(median(engine_rates)), rounded(median(bare_rates))
     placed = plan.turns * plan.orders
     return {
         "engine_per_s": engine_per_s,
@@ -108,7 +108,9 @@ def _measure(
         "engine_p50_ms": milliseconds(p50(latencies_ns)),
         "engine_p99_ms": milliseconds(p99(latencies_ns)),
         "cpu_ms_per_intent": _per_order(_engine_parts(whole.seconds) | engine_turns.seconds, placed),
-        "bare_cpu_ms_per_order": _per_order({BARE: whole.seconds[BARE], SIMULATOR: bare_turns.seconds[SIMULATOR]}, placed),
+        "bare_cpu_ms_per_order": _per_order(
+            {BARE: whole.seconds[BARE], SIMULATOR: bare_turns.seconds[SIMULATOR]}, placed
+        ),
         "stages_ms": stages_ms(ended),
         "attempts_per_intent": rounded(sum(one.record.attempts for one in ended) / len(ended)),
     }

@@ -33,7 +33,9 @@ class Wishes:
 
     def __init__(self, symbols: int, count: int, until_ns: int) -> None:
         self._rules = [_rules(market) for market in markets(symbols).values()]
-        self._prices = {rules.symbol: market.price for rules, market in zip(self._rules, markets(symbols).values(), strict=True)}
+        self._prices = {
+            rules.symbol: market.price for rules, market in zip(self._rules, markets(symbols).values(), strict=True)
+        }
         self._began_ns = until_ns - count * EVERY_NS
         self._settings = RouterSettings()
 
