@@ -112,7 +112,7 @@ class ReconcilerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     order_interval: Duration = 5 * _S
     """How often ended intents are compared with the venue's trades."""
     late_fill_check: Duration = 60 * _S
-    """An ended intent is compared once more after this long: venues do report fills late."""
+    """An ended intent is compared once more after this long, twice that at most: venues do report fills late."""
     balance_interval: Duration = 30 * _S
     """How often balances are compared."""
     lookup_interval: Duration = 500 * _MS
