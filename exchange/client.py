@@ -60,6 +60,18 @@ STATUSES: dict[str, OrderStatus] = {
     "rejected": OrderStatus.REJECTED,
 }
 """ccxt's unified words."""
+VENUE_STATUSES: dict[str, OrderStatus] = {
+    "NEW": OrderStatus.OPEN,
+    "PENDING_NEW": OrderStatus.OPEN,
+    "PARTIALLY_FILLED": OrderStatus.OPEN,
+    "PENDING_CANCEL": OrderStatus.OPEN,
+    "FILLED": OrderStatus.FILLED,
+    "CANCELED": OrderStatus.CANCELED,
+    "REJECTED": OrderStatus.REJECTED,
+    "EXPIRED": OrderStatus.EXPIRED,
+    "EXPIRED_IN_MATCH": OrderStatus.EXPIRED,
+}
+"""Binance's words, in its answer to a placement."""
 
 _last_trace: ContextVar[TraceRecord | None] = ContextVar("last_trace", default=None)
 """The HTTP exchange that belongs to the running request; each request is a task of its own."""
@@ -147,11 +159,6 @@ class VenueClient:
 
     async def place(self, attempt: AttemptRecord) -> Report:
         """Send the order, once."""
-        params: dict[str, Any] = {"newClientOrderId": attempt.client_order_id}
-        if attempt.tif is TimeInForce.PO:
-            params["postOnly"] = True
-        else:
-            params["timeInForce"] = str(attempt.tif)
         _last_trace.set(None)
         try:
             if self._order_slots.locked():
@@ -166,15 +173,13 @@ class VenueClient:
                 retryable=True,
             )
         try:
-            order = await self._ccxt.create_order(
-                attempt.symbol, "limit", str(attempt.side), text(attempt.qty), text(attempt.price), params
-            )
+            answer = await self._ccxt.private_post_order(self._order_of(attempt))
         except Exception as error:
             return self._placement_failure(error, attempt.client_order_id)
         finally:
             self._order_slots.release()
         try:
-            report = _snapshot(order, attempt.client_order_id, "placement")
+            report = _placed(answer, attempt.client_order_id, self._ccxt.safe_currency_code)
         except Exception as error:  # the venue answered, with something nobody has foreseen
             return OutcomeUnknown(client_order_id=attempt.client_order_id, reason=self._explain(error))
         if report is None:
@@ -185,6 +190,20 @@ class VenueClient:
             again = await self.look_up(attempt)
             return again if isinstance(again, OrderSnapshot) else report
         return report
+
+    def _order_of(self, attempt: AttemptRecord) -> dict[str, str]:
+        """The order in the venue's own words, exactly as it is on disk: nothing in between rounds or adds to it."""
+        order = {
+            "symbol": str(self._ccxt.market_id(attempt.symbol)),
+            "side": str(attempt.side).upper(),
+            "quantity": text(attempt.qty),
+            "price": text(attempt.price),
+            "newClientOrderId": attempt.client_order_id,
+            "newOrderRespType": "FULL",  # the answer then carries the trades
+        }
+        if attempt.tif is TimeInForce.PO:
+            return order | {"type": "LIMIT_MAKER"}
+        return order | {"type": "LIMIT", "timeInForce": str(attempt.tif)}
 
     async def cancel(self, attempt: AttemptRecord) -> str:
         """Ask for the cancel and return the venue's words. They prove nothing: look the order up."""
@@ -201,7 +220,7 @@ class VenueClient:
         try:
             async with self._read_slots:
                 order = await self._ccxt.fetch_order(None, attempt.symbol, wanted)
-            report = _snapshot(order, attempt.client_order_id, "lookup")
+            report = _looked_up(order, attempt.client_order_id)
             if report is None:
                 return QueryFailed(reason="the answer names neither the order nor our id")
             if report.filled_qty == 0:
@@ -312,20 +331,39 @@ class VenueClient:
         self._write_trace(mask(msgspec.json.encode(record).decode(), self._secrets))
 
 
-def _snapshot(order: Mapping[str, Any], client_order_id: ClientOrderId, source: str) -> OrderSnapshot | None:
-    """None when the answer does not prove to be about our order."""
+def _placed(answer: Any, client_order_id: ClientOrderId, currency: Callable[[str], str]) -> OrderSnapshot | None:
+    """From the venue's answer to a placement. None when it does not prove to be about our order."""
+    if not isinstance(answer, Mapping) or answer.get("clientOrderId") != client_order_id or not answer.get("orderId"):
+        return None
+    status = VENUE_STATUSES.get(str(answer.get("status")))
+    if status is None:
+        return None
+    order_id = ExchangeOrderId(str(answer["orderId"]))
+    venue_ns = int(answer["transactTime"]) * NS_PER_MS
+    return OrderSnapshot(
+        client_order_id=client_order_id,
+        exchange_order_id=order_id,
+        status=status,
+        venue_status=str(answer["status"]),
+        filled_qty=Decimal(answer["executedQty"]),
+        trades=tuple(_fill(fill, order_id, venue_ns, currency) for fill in answer.get("fills") or ()),
+        source="placement",
+    )
+
+
+def _looked_up(order: Mapping[str, Any], client_order_id: ClientOrderId) -> OrderSnapshot | None:
+    """From ccxt's order, which carries no trades. None when the answer does not prove to be about our order."""
     status = STATUSES.get(str(order.get("status")))
     if not order.get("id") or order.get("clientOrderId") != client_order_id or status is None:
         return None
-    trades = order.get("trades") or ()
     return OrderSnapshot(
         client_order_id=client_order_id,
         exchange_order_id=ExchangeOrderId(str(order["id"])),
         status=status,
         venue_status=str((order.get("info") or {}).get("status", order["status"])),
         filled_qty=_decimal(order.get("filled")),
-        trades=tuple(_fill(trade, order) for trade in trades if trade.get("id")),
-        source=source,
+        trades=(),
+        source="lookup",
     )
 
 
@@ -337,21 +375,22 @@ def _open(order: Mapping[str, Any]) -> OpenOrder:
     )
 
 
-def _fill(fill: Mapping[str, Any], order: Mapping[str, Any]) -> Trade:
-    """A trade within ccxt's answer to a placement, which states neither its quote amount nor its time."""
-    qty, price = _decimal(fill["amount"]), _decimal(fill["price"])
-    fee = fill.get("fee") or {}
-    time_ms = fill.get("timestamp") or order.get("timestamp") or 0
+def _fill(fill: Mapping[str, Any], order_id: ExchangeOrderId, venue_ns: int, currency: Callable[[str], str]) -> Trade:
+    """A trade within the answer to a placement, which states neither its quote amount nor its own time.
+
+    It is a taker's: a maker's comes later, when the order rests.
+    """
+    qty, price = Decimal(fill["qty"]), Decimal(fill["price"])
     return Trade(
-        trade_id=TradeId(str(fill["id"])),
-        exchange_order_id=ExchangeOrderId(str(fill.get("order") or order["id"])),
+        trade_id=TradeId(str(fill["tradeId"])),
+        exchange_order_id=order_id,
         qty=qty,
         price=price,
         quote_qty=floor_to(qty * price, QUOTE_GRID),
-        fee=_decimal(fee.get("cost")),
-        fee_currency=str(fee.get("currency") or ""),
-        maker=fill.get("takerOrMaker") == "maker",
-        venue_ns=int(time_ms) * NS_PER_MS,
+        fee=Decimal(fill["commission"]),
+        fee_currency=currency(fill["commissionAsset"]),
+        maker=False,
+        venue_ns=venue_ns,
     )
 
 
