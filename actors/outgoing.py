@@ -71,7 +71,7 @@ class Outgoing:
 
     def _hold(self, path: str, payload: bytes, token: Any) -> Put:
         if path not in self._held:
-            door = Door(path)
+            door = self._mailbox.door_to(path)
             if not door.open():
                 door.close()
                 return Put.GONE

@@ -104,7 +104,19 @@ class OrderRouter(Guarded):
             self.carry_out([noted, effects.Answer(message.request_id, answer)])
             return
         submission = Submission(request_id=message.request_id, request=message.request, wait=message.wait, at_ns=at_ns)
-        self.carry_out(self.brain.submit(submission, self.known(submission), at_ns))
+        self.carry_out(self.submitted(submission))
+
+    def submitted(self, submission: Submission) -> list[effects.Effect]:
+        """What is known is answered at once. The accepting transaction looks anyway, so what can go there is not asked
+        about first; only where planning refuses is it."""
+        at_ns = submission.at_ns
+        if not self.brain.can_plan(at_ns):
+            return self.brain.submit(submission, self.known(submission), at_ns)
+        wanted = self.brain.submit(submission, None, at_ns)
+        if not any(isinstance(effect, effects.NoteRefusal) for effect in wanted):
+            return wanted
+        known = self.known(submission)
+        return wanted if known is None else self.brain.submit(submission, known, at_ns)
 
     def refusal_of(self, message: SubmitIntent) -> Refusal | None:
         """What is wrong with the request itself, or with asking now."""

@@ -16,6 +16,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from storage.layout import PRIVATE_FILE, StateFolder
 
 os.environ.setdefault("THESPLOG_FILE", os.devnull)  # else thespian leaves a log in the temporary folder
 from thespian.actors import ActorAddress
+from thespian.system import isInternalActorSystemMessage
+from thespian.system.transport import ReceiveEnvelope, Thespian__UpdateWork
 from thespian.system.transport.IPBase import TCPv4ActorAddress
 
 from actors import loopback_tcp, manager  # noqa: F401  (the manager takes the place of thespian's)
@@ -87,11 +90,22 @@ class ActorSystemHandle:
         return self._base.newPrimaryActor(_named(actor_class), None, None)
 
     def tell(self, address: Any, message: Any) -> None:
-        self._base.tell(address, message)
+        post = getattr(self._base.transport, "post", None)
+        if post is None or not post(address, message):
+            self._base.tell(address, message)
 
     def listen(self, timeout_s: float) -> Any:
-        """The next message, or None when the time is over."""
-        return self._base.listen(timedelta(seconds=max(timeout_s, 0)))
+        """The next message, or None when the time is over. For one thread at a time."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left = timedelta(seconds=max(deadline - time.monotonic(), 0))
+            received = self._base.transport.run(None, left)
+            if isinstance(received, Thespian__UpdateWork):
+                continue
+            if not isinstance(received, ReceiveEnvelope):
+                return None
+            if not isInternalActorSystemMessage(received.message):
+                return received.message
 
     def shutdown(self) -> None:
         """End every actor and the system itself."""

@@ -101,6 +101,7 @@ class UnixTransport:
         self._inbox: deque[Envelope] = deque()
         self._ahead_bytes = 0
         self._turn = 0
+        self._just_looked = False
         self._senders: dict[str, Any] = {}
         self._timers: list[tuple[float, int, ExpirationTimer, Any]] = []
         self._numbers = itertools.count()
@@ -110,7 +111,9 @@ class UnixTransport:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         self._outgoing = Outgoing(self._mailbox, self._epoll)
-        self._epoll.register(self._mailbox, select.EPOLLIN)
+        self._slots = frozenset(self._mailbox.descriptors())
+        for slot in self._slots:
+            self._epoll.register(slot, select.EPOLLIN)
         self._epoll.register(self._bell, select.EPOLLIN)
         _open_transports.add(self)
 
@@ -336,8 +339,10 @@ class UnixTransport:
         """The next message of this turn."""
         if self._turn == 0:
             return None
-        self._take_in(AHEAD_MAX)  # a mailbox is small: while we are busy it must not fill up and stop its senders
+        if not self._just_looked:
+            self._take_in(AHEAD_MAX)  # a mailbox is small: while we are busy it must not fill up and stop its senders
         with self._lock:
+            self._just_looked = False
             self._turn -= 1
             envelope = self._inbox.popleft()
             self._ahead_bytes -= envelope.size
@@ -357,8 +362,9 @@ class UnixTransport:
         ready: list[int] = []
         doors = self._outgoing.doors()
         for descriptor, _ in self._epoll.poll(wait_s):
-            if descriptor == self._mailbox.fileno():
-                self._take_in(AHEAD_MAX)
+            if descriptor in self._slots:
+                if self._has_room(AHEAD_MAX) and (taken := self._mailbox.take_from(descriptor)) is not None:
+                    self._admit(*taken)
             elif descriptor == self._bell:
                 os.eventfd_read(self._bell)
             elif descriptor in doors:
@@ -369,7 +375,7 @@ class UnixTransport:
             if ready:
                 self._inbox.append(Envelope(self.myAddress, WatchMessage(ready)))
             self._inbox.extendleft(reversed(self._due_timers()))
-            self._turn = len(self._inbox)
+            self._turn, self._just_looked = len(self._inbox), True
 
     def _due_timers(self) -> list[Envelope]:
         """The oldest first."""
@@ -386,13 +392,16 @@ class UnixTransport:
         """Move what has arrived from the mailbox to the inbox."""
         with self._lock:
             while self._has_room(bound) and (taken := self._mailbox.take()) is not None:
-                path, payload = taken
-                try:
-                    message = wire.loads(payload)
-                except Exception as error:
-                    message = PoisonMessage(None, f"{len(payload)} bytes from {path} cannot be read: {error!r}")
-                self._inbox.append(Envelope(self._sender(path), message, len(payload)))
-                self._ahead_bytes += len(payload)
+                self._admit(*taken)
+
+    def _admit(self, path: str, payload: bytes) -> None:
+        try:
+            message = wire.loads(payload)
+        except Exception as error:
+            message = PoisonMessage(None, f"{len(payload)} bytes from {path} cannot be read: {error!r}")
+        with self._lock:
+            self._inbox.append(Envelope(self._sender(path), message, len(payload)))
+            self._ahead_bytes += len(payload)
 
     def _sender(self, path: str) -> Any:
         address = self._senders.get(path)

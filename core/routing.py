@@ -100,6 +100,10 @@ class Router:
 
     # ── what clients ask for ──────────────────────────────────────────────────────────────────────────────────────
 
+    def can_plan(self, now_ns: int) -> bool:
+        """Whether a wish that arrives now is planned at once, without waiting for a quote."""
+        return not self.unplanned and self._is_fresh(self.quote, now_ns)
+
     def submit(self, submission: Submission, known: SubmitAnswer | None, now_ns: int) -> list[Effect]:
         """A wish arrived. `known` is what the book's snapshot says about its key, if anything."""
         if known is not None:
@@ -307,8 +311,7 @@ class Router:
         if not self.unplanned and not self.unplanned_retries:
             return []
         quote = self.quote
-        age_ns = 0 if quote is None else now_ns - quote.observed_ns  # below zero when the clock was set back
-        if quote is None or not (just_quoted or 0 <= age_ns <= self.settings.quote_max_age):
+        if quote is None or not (just_quoted or self._is_fresh(quote, now_ns)):
             if self.quote_asked:
                 return []
             self.quote_asked = True
@@ -319,6 +322,11 @@ class Router:
         for intent_id in self._take_unplanned_retries():
             effects += self._plan_retry(intent_id, quote)
         return effects
+
+    def _is_fresh(self, quote: Quote | None, now_ns: int) -> bool:
+        return (
+            quote is not None and 0 <= now_ns - quote.observed_ns <= self.settings.quote_max_age
+        )  # a clock is set back
 
     def _take_unplanned(self) -> list[Submission]:
         taken, self.unplanned = self.unplanned, []

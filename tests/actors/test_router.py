@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from actors.base import now_ns
 from actors.router import OrderRouter
 from core import book
-from core.effects import Timer, TimerKind
+from core.book import OpeningOutcome
+from core.effects import SubmitAnswer, Timer, TimerKind
 from core.ids import IntentId
 from core.patience import Patience
 from core.records import IntentRecord
@@ -101,6 +105,29 @@ def test_a_submission_that_comes_twice_is_answered_and_sent_once(router: Recorde
     submit(router)
     assert [message.answer.outcome for message in router.to(CLIENT, IntentAnswered)] == ["accepted"]
     assert len(router.to("portfolio", OpenIntent)) == 1
+
+
+def test_a_repeat_that_could_not_be_planned_any_more_is_still_known(
+    router: RecordedRouter, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The price has moved below the minimum since: the answer is the existing intent, not a refusal."""
+    submit(router)
+    quoted(router)
+    first = opened(router, desk)
+    router.receiveMsg_IntentOpened(first, "portfolio")
+    existing = SubmitAnswer(outcome=OpeningOutcome.DUPLICATE, record=first.result.record)
+    monkeypatch.setattr(router, "known", lambda submission: existing if submission.key == "k" else None)
+    router.brain.settings = replace(router.brain.settings, min_notional=Decimal(1_000_000))
+    router.brain.quote = quote(observed_ns=now_ns())
+    assert router.brain.can_plan(now_ns())
+    submit(router, "r2")
+    submit_other(router)
+    outcomes = [message.answer.outcome for message in router.to(CLIENT, IntentAnswered)]
+    assert outcomes == ["accepted", "duplicate", "refused"]
+
+
+def submit_other(router: RecordedRouter) -> None:
+    router.receiveMsg_SubmitIntent(SubmitIntent(request_id="r3", request=request(key="other"), wait=True), CLIENT)
 
 
 def test_a_cancel_that_comes_twice_is_answered_once(router: RecordedRouter) -> None:
