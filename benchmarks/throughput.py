@@ -35,7 +35,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     turns: int = 5
     orders: int = 1_000
     """Of each side in each turn."""
-    window: int = 96
+    window: int = 320
+    """In flight at a time on either side: sixteen a symbol."""
     """In flight at a time."""
 
 

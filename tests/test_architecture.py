@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("core", "messages", "storage", "exchange", "actors", "tools")
+ROOMS = ("core", "messages", "storage", "exchange", "actors", "tools", "benchmarks")
 MAY_IMPORT = {
     "core": {"core"},
     "messages": {"messages", "core"},
@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "exchange": {"exchange", "core"},
     "actors": {"actors", "messages", "storage", "exchange", "core"},
     "tools": {"tools", "actors", "messages", "storage", "exchange", "core"},
+    "benchmarks": {"benchmarks", "tools", "actors", "messages", "storage", "exchange", "core"},
 }
 """Rooms of ours that a room may use."""
 LIBRARIES = {
@@ -29,7 +30,7 @@ LIBRARIES = {
     "storage": {"msgspec", "lmdb"},
 }
 """Third-party imports of the rooms that must stay small."""
-OWNERS = {"ccxt": {"exchange"}, "lmdb": {"storage"}, "thespian": {"actors"}}
+OWNERS = {"ccxt": {"exchange"}, "lmdb": {"storage"}, "thespian": {"actors", "benchmarks"}}
 """Libraries that live in one room only."""
 IMPURE = {
     "asyncio", "datetime", "io", "logging", "multiprocessing", "os", "pathlib", "random", "secrets", "shutil", "signal",
