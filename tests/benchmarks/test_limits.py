@@ -25,21 +25,21 @@ def figures(ratio: float) -> dict[str, Any]:
 
 def test_a_limit_is_about_its_own_run() -> None:
     """Slow runs that no limit names, and plain milliseconds, break nothing."""
-    assert limits.broken("orders", figures(1.2)) == []
+    assert limits.broken("orders", figures(1.5)) == []
 
 
 def test_a_broken_limit_is_named_with_value_limit_and_target() -> None:
     """The line tells which figure, how bad, and what is wanted."""
-    assert limits.broken("orders", figures(1.21)) == [
-        "orders: ratio_p50 (latency_ms 20, symbols 1) is 1.21, it must be at most 1.2 (target 1.1)"
+    assert limits.broken("orders", figures(1.51)) == [
+        "orders: ratio_p50 (latency_ms 20, symbols 1) is 1.51, it must be at most 1.5 (target 1.1)"
     ]
 
 
 def test_speed_has_a_lower_limit() -> None:
     """More is better for a rate."""
-    assert limits.broken("throughput", {"ratio": 0.18}) == []
-    assert limits.broken("throughput", {"ratio": 0.17}) == [
-        "throughput: ratio is 0.17, it must be at least 0.175 (target 0.35)"
+    assert limits.broken("throughput", {"ratio": 0.16}) == []
+    assert limits.broken("throughput", {"ratio": 0.15}) == [
+        "throughput: ratio is 0.15, it must be at least 0.16 (target 0.35)"
     ]
 
 
@@ -57,11 +57,9 @@ def test_what_was_not_measured_is_not_passed_over() -> None:
         limits.broken("hops", {})
 
 
-def test_limits_are_looser_than_targets_and_every_benchmark_has_one() -> None:
-    """A typing error in the table shows here."""
-    for limit in limits.LIMITS:
-        assert limit.benchmark in BENCHMARKS
-        assert limit.loose is None or limit.holds(limit.target, limit.loose)
+def test_every_benchmark_has_a_limit() -> None:
+    """What is not checked gets worse."""
+    assert {limit.benchmark for limit in limits.LIMITS} <= set(BENCHMARKS)
     assert {limit.benchmark for limit in limits.LIMITS if limit.loose is not None} == set(BENCHMARKS)
 
 
