@@ -35,7 +35,8 @@ from thespian.system.transport import ReceiveEnvelope, Thespian__UpdateWork
 from thespian.system.transport.IPBase import TCPv4ActorAddress
 
 from actors import loopback_tcp, manager  # noqa: F401  (the manager takes the place of thespian's)
-from actors.addressing import address_of
+from actors.addressing import UnixAddress, address_of
+from actors.mailbox import is_read
 
 LOGGING = {
     "version": 1,
@@ -90,9 +91,14 @@ class ActorSystemHandle:
         return self._base.newPrimaryActor(_named(actor_class), None, None)
 
     def tell(self, address: Any, message: Any) -> None:
+        """Returns when it has left this process. Raises `EngineNotRunning` when the receiver is gone, if that shows."""
         post = getattr(self._base.transport, "post", None)
-        if post is None or not post(address, message):
-            self._base.tell(address, message)
+        if post is not None and post(address, message):
+            return
+        details = address.addressDetails
+        if isinstance(details, UnixAddress) and not is_read(details.path):
+            raise EngineNotRunning("a part of the engine is gone; see `intentctl status`")
+        self._base.tell(address, message)
 
     def listen(self, timeout_s: float) -> Any:
         """The next message, or None when the time is over. For one thread at a time."""

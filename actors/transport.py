@@ -1,6 +1,6 @@
 """thespian's messages over Unix datagram sockets: a private, fast road between the actors of one machine.
 
-Every process of an actor system (the admin, thespian's logger, each actor, each client) has one mailbox, a socket in
+Every process of an actor system (the admin, thespian's logger, each actor, each client) has one mailbox: sockets in
 one folder that only this user may enter. A message is written down (`wire`), put into the receiver's mailbox by one
 system call and taken out by another; there are no connections, no acknowledgements and no listening network sockets.
 What thespian asks of a transport, and how this one gives it:
@@ -8,9 +8,9 @@ What thespian asks of a transport, and how this one gives it:
 - **Order.** What one process sends to another arrives in the order in which it was sent. The kernel keeps it, and so
   do we: while something is held for a receiver, whatever follows is held behind it.
 - **Nothing is dropped.** When a mailbox is full, the message is *held* by its sender and leaves as soon as there is
-  room. A sender that holds too much (`Outgoing`) waits inside `send` until half of it has left: the
-  slow hold back the fast, and memory stays bounded. While it waits it goes on taking in what arrives, so two that write
-  to each other cannot both wait for ever. The admin never waits (thespian demands it); it says little.
+  room. A sender that holds too much (`Outgoing`) waits inside `send` until half of it has left: the slow hold back the
+  fast, and memory stays bounded. While it waits it goes on taking in what arrives, so two that write to each other
+  cannot both wait for ever. The admin never waits (thespian demands it); it says little.
 - **Reading ahead is bounded** too (`AHEAD_MAX`, `AHEAD_BYTES_MAX`); the rest waits in the mailbox, and so in its
   senders. Only a sender that has waited `STUCK_S` without getting anything out reads past the bound, little by little.
 - **The dead are noticed at once.** A message to a process that is gone fails when it is sent, held ones when they would
@@ -195,7 +195,13 @@ class UnixTransport:
         if details.path == self._path:
             self._keep(message)
             return True
-        return isinstance(message, Message) and self._outgoing.send_now(details.path, wire.dumps(message))
+        if not isinstance(message, Message):
+            return False
+        try:
+            payload = wire.dumps(message)
+        except Exception:
+            return False  # thespian's way knows what to do about it
+        return self._outgoing.send_now(details.path, payload)
 
     def scheduleTransmit(self, manager: Any, intent: Any, has_exclusive_flag: bool = False) -> None:  # noqa: ARG002
         """Send, or hold until there is room. Raises what pickling the message raises."""

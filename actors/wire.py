@@ -31,7 +31,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 def dumps(message: Any) -> bytes:
     """Raises what pickle raises for a message that is neither ours nor can be pickled."""
-    if isinstance(message, Message) and (head := _heads().get(type(message))) is not None:
+    if isinstance(message, Message) and (head := _head(type(message))) is not None:
         try:
             return head + _encoder.encode(message)
         except (TypeError, ValueError, OverflowError):
@@ -54,24 +54,31 @@ def loads(payload: bytes) -> Any:
 
 
 @cache
-def _heads() -> dict[type, bytes]:
-    """Of every message class that can be written without loss."""
-    for module in pkgutil.iter_modules(messages.__path__):
-        import_module(f"{messages.__name__}.{module.name}")
-    return {kind: OURS + kind.__name__.encode() + NAME_END for kind in _classes(Message) if _is_plain(kind)}
-
-
-def _classes(base: type) -> list[type]:
-    direct: list[type] = base.__subclasses__()
-    return [*direct, *(kind for child in direct for kind in _classes(child))]
+def _head(kind: type) -> bytes | None:
+    """How a message of this class begins; None when it cannot be written without loss."""
+    known = _vocabulary().get(kind.__name__) is kind
+    return OURS + kind.__name__.encode() + NAME_END if known and _is_plain(kind) else None
 
 
 @cache
 def _decoder(head: bytes) -> tuple[type, msgspec.msgpack.Decoder[Any]]:
-    for kind, known in _heads().items():
-        if known == head + NAME_END:
-            return kind, msgspec.msgpack.Decoder(kind)
-    raise ValueError(f"{head[1:40]!r} is no message of this version")
+    kind = _vocabulary().get(head[len(OURS) :].decode(errors="replace"))
+    if kind is None:
+        raise ValueError(f"{head[1:40]!r} is no message of this version")
+    return kind, msgspec.msgpack.Decoder(kind)
+
+
+@cache
+def _vocabulary() -> dict[str, type]:
+    """Every message class of `messages/` by its name, which is unique."""
+    for module in pkgutil.iter_modules(messages.__path__):
+        import_module(f"{messages.__name__}.{module.name}")
+    return {kind.__name__: kind for kind in _descendants(Message) if kind.__module__.startswith(messages.__name__)}
+
+
+def _descendants(base: type) -> list[type]:
+    direct: list[type] = base.__subclasses__()
+    return [*direct, *(kind for child in direct for kind in _descendants(child))]
 
 
 def _is_plain(kind: type) -> bool:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from actors import loopback_tcp, system
+from actors.addressing import Clone, address_of
+from actors.transport import UnixTransport
 from core.errors import EngineNotRunning, SettingsError
 from core.settings import SystemBase
+from messages.admin import AskStatus
 from storage.layout import StateFolder
 
 
@@ -64,6 +68,16 @@ def test_joining_never_starts_a_system(tmp_path: Path, kind: SystemBase, prepare
         loopback_tcp.make_secret(folder)
     with pytest.raises(EngineNotRunning):
         system.join(engine_file(os.getpid(), folder, kind))
+
+
+def test_telling_somebody_who_is_gone_is_noticed_at_once(tmp_path: Path) -> None:
+    """Not when the wait for the answer is over."""
+    transport = UnixTransport(Clone(address_of(tmp_path / "admin")))
+    base = SimpleNamespace(transport=transport)
+    door = system.ActorSystemHandle(base, SystemBase.UNIX, tmp_path, 0)
+    with pytest.raises(EngineNotRunning, match="gone"):
+        door.tell(address_of(tmp_path / "router"), AskStatus(request_id="1"))
+    door.leave()
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:4711", "/state/run/bus-1/0123456789abcdef"])

@@ -29,6 +29,7 @@ from actors import outgoing
 from actors import transport as road
 from actors.addressing import Clone, UnixAddress, address_of
 from actors.transport import UnixTransport
+from messages.admin import AskStatus
 
 SOON = timedelta(seconds=5)
 NOW = timedelta(0)
@@ -231,6 +232,23 @@ def test_an_address_that_is_not_known_yet_is_reported(ends: tuple[UnixTransport,
     child = manager.createLocalAddress()
     with pytest.raises(CannotPickleAddress):
         here.scheduleTransmit(manager, TransmitIntent(child, "early"))
+
+
+def test_the_short_way_sends_what_it_can_at_once_and_else_nothing(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """Our messages to who has room; a full mailbox, the dead, and what cannot be written are left to thespian's way."""
+    here, there = ends
+    ours = AskStatus(request_id="1")
+    assert here.post(there.myAddress, ours)
+    assert there.run(None, SOON).message == ours
+    assert not here.post(there.myAddress, "not of our vocabulary")
+    assert not here.post(there.myAddress, AskStatus(request_id=lambda: None))
+    while here.post(there.myAddress, ours):
+        pass
+    send(here, there.myAddress, "held")
+    received(there)
+    assert not here.post(there.myAddress, ours), "it would overtake what is held"
+    there.close()
+    assert not here.post(there.myAddress, ours)
 
 
 def test_a_message_that_cannot_be_pickled_is_reported(ends: tuple[UnixTransport, UnixTransport]) -> None:
