@@ -40,7 +40,7 @@ AT_20_MS = (("latency_ms", 20), ("symbols", 1))
 AT_0_MS = (("latency_ms", 0), ("symbols", 1))
 
 LIMITS = (
-    Limit(benchmark="hops", figure="hop_ratio_p50", target=0.4, loose=0.2),
+    Limit(benchmark="hops", figure="hop_ratio_p50", target=0.4, loose=0.4),
     Limit(benchmark="hops", figure="throughput_ratio_w100", at_most=False, target=6, loose=10),
     Limit(benchmark="orders", figure="ratio_p50", of_run=AT_20_MS, target=1.10, loose=1.50),
     Limit(benchmark="orders", figure="overhead_p50_ms", of_run=AT_0_MS, target=2, loose=None),
