@@ -33,6 +33,7 @@ from core.errors import IntentdError
 from core.settings import Settings
 from messages import ClientRequest, RequestRefused
 from messages.lifecycle import ChildFailed, ChildReady, ConfigureChild, PrepareStop, StopPrepared
+from storage.book_store import BookStore
 from storage.layout import StateFolder
 
 CRASH_EXIT_CODE = 70
@@ -111,7 +112,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         try:
             self.log.critical("actor_crashed", actor=self.label, while_handling=type(message).__name__, exc_info=True)  # noqa: LOG014
         finally:
-            os._exit(CRASH_EXIT_CODE)
+            self.end_process()
 
     def receiveUnrecognizedMessage(self, message: Any, sender: Any) -> None:
         if isinstance(message, DeadEnvelope | PoisonMessage):
@@ -130,7 +131,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         if not self.keeps_credentials:
             for variable in CREDENTIAL_VARIABLES:
                 os.environ.pop(variable, None)
-        self.log = logs.configure(self.folder, self.settings.log.level, actor=self.label, session=message.session_id)
+        self.log = self.open_log(message.session_id)
         try:
             answer = self.on_start(message)
         except IntentdError as error:
@@ -159,6 +160,24 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
     def receiveMsg_ChildActorExited(self, _message: ChildActorExited, _sender: Any) -> None:
         """Only the engine has children; it overrides this."""
 
+    # ── the world ─────────────────────────────────────────────────────────────────────────────────────────────────
+    # Everything of it that an actor touches by itself, so that a simulation can put another world in its place.
+
+    def now_ns(self) -> int:
+        """The wall clock, ns UTC. The one place where actors read it."""
+        return time.time_ns()
+
+    def open_log(self, session_id: str) -> Any:
+        return logs.configure(self.folder, self.settings.log.level, actor=self.label, session=session_id)
+
+    def open_book(self) -> BookStore:
+        """To read in it. Raises `StorageError` when there is none."""
+        return BookStore.open_reader(self.folder)
+
+    def end_process(self) -> None:
+        """Now, without a word to anybody; the supervisor sees it."""
+        os._exit(CRASH_EXIT_CODE)
+
     # ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def wake_after_ns(self, delay_ns: int, payload: Any) -> None:
@@ -171,8 +190,3 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
     def on_timer(self, payload: Any) -> None:
         """A timer of this actor is due."""
         raise NotImplementedError(payload)
-
-
-def now_ns() -> int:
-    """The wall clock, ns UTC. The one place where actors read it."""
-    return time.time_ns()

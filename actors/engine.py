@@ -13,8 +13,7 @@ import difflib
 import os
 from typing import Any
 
-from actors import logs
-from actors.base import CREDENTIAL_VARIABLES, ActorExitRequest, ChildActorExited, Guarded, now_ns
+from actors.base import CREDENTIAL_VARIABLES, ActorExitRequest, ChildActorExited, Guarded
 from actors.system import process_lives
 from core.errors import InvalidInput
 from core.intent import SYMBOL_PATTERN, validate_free_text
@@ -87,8 +86,8 @@ class Engine(Guarded):
         self.start, self.launcher = message, sender
         self.settings = message.settings
         self.folder = StateFolder(message.state_root)
-        self.started_ns = now_ns()
-        self.log = logs.configure(self.folder, self.settings.log.level, actor=self.label, session=message.session_id)
+        self.started_ns = self.now_ns()
+        self.log = self.open_log(message.session_id)
         self.log.info("engine_starting", mode=str(self.settings.engine.mode))
         self.create(PORTFOLIO, CLASSES[PORTFOLIO])
         self.wake_after_ns(LAUNCHER_CHECK_NS, Tick(name=LAUNCHER_TICK))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from actors import logs
-from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage, now_ns
+from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage
 from actors.pumped_loop import PumpedLoop
 from core.errors import IntentdError
 from core.ids import ClientOrderId
@@ -83,7 +83,7 @@ class Gateway(Guarded):
         self.loop = PumpedLoop()
         self.watched = [self.loop.fileno()]
         tracer = logs.LineFile(str(self.folder.tracer_log))
-        self.client = VenueClient(self.settings, os.environ, tracer.msg, now_ns)
+        self.client = VenueClient(self.settings, os.environ, tracer.msg, self.now_ns)
         for variable in CREDENTIAL_VARIABLES:
             os.environ.pop(variable, None)
 
@@ -133,7 +133,7 @@ class Gateway(Guarded):
             return _not_placed(attempt, code, reason, retryable=False)
         if self.stopping:
             return _not_placed(attempt, "STOPPING", "the engine stops", retryable=True)
-        if now_ns() - attempt.created_ns > STALE_NS:
+        if self.now_ns() - attempt.created_ns > STALE_NS:
             return _not_placed(attempt, "STALE", "it waited too long inside the engine", retryable=True)
         return None
 

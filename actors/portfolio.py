@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from actors.base import Guarded, now_ns
+from actors.base import Guarded
 from core import book, holdings
 from core.errors import InvariantViolated
 from core.ids import IntentId
@@ -62,7 +62,7 @@ class Portfolio(Guarded):
         """By symbol: whoever opens an intent or begins an attempt is its symbol's router."""
 
     def on_start(self, _message: ConfigureChild) -> ChildReady:
-        self.store = BookStore.open_writer(self.folder, self.settings.storage.map_size_gib, venue_name(self.settings))
+        self.store = self.open_book_to_write()
         with self.store.snapshot() as view:
             problems = holdings.violations(view)
             symbols = sorted({record.intent.symbol for record in view.open_intents()})
@@ -72,6 +72,9 @@ class Portfolio(Guarded):
             self.log.error("book_nearly_full", used_share=round(self.store.used_share(), 3))
         self.log.info("book_opened", open_symbols=symbols)
         return ChildReady(name=self.label, pid=os.getpid(), open_symbols=tuple(symbols))
+
+    def open_book_to_write(self) -> BookStore:
+        return BookStore.open_writer(self.folder, self.settings.storage.map_size_gib, venue_name(self.settings))
 
     def on_stop(self) -> None:
         if hasattr(self, "store"):
@@ -90,7 +93,7 @@ class Portfolio(Guarded):
 
         def open_it(unit: Writer) -> IntentOpened:
             is_new = unit.intent(intent_id) is None
-            result = book.open_intent(unit, message.opening, now_ns())
+            result = book.open_intent(unit, message.opening, self.now_ns())
             if is_new and result.attempt is not None:
                 self.leaving.append(result.attempt)
             return IntentOpened(intent_id=intent_id, result=result)
@@ -100,7 +103,7 @@ class Portfolio(Guarded):
     def receiveMsg_BeginAttempt(self, message: BeginAttempt, sender: Any) -> None:
         def begin(unit: Writer) -> AttemptBegun:
             is_new = unit.attempt(message.intent_id, message.attempt) is None
-            record = book.begin_attempt(unit, message.intent_id, message.attempt, message.plan, now_ns())
+            record = book.begin_attempt(unit, message.intent_id, message.attempt, message.plan, self.now_ns())
             self.routers[record.intent.symbol] = sender
             attempt = _latest(unit, record)
             if is_new and attempt.attempt == message.attempt:
@@ -113,21 +116,21 @@ class Portfolio(Guarded):
         """From the gateway; or from a router or the reconciler, who hear of orders otherwise. The router is told."""
 
         def apply(unit: Writer) -> ReportApplied:
-            record, _ = apply_report(unit, message.report, self.settings.router.min_notional, now_ns())
+            record, _ = apply_report(unit, message.report, self.settings.router.min_notional, self.now_ns())
             return ReportApplied(record=record, attempt=_latest(unit, record))
 
         self.within_for(lambda applied: self.routers.get(applied.record.intent.symbol, sender), apply)
 
     def receiveMsg_EndIntent(self, message: EndIntent, sender: Any) -> None:
         def end(unit: Writer) -> ReportApplied:
-            record = book.give_up(unit, message.intent_id, message.refusal, now_ns())
+            record = book.give_up(unit, message.intent_id, message.refusal, self.now_ns())
             return ReportApplied(record=record, attempt=_latest(unit, record))
 
         self.within(sender, end)
 
     def receiveMsg_RequestCancel(self, message: RequestCancel, sender: Any) -> None:
         def cancel(unit: Writer) -> CancelRequested:
-            record = book.request_cancel(unit, message.intent_id, message.reason, now_ns())
+            record = book.request_cancel(unit, message.intent_id, message.reason, self.now_ns())
             attempt = _latest(unit, record) if record is not None else None
             return CancelRequested(intent_id=message.intent_id, record=record, attempt=attempt)
 
@@ -135,14 +138,16 @@ class Portfolio(Guarded):
 
     def receiveMsg_RecordRefusal(self, message: RecordRefusal, _sender: Any) -> None:
         self.within(
-            None, lambda unit: book.record_refusal(unit, message.symbol, message.key, message.refusal, now_ns())
+            None, lambda unit: book.record_refusal(unit, message.symbol, message.key, message.refusal, self.now_ns())
         )
 
     def receiveMsg_RecordOpeningBalances(self, message: RecordOpeningBalances, sender: Any) -> None:
         self.gateway = sender  # this is how it introduces itself, each time it starts
         self.within(
             sender,
-            lambda unit: OpeningBalancesRecorded(first=book.record_opening_balances(unit, message.totals, now_ns())),
+            lambda unit: OpeningBalancesRecorded(
+                first=book.record_opening_balances(unit, message.totals, self.now_ns())
+            ),
         )
 
     def receiveMsg_RecordEvents(self, message: RecordEvents, _sender: Any) -> None:
@@ -157,7 +162,7 @@ class Portfolio(Guarded):
             sender,
             lambda unit: QuarantineAnswered(
                 request_id=message.request_id,
-                lifted=book.lift_quarantine(unit, message.symbol, message.reason, now_ns()),
+                lifted=book.lift_quarantine(unit, message.symbol, message.reason, self.now_ns()),
             ),
         )
 

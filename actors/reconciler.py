@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from actors.base import Guarded, now_ns
+from actors.base import Guarded
 from core import events, reconcile
 from core.events import AnyEvent
 from core.evidence import AbsenceCase, Witness
@@ -111,7 +111,7 @@ class Reconciler(Guarded):
 
     def on_start(self, message: ConfigureChild) -> ChildReady:
         self.portfolio, self.gateway = message.portfolio, message.gateway
-        self.store = BookStore.open_reader(self.folder)
+        self.store = self.open_book()
         with self.store.snapshot() as view:
             self.cursor = max(0, view.last_sequence("audit") - CAUGHT_UP_MAX)
         settings = self.settings.reconciler
@@ -142,13 +142,13 @@ class Reconciler(Guarded):
         if known is not None:
             known.router = sender  # asked again, maybe by a new router
             return
-        case = AbsenceCase(attempt, now_ns(), self.settings.exchange.recv_window_ms)
+        case = AbsenceCase(attempt, self.now_ns(), self.settings.exchange.recv_window_ms)
         self.searches[attempt.client_order_id] = Search(attempt, sender, case)
         self.search()
 
     def search(self) -> None:
         """Look every attempt up whose time has come. An answer that was lost is asked for again."""
-        now = now_ns()
+        now = self.now_ns()
         for search in self.searches.values():
             if search.due_ns <= now:
                 search.asked_ns = now
@@ -162,7 +162,7 @@ class Reconciler(Guarded):
         if isinstance(message.report, OrderSnapshot):
             self.resolve(search, message.report)
             return
-        now = now_ns()
+        now = self.now_ns()
         wait_ns = self.settings.reconciler.lookup_interval << min(search.looks, LOOKUP_DOUBLINGS_MAX)
         search.looks += 1
         search.due_ns = now + wait_ns
@@ -240,7 +240,7 @@ class Reconciler(Guarded):
 
     def ask_for_trades(self) -> None:
         self.find_ended()
-        now = now_ns()
+        now = self.now_ns()
         for symbol, question in list(self.questions.items()):
             if now - question.asked_ns > self.settings.engine.request_timeout:
                 del self.questions[symbol]  # its answer was lost
@@ -281,7 +281,7 @@ class Reconciler(Guarded):
 
     def compare(self, check: Check, question: Question, view: Reader) -> AnyEvent | None:
         """Compare one intent with the venue's trades; the result, if there is something to tell."""
-        record, attempts, now = view.intent(check.intent_id), list(view.attempts(check.intent_id)), now_ns()
+        record, attempts, now = view.intent(check.intent_id), list(view.attempts(check.intent_id)), self.now_ns()
         assert record is not None
         symbol = record.intent.symbol
         found = reconcile.compare(record, attempts, question.of(attempts))
@@ -325,7 +325,7 @@ class Reconciler(Guarded):
         if drift and lasting and drift != self.drift_told:
             self.drift_told = drift
             text = ", ".join(f"{amount} {currency}" for currency, amount in drift.items())
-            alert = events.AlertFired(at_ns=now_ns(), code="BALANCE_DRIFT", text=f"venue minus book: {text}")
+            alert = events.AlertFired(at_ns=self.now_ns(), code="BALANCE_DRIFT", text=f"venue minus book: {text}")
             self.send(self.portfolio, RecordEvents(events=(alert,)))
         if lasting or not drift:
-            self.send(self.portfolio, RecordEvents(events=(events.BalancesCompared(at_ns=now_ns(), drift=drift),)))
+            self.send(self.portfolio, RecordEvents(events=(events.BalancesCompared(at_ns=self.now_ns(), drift=drift),)))

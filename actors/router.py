@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from actors.base import Guarded, now_ns
+from actors.base import Guarded
 from core import book, effects, events, intent
 from core.effects import SubmitAnswer, Timer
 from core.errors import InvalidInput
@@ -68,7 +68,7 @@ class OrderRouter(Guarded):
         self.brain = Router(message.rules, self.settings.router)
         slowest_ns = PATIENCE_FACTOR * self.settings.exchange.timeout_ms * NS_PER_MS
         self.patience = Patience(max(self.settings.engine.request_timeout, slowest_ns))
-        self.store = BookStore.open_reader(self.folder)
+        self.store = self.open_book()
         with self.store.snapshot() as view:
             found = [
                 (record, view.attempt(record.intent.intent_id, record.attempts))
@@ -76,7 +76,7 @@ class OrderRouter(Guarded):
             ]
         open_intents = [(record, attempt) for record, attempt in found if attempt is not None]
         self.log.info("router_started", open_intents=len(open_intents))
-        self.carry_out(self.brain.resume(open_intents, now_ns()))
+        self.carry_out(self.brain.resume(open_intents, self.now_ns()))
         return ChildReady(name=self.label, pid=os.getpid())
 
     def on_stop(self) -> None:
@@ -96,7 +96,7 @@ class OrderRouter(Guarded):
         if message.request_id in self.clients:
             return  # delivered twice; the first one is being answered
         self.clients[message.request_id] = sender
-        at_ns = now_ns()
+        at_ns = self.now_ns()
         refusal = self.refusal_of(message)
         if refusal is not None:
             answer = SubmitAnswer(outcome=book.OpeningOutcome.REFUSED, refusal=refusal)
@@ -177,23 +177,23 @@ class OrderRouter(Guarded):
 
     def receiveMsg_AttemptBegun(self, message: AttemptBegun, _sender: Any) -> None:
         self.patience.heard(("begin", message.record.intent.intent_id))
-        self.carry_out(self.brain.begun(message.record, message.attempt, now_ns()))
+        self.carry_out(self.brain.begun(message.record, message.attempt, self.now_ns()))
 
     def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
         self.patience.heard(("place", message.attempt.client_order_id))
         self.patience.heard(("apply", message.record.intent.intent_id))
         self.patience.heard(("end", message.record.intent.intent_id))
-        self.carry_out(self.brain.applied(message.record, message.attempt, now_ns()))
+        self.carry_out(self.brain.applied(message.record, message.attempt, self.now_ns()))
 
     def receiveMsg_CancelRequested(self, message: CancelRequested, _sender: Any) -> None:
         self.patience.heard(("note cancel", message.intent_id))
-        self.carry_out(self.brain.cancel_noted(message.intent_id, message.record, message.attempt, now_ns()))
+        self.carry_out(self.brain.cancel_noted(message.intent_id, message.record, message.attempt, self.now_ns()))
 
     # ── the venue ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMsg_QuoteFetched(self, message: QuoteFetched, _sender: Any) -> None:
         self.patience.heard(("quote",))
-        self.carry_out(self.brain.quoted(message.quote, now_ns()))
+        self.carry_out(self.brain.quoted(message.quote, self.now_ns()))
 
     def receiveMsg_OrderReported(self, message: OrderReported, _sender: Any) -> None:
         self.patience.heard(("look up", message.client_order_id))
@@ -212,10 +212,10 @@ class OrderRouter(Guarded):
 
     def on_timer(self, payload: Any) -> None:
         if isinstance(payload, Timer):
-            self.carry_out(self.brain.woken(payload, now_ns()))
+            self.carry_out(self.brain.woken(payload, self.now_ns()))
         elif isinstance(payload, Tick):
             self.watching = False
-            self.carry_out(self.patience.overdue(now_ns()))
+            self.carry_out(self.patience.overdue(self.now_ns()))
 
     # ── effects ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -234,13 +234,13 @@ class OrderRouter(Guarded):
         if isinstance(effect, effects.Place):
             order_id = effect.attempt.client_order_id
             lost = OutcomeUnknown(client_order_id=order_id, reason="no answer from the gateway")
-            self.patience.expect(("place", order_id), effects.Apply(lost), now_ns())
+            self.patience.expect(("place", order_id), effects.Apply(lost), self.now_ns())
         elif isinstance(effect, effects.Apply):
             owner = self.intent_of(effect.report.client_order_id)
             if owner is not None:
-                self.patience.expect(("apply", owner), effect, now_ns())
+                self.patience.expect(("apply", owner), effect, self.now_ns())
         elif type(effect) in ANSWER_KEYS:
-            self.patience.expect(ANSWER_KEYS[type(effect)](effect), effect, now_ns())
+            self.patience.expect(ANSWER_KEYS[type(effect)](effect), effect, self.now_ns())
 
     def intent_of(self, client_order_id: ClientOrderId) -> IntentId | None:
         """The live intent that an order belongs to."""
@@ -259,10 +259,10 @@ class OrderRouter(Guarded):
                 noted = IntentCancelNoted(request_id=request_id, record=record, refusal=refusal)
                 self.tell_client(request_id, noted)
             case effects.NoteRepeat(intent_id, key):
-                told = events.DuplicateOrderBlocked(at_ns=now_ns(), intent_id=intent_id, idempotency_key=key)
+                told = events.DuplicateOrderBlocked(at_ns=self.now_ns(), intent_id=intent_id, idempotency_key=key)
                 self.send(self.portfolio, RecordEvents(events=(told,)))
             case effects.WakeAt(at_ns, timer):
-                self.wake_after_ns(at_ns - now_ns(), timer)
+                self.wake_after_ns(at_ns - self.now_ns(), timer)
             case effects.Resolve(attempt):
                 self.send(self.reconciler, ResolveUnknown(attempt=attempt))
             case effects.Place():

@@ -88,7 +88,7 @@ class Scribe(Guarded):
         self.cursor = 0
 
     def on_start(self, message: ConfigureChild) -> ChildReady:
-        self.store = BookStore.open_reader(self.folder)
+        self.store = self.open_book()
         self.streams = {
             ORDER_STREAM: Stream(self.folder.order_log, message.session_id),
             AUDIT_STREAM: Stream(self.folder.audit_log, message.session_id),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from actors.base import now_ns
 from actors.gateway import STALE_NS, Gateway
 from core.records import AttemptRecord
 from core.reports import NotPlaced
@@ -35,7 +35,7 @@ class RecordedGateway(Recorded, Gateway):
 
 @pytest.fixture
 def attempt() -> AttemptRecord:
-    return replace(Desk().accept(), created_ns=now_ns())
+    return replace(Desk().accept(), created_ns=time.time_ns())
 
 
 def answers(gateway: RecordedGateway) -> list[NotPlaced]:
@@ -65,7 +65,7 @@ def test_modes_that_do_not_send_do_not_send(attempt: AttemptRecord, mode: str, c
 def test_an_order_that_waited_too_long_is_not_sent(attempt: AttemptRecord) -> None:
     """Its price was made for another moment; nothing has left, so it may be tried again."""
     gateway = RecordedGateway()
-    old = replace(attempt, created_ns=now_ns() - STALE_NS - 1)
+    old = replace(attempt, created_ns=time.time_ns() - STALE_NS - 1)
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=old), ROUTER)
     (report,) = answers(gateway)
     assert (report.code, report.retryable, gateway.started) == ("STALE", True, [])

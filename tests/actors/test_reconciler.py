@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actors.base import now_ns
 from actors.reconciler import Reconciler
 from core import book
 from core.ids import NS_PER_S, ExchangeOrderId
@@ -55,14 +55,14 @@ def folder(tmp_path: Path) -> StateFolder:
 def store(folder: StateFolder) -> Iterator[BookStore]:
     opened = BookStore.open_writer(folder, 1, "binance/sim")
     with opened.transaction() as unit:
-        book.record_opening_balances(unit, {"USDT": dec(100_000)}, now_ns())
+        book.record_opening_balances(unit, {"USDT": dec(100_000)}, time.time_ns())
     yield opened
     opened.close()
 
 
 def fill(store: BookStore, number: int) -> tuple[AttemptRecord, Trade]:
     """An intent that ended filled, and its trade."""
-    now = now_ns()
+    now = time.time_ns()
     with store.transaction() as unit:
         result = book.open_intent(unit, builders.opening(builders.request(key=f"k{number}"), at_ns=now), now)
         assert result.attempt is not None
@@ -116,7 +116,7 @@ def test_an_intent_is_compared_once_more_after_a_while(reconciler: RecordedRecon
     reconciler.ask_for_trades()
     answer(reconciler, trades)
     (check,) = reconciler.checks[SYMBOL]
-    wait_ns = check.due_ns - now_ns()
+    wait_ns = check.due_ns - time.time_ns()
     assert 59 * NS_PER_S <= wait_ns <= 120 * NS_PER_S
     reconciler.ask_for_trades()
     assert len(reconciler.to("gateway", FetchTrades)) == 1

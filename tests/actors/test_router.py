@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from actors.base import now_ns
 from actors.router import OrderRouter
 from core import book
 from core.book import OpeningOutcome
@@ -118,8 +118,8 @@ def test_a_repeat_that_could_not_be_planned_any_more_is_still_known(
     existing = SubmitAnswer(outcome=OpeningOutcome.DUPLICATE, record=first.result.record)
     monkeypatch.setattr(router, "known", lambda submission: existing if submission.key == "k" else None)
     router.brain.settings = replace(router.brain.settings, min_notional=Decimal(1_000_000))
-    router.brain.quote = quote(observed_ns=now_ns())
-    assert router.brain.can_plan(now_ns())
+    router.brain.quote = quote(observed_ns=time.time_ns())
+    assert router.brain.can_plan(time.time_ns())
     submit(router, "r2")
     submit_other(router)
     outcomes = [message.answer.outcome for message in router.to(CLIENT, IntentAnswered)]
