@@ -12,18 +12,20 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from actors import logs
 from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage
 from actors.pumped_loop import PumpedLoop
+from core import fencing, trading
 from core.errors import IntentdError
+from core.evidence import SENT_WITHIN_NS
 from core.ids import ClientOrderId
 from core.records import AttemptRecord
 from core.reports import NotPlaced
 from core.settings import Mode
 from messages.book import ApplyReport, OpeningBalancesRecorded, RecordOpeningBalances, ReportApplied
-from messages.lifecycle import ChildReady, ConfigureChild
+from messages.lifecycle import ChildReady, ConfigureChild, Rewire
 from messages.venue import (
     BalancesFetched,
     CancelAttempted,
@@ -42,6 +44,7 @@ from messages.venue import (
     RecentOrdersFetched,
     TradesFetched,
 )
+from storage.book_store import BookStore
 
 if TYPE_CHECKING:
     from exchange.client import VenueClient
@@ -50,8 +53,8 @@ STOP_TIMEOUT_S = 5.0
 NS_PER_S = 1_000_000_000
 NEVER = 1 << 62
 HANDED_MAX = 100_000
-STALE_NS = 15_000_000_000
-"""An order that is older than this when it reaches the gateway is not sent: its price was made for another moment."""
+PORTFOLIO: Final = object()
+"""Receiver of a result: whoever is the portfolio when it is there."""
 NOT_SENDING = {
     Mode.OBSERVE: ("OBSERVE_MODE", "mode observe sends nothing"),
     Mode.LIVE: ("ORDER_BLOCKED_LIVE_TRADING", "live trading cannot be armed in this version; use sim or testnet"),
@@ -76,10 +79,13 @@ class Gateway(Guarded):
         self.handed: dict[ClientOrderId, None] = {}
         """Every order that was handed over, oldest first."""
 
+    store: BookStore
+
     def on_start(self, message: ConfigureChild) -> None:
         from exchange.client import VenueClient  # noqa: PLC0415  (ccxt is imported in this process alone)
 
         self.portfolio = message.portfolio
+        self.store = self.open_book()
         self.loop = PumpedLoop()
         self.watched = [self.loop.fileno()]
         tracer = logs.LineFile(str(self.folder.tracer_log))
@@ -105,6 +111,7 @@ class Gateway(Guarded):
         except TimeoutError:
             self.log.warning("venue_connection_not_closed")
         self.loop.close()
+        self.store.close()
 
     # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -116,25 +123,31 @@ class Gateway(Guarded):
         self.handed[attempt.client_order_id] = None
         if len(self.handed) > HANDED_MAX:
             self.handed.pop(next(iter(self.handed)))
-        blocked = self.blocked(attempt)
-        if blocked is not None:
-            self.send(self.portfolio, ApplyReport(report=blocked))
-            return
 
         async def place() -> ApplyReport:
-            return ApplyReport(report=await self.client.place(attempt))
+            return ApplyReport(report=await self.client.place(attempt, lambda: self.blocked(attempt)))
 
-        self.run(self.portfolio, place)
+        self.run(PORTFOLIO, place)
 
     def blocked(self, attempt: AttemptRecord) -> NotPlaced | None:
-        """Why this order is not sent at all; nothing has left then, which is proof that it was not placed."""
+        """Why this order is not sent at all; nothing has left then, which is proof that it was not placed.
+
+        Asked in the last moment before the send, when the time that the request claims has been taken.
+        """
         if self.settings.engine.mode in NOT_SENDING:
             code, reason = NOT_SENDING[self.settings.engine.mode]
             return _not_placed(attempt, code, reason, retryable=False)
         if self.stopping:
             return _not_placed(attempt, "STOPPING", "the engine stops", retryable=True)
-        if self.now_ns() - attempt.created_ns > STALE_NS:
+        if self.now_ns() - attempt.created_ns > SENT_WITHIN_NS:
             return _not_placed(attempt, "STALE", "it waited too long inside the engine", retryable=True)
+        with self.store.snapshot() as view:
+            epoch, halted = fencing.current(view).number, trading.refusal(view, attempt.side)
+        if epoch != attempt.epoch:
+            newer = f"the order is of epoch {attempt.epoch}, and epoch {epoch} has begun"
+            return _not_placed(attempt, "FENCED", newer, retryable=True)
+        if halted is not None:
+            return _not_placed(attempt, halted.code, halted.reason, retryable=False)
         return None
 
     def receiveMsg_FetchOrder(self, message: FetchOrder, sender: Any) -> None:
@@ -191,6 +204,9 @@ class Gateway(Guarded):
         self.send(self.engine, self.ready)
         self.send(self.engine, ChildReady(name=self.label, pid=os.getpid()))
 
+    def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
+        self.portfolio = message.portfolio
+
     def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
         """The book has not heard from the symbol's router yet; the router finds the intent there when it starts."""
         self.log.info("report_applied_without_router", intent_id=message.record.intent.intent_id)
@@ -240,7 +256,7 @@ class Gateway(Guarded):
             self.ready = result
             self.send(self.portfolio, RecordOpeningBalances(totals=result.totals))
         else:
-            self.send(receiver, result)
+            self.send(self.portfolio if receiver is PORTFOLIO else receiver, result)
 
 
 def _not_placed(attempt: AttemptRecord, code: str, reason: str, *, retryable: bool) -> NotPlaced:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.base import Guarded
-from core import book, holdings
+from core import book, fencing, holdings, trading
 from core.errors import InvariantViolated
 from core.ids import IntentId
-from core.outcomes import apply_report
+from core.outcomes import apply_report, lose_track
 from core.records import AttemptRecord, IntentRecord
 from core.settings import Settings
 from messages.book import (
@@ -38,8 +38,11 @@ from messages.book import (
     RecordRefusal,
     ReportApplied,
     RequestCancel,
+    SetTradingState,
+    TightenTrading,
+    TradingStateSet,
 )
-from messages.lifecycle import ChildReady, ConfigureChild
+from messages.lifecycle import ChildReady, ConfigureChild, Rewire
 from messages.venue import PlaceOrder
 from storage.book_store import MAP_ALARM_SHARE, BookStore, Transaction
 from storage.tables import Writer
@@ -60,21 +63,35 @@ class Portfolio(Guarded):
         self.gateway: Any = None
         self.routers: dict[str, Any] = {}
         """By symbol: whoever opens an intent or begins an attempt is its symbol's router."""
+        self.epoch = 0
+        """Of this portfolio and of what it sends; a newer one in the book means that it is over."""
 
-    def on_start(self, _message: ConfigureChild) -> ChildReady:
+    def on_start(self, message: ConfigureChild) -> ChildReady:
+        self.gateway, self.routers = message.gateway, dict(message.routers)
         self.store = self.open_book_to_write()
         with self.store.snapshot() as view:
             problems = holdings.violations(view)
             symbols = sorted({record.intent.symbol for record in view.open_intents()})
         if problems:
             raise InvariantViolated(f"the book contradicts itself: {'; '.join(problems[:5])}; restore a copy")
+        with self.store.transaction() as unit:
+            self.begin_epoch(unit, "the portfolio was started while the order was on its way")
         if self.store.used_share() > MAP_ALARM_SHARE:
             self.log.error("book_nearly_full", used_share=round(self.store.used_share(), 3))
-        self.log.info("book_opened", open_symbols=symbols)
+        self.log.info("book_opened", open_symbols=symbols, epoch=self.epoch)
         return ChildReady(name=self.label, pid=os.getpid(), open_symbols=tuple(symbols))
 
     def open_book_to_write(self) -> BookStore:
         return BookStore.open_writer(self.folder, self.settings.storage.map_size_gib, venue_name(self.settings))
+
+    def begin_epoch(self, unit: Writer, reason: str) -> None:
+        """From here on nobody older may write or send, so nobody will tell what became of what they were sending."""
+        self.epoch = fencing.begin(unit, self.now_ns()).number
+        for record in lose_track(unit, reason, self.now_ns()):
+            self.log.warning("outcome_lost", intent_id=record.intent.intent_id)
+
+    def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
+        self.gateway, self.routers = message.gateway, dict(message.routers)
 
     def on_stop(self) -> None:
         if hasattr(self, "store"):
@@ -142,11 +159,24 @@ class Portfolio(Guarded):
         )
 
     def receiveMsg_RecordOpeningBalances(self, message: RecordOpeningBalances, sender: Any) -> None:
-        self.gateway = sender  # this is how it introduces itself, each time it starts
+        self.commit()  # what is in the open transaction belongs to the gateway before
+        self.gateway = sender
+
+        def record(unit: Writer) -> OpeningBalancesRecorded:
+            self.begin_epoch(unit, "the gateway was started while the order was on its way")
+            return OpeningBalancesRecorded(first=book.record_opening_balances(unit, message.totals, self.now_ns()))
+
+        self.within(sender, record)
+
+    def receiveMsg_TightenTrading(self, message: TightenTrading, _sender: Any) -> None:
+        self.within(None, lambda unit: trading.tighten(unit, message.state, message.reason, message.by, self.now_ns()))
+
+    def receiveMsg_SetTradingState(self, message: SetTradingState, sender: Any) -> None:
         self.within(
             sender,
-            lambda unit: OpeningBalancesRecorded(
-                first=book.record_opening_balances(unit, message.totals, self.now_ns())
+            lambda unit: TradingStateSet(
+                request_id=message.request_id,
+                standing=trading.put(unit, message.state, message.reason, "operator", self.now_ns()),
             ),
         )
 
@@ -179,6 +209,7 @@ class Portfolio(Guarded):
         """The same, where the result tells who is to have it."""
         if self.unit is None:
             self.unit = self.store.begin()
+            fencing.check(self.unit.writer, self.epoch)
             self.generation += 1
             self.send(self.myAddress, CommitBatch(generation=self.generation))
         answer = step(self.unit.writer)

@@ -13,7 +13,7 @@ import os
 from typing import Any
 
 from actors.base import Guarded
-from core import events, reconcile
+from core import events, fencing, reconcile
 from core.events import AnyEvent
 from core.evidence import AbsenceCase, Witness
 from core.ids import ClientOrderId, IntentId
@@ -142,7 +142,10 @@ class Reconciler(Guarded):
         if known is not None:
             known.router = sender  # asked again, maybe by a new router
             return
-        case = AbsenceCase(attempt, self.now_ns(), self.settings.exchange.recv_window_ms)
+        with self.store.snapshot() as view:
+            epoch = fencing.current(view).number
+        venue = self.settings.exchange
+        case = AbsenceCase(attempt, self.now_ns(), epoch, venue.recv_window_ms, venue.read_lag)
         self.searches[attempt.client_order_id] = Search(attempt, sender, case)
         self.search()
 

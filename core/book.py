@@ -20,7 +20,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from core import events, holdings, ids, ledger
+from core import events, fencing, holdings, ids, ledger, trading
 from core.errors import InvariantViolated
 from core.ids import IdempotencyKey, IntentId, PayloadHash
 from core.intent import Intent, Side
@@ -37,6 +37,7 @@ from core.records import (
     LedgerTransaction,
     Quarantine,
     Reservation,
+    TradingState,
 )
 from core.transitions import advance, end_by_quantity, save
 from core.unit_of_work import BookReader, UnitOfWork
@@ -114,6 +115,9 @@ def begin_attempt(book: UnitOfWork, intent_id: IntentId, attempt: int, plan: Ord
         return record
     if record.cancel_requested:
         return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, "canceled before the next attempt")
+    stopped = trading.refusal(book, record.intent.side)
+    if stopped is not None:
+        return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, f"{stopped.code}: {stopped.reason}")
     best = min if record.intent.side is Side.BUY else max
     rules = book.market(record.intent.symbol)
     assert rules is not None
@@ -242,12 +246,16 @@ def _reducible(book: BookReader, symbol: str) -> Decimal:
 
 def _refuse(book: BookReader, opening: Opening, plan: OrderPlan) -> Refusal | None:
     intent, rules = opening.intent, opening.rules
+    halted = trading.refusal(book, intent.side)
+    if halted is not None:
+        return halted
     stopped = book.quarantine(rules.symbol)
     if stopped is not None:
         return Refusal(
             "SYMBOL_QUARANTINED", f"{rules.symbol}: {stopped.reason}; look at it, then `intentctl resume --symbol`"
         )
-    if intent.reduce_only and plan.qty > (left := _reducible(book, rules.symbol)):
+    reducing = intent.reduce_only or trading.standing(book).state is TradingState.REDUCING
+    if reducing and plan.qty > (left := _reducible(book, rules.symbol)):
         return Refusal("REDUCE_ONLY", f"qty {text(plan.qty)} is above the position left {text(left)}; ask for less")
     currency, amount = reservation_for(intent.side, plan.qty, plan.price, rules)
     available = holdings.free(book, currency)
@@ -330,6 +338,7 @@ def _send(book: UnitOfWork, record: IntentRecord, plan: OrderPlan, now_ns: int) 
         tif=plan.tif,
         status=AttemptStatus.SENDING,
         created_ns=now_ns,
+        epoch=fencing.current(book).number,
     )
     book.put_attempt(attempt)
     book.append_event(

@@ -43,6 +43,10 @@ class InvariantViolated(IntentdError):
     """The book would contradict itself. The process that finds out must stop and start again from the book."""
 
 
+class Fenced(IntentdError):
+    """A newer epoch has begun: this process may neither write nor send any more."""
+
+
 class StorageError(IntentdError):
     """The book cannot be opened, read or written."""
 

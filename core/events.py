@@ -14,7 +14,7 @@ import msgspec
 from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
 from core.intent import Intent, Side, TimeInForce
 from core.lifecycle import Cause, State
-from core.records import Posting
+from core.records import Posting, TradingState
 
 
 def _snake(name: str) -> str:
@@ -234,6 +234,15 @@ class QuarantineLifted(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class TradingStateChanged(Event, frozen=True, kw_only=True):
+    """Trading was stopped, narrowed or allowed again (E2)."""
+
+    from_state: TradingState
+    to_state: TradingState
+    reason: str
+    by: str
+
+
 AnyEvent = (
     OrderIntent
     | IntentRefused
@@ -257,6 +266,7 @@ AnyEvent = (
     | AlertFired
     | SymbolQuarantined
     | QuarantineLifted
+    | TradingStateChanged
 )
 
 ORDER_STREAM: Final = "order"
@@ -269,6 +279,7 @@ AUDIT_EVENTS: Final = (
     AlertFired,
     SymbolQuarantined,
     QuarantineLifted,
+    TradingStateChanged,
 )
 
 

@@ -16,10 +16,8 @@ from core.ids import NS_PER_MS, NS_PER_S, ClientOrderId
 from core.records import AttemptRecord
 from core.reports import NotPlaced, OpenOrder, Trade
 
-SENT_WITHIN_NS = 20 * NS_PER_S
+SENT_WITHIN_NS = 10 * NS_PER_S
 """An attempt that has not left by then never will: the gateway refuses older ones (`STALE`)."""
-READ_LAG_NS = 10 * NS_PER_S
-"""How far the venue's reads may lag behind its writes, with room for a clock that differs."""
 
 
 class Witness(StrEnum):
@@ -34,11 +32,18 @@ class Witness(StrEnum):
 class AbsenceCase:
     """The case that one attempt is not at the venue."""
 
-    def __init__(self, attempt: AttemptRecord, began_ns: int, recv_window_ms: int) -> None:
-        """`began_ns`: when its outcome was first known to be unknown."""
+    def __init__(
+        self, attempt: AttemptRecord, began_ns: int, epoch: int, recv_window_ms: int, read_lag_ns: int
+    ) -> None:
+        """`began_ns`: when its outcome was first known to be unknown; `epoch`: the book's at that time.
+
+        An order of an older epoch is refused from then on (`core/fencing.py`); one of the same may still be on its way
+        to the gateway.
+        """
         self.attempt = attempt
-        last_sent_ns = max(began_ns, attempt.created_ns + SENT_WITHIN_NS)
-        self.not_before_ns = last_sent_ns + recv_window_ms * NS_PER_MS + READ_LAG_NS
+        still_leaves = attempt.epoch >= epoch
+        last_sent_ns = max(began_ns, attempt.created_ns + SENT_WITHIN_NS if still_leaves else 0)
+        self.not_before_ns = last_sent_ns + recv_window_ms * NS_PER_MS + read_lag_ns
         self._not_seen_ns: dict[Witness, int] = {}
 
     def not_seen(self, witness: Witness, asked_ns: int) -> None:

@@ -31,6 +31,17 @@ BACKOFF_DOUBLINGS_MAX = 6
 JITTER_SHARE = Decimal("0.25")
 
 
+def lose_track(book: UnitOfWork, reason: str, now_ns: int) -> list[IntentRecord]:
+    """Whoever was sending is gone: nobody knows what became of any attempt that was on its way."""
+    lost = []
+    for record in list(book.open_intents()):
+        attempt = book.attempt(record.intent.intent_id, record.attempts)
+        if record.state is State.SENDING and attempt is not None:
+            report = OutcomeUnknown(client_order_id=attempt.client_order_id, reason=reason)
+            lost.append(_apply_unknown(book, record, attempt, report, now_ns))
+    return lost
+
+
 def apply_report(
     book: UnitOfWork, report: Report, min_notional: Decimal, now_ns: int
 ) -> tuple[IntentRecord, AttemptRecord]:

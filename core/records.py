@@ -83,6 +83,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     tif: TimeInForce
     status: AttemptStatus
     created_ns: int
+    epoch: int = 0
+    """In which it was made durable; only then may it be sent."""
     exchange_order_id: ExchangeOrderId | None = None
     filled_qty: Decimal = ZERO
     """Booked from trades of this order."""
@@ -221,3 +223,29 @@ class Quarantine(msgspec.Struct, frozen=True):
     symbol: str
     reason: str
     since_ns: int
+
+
+class TradingState(StrEnum):
+    """May new orders leave? `core/trading.py` says what each allows."""
+
+    ACTIVE = "ACTIVE"
+    REDUCING = "REDUCING"
+    HALTED = "HALTED"
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """The trading state in force, who set it and why."""
+
+    state: TradingState
+    reason: str
+    by: str
+    """`operator`, or the part that did it."""
+    since_ns: int
+
+
+class Epoch(msgspec.Struct, frozen=True, kw_only=True):
+    """Which generation of parts may write and send (`core/fencing.py`)."""
+
+    number: int
+    since_ns: int
+    """ns UTC."""

@@ -63,6 +63,11 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     request_timeout: Duration = 30 * _S
     """The longest wait of one part for another one's answer."""
     heartbeat: Duration = 30 * _S
+    restarts_max: PositiveInt = 20
+    """Parts that died are restarted at most so many times within `restart_window`; then trading is halted."""
+    restart_window: Duration = 60 * _S
+    hang_timeout: Duration = 20 * _S
+    """A part that does not answer its supervisor for this long is killed and restarted."""
 
 
 class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,6 +79,8 @@ class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """The longest wait for one answer of the venue."""
     recv_window_ms: Annotated[int, Meta(ge=1, le=60_000)] = 5_000
     """How late a request may still be executed by the venue; bounds how long a lost request can surprise us."""
+    read_lag: Duration = 10 * _S
+    """How far the venue's reads may lag behind its writes, with room for a clock that differs."""
     credentials_file: str = ""
     """A 0600 file with `api_key` and `api_secret` in TOML; empty: INTENTD_API_KEY and INTENTD_API_SECRET."""
 

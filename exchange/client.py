@@ -43,7 +43,7 @@ KEY_IS_CHECKED = frozenset({Mode.LIVE, Mode.OBSERVE})
 TRADES_PAGE = 1000
 ORDERS_PAGE = 1000
 SLOT_TIMEOUT_S = 4.0
-"""The longest wait of an order for its turn; core/evidence.py relies on it (`SENT_WITHIN_NS`)."""
+"""The longest wait of an order for its turn."""
 TAKER_FEE_USUAL = Decimal("0.001")
 IN_FLIGHT_MAX = 32
 """Requests on the wire at one time, for orders and for questions each. What waits here has not been sent, so its
@@ -157,8 +157,12 @@ class VenueClient:
 
     # ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def place(self, attempt: AttemptRecord) -> Report:
-        """Send the order, once."""
+    async def place(self, attempt: AttemptRecord, blocked: Callable[[], NotPlaced | None]) -> Report:
+        """Send the order, once, unless `blocked` says in the last moment why not.
+
+        The time that the request claims for itself is taken before `blocked` is asked. However long this process is
+        stopped after that: what leaves too late is refused by the venue.
+        """
         _last_trace.set(None)
         try:
             if self._order_slots.locked():
@@ -173,11 +177,19 @@ class VenueClient:
                 retryable=True,
             )
         try:
-            answer = await self._ccxt.private_post_order(self._order_of(attempt))
-        except Exception as error:
-            return self._placement_failure(error, attempt.client_order_id)
+            return await self._send(attempt, blocked)
         finally:
             self._order_slots.release()
+
+    async def _send(self, attempt: AttemptRecord, blocked: Callable[[], NotPlaced | None]) -> Report:
+        try:
+            order = self._order_of(attempt) | {"timestamp": self._ccxt.nonce()}
+            refused = blocked()
+            if refused is not None:
+                return refused
+            answer = await self._ccxt.private_post_order(order)
+        except Exception as error:
+            return self._placement_failure(error, attempt.client_order_id)
         try:
             report = _placed(answer, attempt.client_order_id, self._ccxt.safe_currency_code)
         except Exception as error:  # the venue answered, with something nobody has foreseen
@@ -191,7 +203,7 @@ class VenueClient:
             return again if isinstance(again, OrderSnapshot) else report
         return report
 
-    def _order_of(self, attempt: AttemptRecord) -> dict[str, str]:
+    def _order_of(self, attempt: AttemptRecord) -> dict[str, Any]:
         """The order in the venue's own words, exactly as it is on disk: nothing in between rounds or adds to it."""
         order = {
             "symbol": str(self._ccxt.market_id(attempt.symbol)),

@@ -8,7 +8,7 @@ from core.book import Opening, OpeningResult
 from core.events import AnyEvent
 from core.ids import IdempotencyKey, IntentId
 from core.planning import OrderPlan, Refusal
-from core.records import AttemptRecord, IntentRecord
+from core.records import AttemptRecord, IntentRecord, Standing, TradingState
 from core.reports import Report
 from messages import ClientRequest, Message
 
@@ -84,7 +84,11 @@ class RecordRefusal(Message, frozen=True, kw_only=True):
 
 
 class RecordOpeningBalances(Message, frozen=True, kw_only=True):
-    """The first start of all: what the venue holds. Answer: `OpeningBalancesRecorded`."""
+    """A gateway has started and this is what the venue holds; a book's first one of all becomes its opening.
+
+    It begins a new epoch: what an earlier gateway may still hold must not leave any more. Answer:
+    `OpeningBalancesRecorded`.
+    """
 
     totals: dict[str, Decimal]
     """By currency, free and locked together."""
@@ -100,6 +104,30 @@ class RecordEvents(Message, frozen=True, kw_only=True):
 
     events: tuple[AnyEvent, ...]
     """As they shall stand in the outbox."""
+
+
+class TightenTrading(Message, frozen=True, kw_only=True):
+    """A part of the engine narrows or stops trading; it cannot make it looser. No answer."""
+
+    state: TradingState
+    """Wanted; one that is not stricter than the state in force changes nothing."""
+    reason: str
+    by: str
+    """Name of the part."""
+
+
+class SetTradingState(ClientRequest, frozen=True, kw_only=True):
+    """An operator narrows, stops or allows trading. Answer: `TradingStateSet`."""
+
+    state: TradingState
+    """Wanted, looser ones, too."""
+    reason: str
+
+
+class TradingStateSet(Message, frozen=True, kw_only=True):
+    request_id: str
+    standing: Standing
+    """In force from now on, durable."""
 
 
 class LiftQuarantine(ClientRequest, frozen=True, kw_only=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from core.market import MarketRules
 from core.settings import Settings
 from messages import Message
@@ -21,6 +23,8 @@ class ConfigureChild(Message, frozen=True, kw_only=True):
     """Address; None for the portfolio itself."""
     gateway: Any = None
     reconciler: Any = None
+    routers: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Addresses by symbol; only for a portfolio that takes the place of one that died."""
     rules: MarketRules | None = None
     """Of its symbol; only for a router."""
 
@@ -41,6 +45,26 @@ class ChildFailed(Message, frozen=True, kw_only=True):
     name: str
     pid: int
     reason: str
+
+
+class Rewire(Message, frozen=True, kw_only=True):
+    """A part was replaced; this is where everybody is now. What was asked of the old one must be asked again."""
+
+    replaced: str
+    """Name of the new part."""
+    portfolio: Any
+    gateway: Any
+    reconciler: Any
+    routers: dict[str, Any]
+    """By symbol."""
+
+
+class Probe(Message, frozen=True, kw_only=True):
+    """Are you there? Answer: `Alive`."""
+
+
+class Alive(Message, frozen=True, kw_only=True):
+    name: str
 
 
 class PrepareStop(Message, frozen=True, kw_only=True):

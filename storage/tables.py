@@ -21,6 +21,7 @@ from core.market import MarketRules
 from core.records import (
     AttemptRecord,
     Balance,
+    Epoch,
     FillRecord,
     IdempotencyRecord,
     IntentRecord,
@@ -29,6 +30,7 @@ from core.records import (
     Position,
     Quarantine,
     Reservation,
+    Standing,
 )
 from storage.schema import Codec, Plain, Record
 
@@ -49,6 +51,7 @@ TABLES: Final = (
     "trail",
     "markets",
     "quarantines",
+    "standing",
     "cursors",
     "meta",
 )
@@ -66,6 +69,8 @@ _ledger: Codec[LedgerTransaction] = Codec(LedgerTransaction)
 _audit: Codec[AnyEvent] = Codec(AnyEvent)
 _markets: Codec[MarketRules] = Codec(MarketRules)
 _quarantines: Codec[Quarantine] = Codec(Quarantine)
+_standing: Codec[Standing] = Codec(Standing)
+_epoch: Codec[Epoch] = Codec(Epoch)
 _plain: Codec[bytes] = Plain()
 
 
@@ -128,6 +133,12 @@ class Reader:
 
     def quarantine(self, symbol: str) -> Quarantine | None:
         return self._get("quarantines", (symbol,), _quarantines)
+
+    def standing(self) -> Standing | None:
+        return self._get("standing", ("trading",), _standing)
+
+    def epoch(self) -> Epoch | None:
+        return self._get("standing", ("epoch",), _epoch)
 
     def meta(self, name: str) -> str | None:
         found = self._get("meta", (name,), _plain)
@@ -331,6 +342,12 @@ class Writer(Reader):
 
     def delete_quarantine(self, symbol: str) -> None:
         self._put("quarantines", (symbol,), None, _quarantines)
+
+    def put_standing(self, record: Standing) -> None:
+        self._put("standing", ("trading",), record, _standing)
+
+    def put_epoch(self, record: Epoch) -> None:
+        self._put("standing", ("epoch",), record, _epoch)
 
     def put_meta(self, name: str, value: str) -> None:
         self._put("meta", (name,), value.encode(), _plain)

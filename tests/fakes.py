@@ -13,6 +13,7 @@ from core.market import MarketRules
 from core.records import (
     AttemptRecord,
     Balance,
+    Epoch,
     FillRecord,
     IdempotencyRecord,
     IntentRecord,
@@ -21,6 +22,7 @@ from core.records import (
     Position,
     Quarantine,
     Reservation,
+    Standing,
 )
 
 KEYED_TABLES = (
@@ -35,6 +37,7 @@ KEYED_TABLES = (
     "balances",
     "markets",
     "quarantines",
+    "standing",
 )
 
 
@@ -179,6 +182,18 @@ class MemoryBook:
 
     def put_market(self, rules: MarketRules) -> None:
         self._put("markets", rules.symbol, rules)
+
+    def standing(self) -> Standing | None:
+        return self._tables["standing"].get("trading")
+
+    def epoch(self) -> Epoch | None:
+        return self._tables["standing"].get("epoch")
+
+    def put_standing(self, record: Standing) -> None:
+        self._put("standing", "trading", record)
+
+    def put_epoch(self, record: Epoch) -> None:
+        self._put("standing", "epoch", record)
 
     def put_quarantine(self, record: Quarantine) -> None:
         self._put("quarantines", record.symbol, record)

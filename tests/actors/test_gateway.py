@@ -2,79 +2,148 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from actors.gateway import STALE_NS, Gateway
-from core.records import AttemptRecord
-from core.reports import NotPlaced
+from actors.gateway import Gateway
+from core import fencing, trading
+from core.evidence import SENT_WITHIN_NS
+from core.records import AttemptRecord, TradingState
+from core.reports import NotPlaced, OutcomeUnknown, Report
 from core.settings import from_mapping
 from messages.book import ApplyReport
+from messages.lifecycle import Rewire
 from messages.venue import PlaceOrder
+from storage.book_store import BookStore
+from storage.layout import StateFolder
 from tests.actors.recorded import Recorded
 from tests.builders import Desk
 
 ROUTER, BOOK = "router", "portfolio"
 
 
+class Venue:
+    """Notes what would leave the machine."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    async def place(self, attempt: AttemptRecord, blocked: Callable[[], NotPlaced | None]) -> Report:
+        refused = blocked()
+        if refused is not None:
+            return refused
+        self.sent.append(attempt.client_order_id)
+        return OutcomeUnknown(client_order_id=attempt.client_order_id, reason="the venue does not answer")
+
+
 class RecordedGateway(Recorded, Gateway):
-    def __init__(self, mode: str = "sim") -> None:
+    venue_client: Venue
+
+    def __init__(self, store: BookStore, mode: str = "sim") -> None:
         super().__init__()
         self.sent, self.woken = [], []
         self.settings = from_mapping({"engine": {"mode": mode}})
         self.portfolio = BOOK
-        self.started: list[Any] = []
+        self.store = store
+        self.client = self.venue_client = Venue()  # type: ignore[assignment]
 
-    def run(self, receiver: Any, _work: Any) -> None:
-        """The work is not done: what counts is whether it was begun."""
-        self.started.append(receiver)
+    def run(self, receiver: Any, work: Any) -> None:
+        """At once."""
+        self.deliver(receiver, asyncio.run(work()))
+
+    @property
+    def left(self) -> list[str]:
+        return self.venue_client.sent
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[BookStore]:
+    """A book in its first epoch."""
+    book = BookStore.open_writer(StateFolder(tmp_path).create(), 1, "binance/sim")
+    with book.transaction() as unit:
+        fencing.begin(unit, 1)
+    yield book
+    book.close()
 
 
 @pytest.fixture
 def attempt() -> AttemptRecord:
-    return replace(Desk().accept(), created_ns=time.time_ns())
+    return replace(Desk().accept(), created_ns=time.time_ns(), epoch=1)
 
 
 def answers(gateway: RecordedGateway) -> list[NotPlaced]:
     """What the book is told; nobody else hears of a placement."""
     assert gateway.to(ROUTER) == []
-    return [message.report for message in gateway.to(BOOK, ApplyReport)]
+    reports = [message.report for message in gateway.to(BOOK, ApplyReport)]
+    return [report for report in reports if isinstance(report, NotPlaced)]
 
 
-def test_a_placement_that_is_delivered_twice_is_sent_once(attempt: AttemptRecord) -> None:
+def test_a_placement_that_is_delivered_twice_is_sent_once(store: BookStore, attempt: AttemptRecord) -> None:
     """The venue would execute the second one: its ids are unique among open orders only."""
-    gateway = RecordedGateway()
+    gateway = RecordedGateway(store)
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
-    assert gateway.started == [BOOK]
+    assert gateway.left == [attempt.client_order_id]
     assert answers(gateway) == []
 
 
 @pytest.mark.parametrize(("mode", "code"), [("observe", "OBSERVE_MODE"), ("live", "ORDER_BLOCKED_LIVE_TRADING")])
-def test_modes_that_do_not_send_do_not_send(attempt: AttemptRecord, mode: str, code: str) -> None:
+def test_modes_that_do_not_send_do_not_send(store: BookStore, attempt: AttemptRecord, mode: str, code: str) -> None:
     """The order is answered as definitely not placed, and no request is begun."""
-    gateway = RecordedGateway(mode)
+    gateway = RecordedGateway(store, mode)
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
     (report,) = answers(gateway)
-    assert (report.code, report.retryable, gateway.started) == (code, False, [])
+    assert (report.code, report.retryable, gateway.left) == (code, False, [])
 
 
-def test_an_order_that_waited_too_long_is_not_sent(attempt: AttemptRecord) -> None:
+def test_an_order_that_waited_too_long_is_not_sent(store: BookStore, attempt: AttemptRecord) -> None:
     """Its price was made for another moment; nothing has left, so it may be tried again."""
-    gateway = RecordedGateway()
-    old = replace(attempt, created_ns=time.time_ns() - STALE_NS - 1)
+    gateway = RecordedGateway(store)
+    old = replace(attempt, created_ns=time.time_ns() - SENT_WITHIN_NS - 1)
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=old), ROUTER)
     (report,) = answers(gateway)
-    assert (report.code, report.retryable, gateway.started) == ("STALE", True, [])
+    assert (report.code, report.retryable, gateway.left) == ("STALE", True, [])
 
 
-def test_nothing_is_sent_any_more_when_the_engine_stops(attempt: AttemptRecord) -> None:
+def test_nothing_is_sent_any_more_when_the_engine_stops(store: BookStore, attempt: AttemptRecord) -> None:
     """After the gateway has said that it is prepared, an order is refused with proof."""
-    gateway = RecordedGateway()
+    gateway = RecordedGateway(store)
     assert gateway.on_prepare_stop()
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
     (report,) = answers(gateway)
-    assert (report.code, gateway.started) == ("STOPPING", [])
+    assert (report.code, gateway.left) == ("STOPPING", [])
+
+
+def test_an_order_of_an_older_epoch_is_not_sent(store: BookStore, attempt: AttemptRecord) -> None:
+    """A newer engine has begun on the book: what this one still has in its hands must not leave."""
+    gateway = RecordedGateway(store)
+    with store.transaction() as unit:
+        fencing.begin(unit, 2)
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    (report,) = answers(gateway)
+    assert (report.code, report.retryable, gateway.left) == ("FENCED", True, [])
+
+
+def test_nothing_leaves_while_trading_is_halted(store: BookStore, attempt: AttemptRecord) -> None:
+    """Not even what was durable before the halt: the gateway looks in the last moment."""
+    gateway = RecordedGateway(store)
+    with store.transaction() as unit:
+        trading.tighten(unit, TradingState.HALTED, "a test", "test", 2)
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    (report,) = answers(gateway)
+    assert (report.code, report.retryable, gateway.left) == ("TRADING_HALTED", False, [])
+
+
+def test_a_result_goes_to_the_portfolio_of_the_moment(store: BookStore, attempt: AttemptRecord) -> None:
+    """While the venue was thinking, the portfolio was replaced; the old one would not hear it."""
+    gateway = RecordedGateway(store)
+    moved = Rewire(replaced="portfolio", portfolio="the new one", gateway="g", reconciler="r", routers={})
+    gateway.receiveMsg_Rewire(moved, "engine")
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    assert [type(message.report) for message in gateway.to("the new one", ApplyReport)] == [OutcomeUnknown]

@@ -18,7 +18,7 @@ from messages.book import ApplyReport
 from messages.intents import CancelIntent, SubmitIntent
 from tests.messages.test_vocabulary import MESSAGES, by_name, sample, sample_of_class
 
-PICKLED = {"ConfigureChild", "RouterFound", "BalancesFetched"}
+PICKLED = {"ConfigureChild", "Rewire", "RouterFound", "BalancesFetched"}
 """They carry actors' addresses, or a mapping that may be something else."""
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from core.evidence import READ_LAG_NS, SENT_WITHIN_NS, AbsenceCase, Witness
+from core.evidence import SENT_WITHIN_NS, AbsenceCase, Witness
 from core.ids import NS_PER_MS, ClientOrderId, ExchangeOrderId
 from core.records import AttemptRecord
 from core.reports import OpenOrder
 from tests.builders import SECOND, T0, Desk
 
 RECV_WINDOW_MS = 5_000
+READ_LAG_NS = 10 * SECOND
+EPOCH = 0
+"""Of the attempt, too."""
 LATE = T0 + SENT_WITHIN_NS + RECV_WINDOW_MS * NS_PER_MS + READ_LAG_NS
 
 
@@ -26,7 +29,7 @@ def attempt(desk: Desk) -> AttemptRecord:
 
 @pytest.fixture
 def case(attempt: AttemptRecord) -> AbsenceCase:
-    return AbsenceCase(attempt, T0, RECV_WINDOW_MS)
+    return AbsenceCase(attempt, T0, EPOCH, RECV_WINDOW_MS, READ_LAG_NS)
 
 
 def listed(name: str) -> OpenOrder:
@@ -66,7 +69,7 @@ def test_too_early_is_no_proof(case: AbsenceCase) -> None:
 def test_an_old_attempt_is_waited_for_from_when_it_became_unknown(attempt: AttemptRecord) -> None:
     """What became unknown late may have left late."""
     began = T0 + 3600 * SECOND
-    case = AbsenceCase(attempt, began, RECV_WINDOW_MS)
+    case = AbsenceCase(attempt, began, EPOCH, RECV_WINDOW_MS, READ_LAG_NS)
     all_but(case, None, LATE)
     assert not case.proven
     assert case.not_before_ns == began + RECV_WINDOW_MS * NS_PER_MS + READ_LAG_NS
@@ -93,3 +96,9 @@ def test_a_trade_that_nobody_accounts_for_may_be_ours(case: AbsenceCase, desk: D
     all_but(case, Witness.TRADES)
     case.traded([trade], {trade.exchange_order_id}, LATE)
     assert case.proven
+
+
+def test_an_order_of_an_older_epoch_leaves_no_more(attempt: AttemptRecord) -> None:
+    """The gateway refuses it from then on, so only the request's window and the venue's lag are waited for."""
+    case = AbsenceCase(attempt, T0, EPOCH + 1, RECV_WINDOW_MS, READ_LAG_NS)
+    assert case.not_before_ns == T0 + RECV_WINDOW_MS * NS_PER_MS + READ_LAG_NS

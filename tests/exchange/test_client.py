@@ -44,6 +44,11 @@ def resting(number: int) -> AttemptRecord:
     return attempt(number, price=Decimal(50_000), tif=TimeInForce.GTC)
 
 
+def nothing() -> NotPlaced | None:
+    """Nothing stands in the way of the send."""
+    return None
+
+
 def ask(venue: Venue, work: Work, lines: list[str] | None = None, **router: Any) -> Any:
     """What `work` returns, done with a client of its own."""
     settings = from_mapping({"exchange": {"base_url": venue.base_url, "timeout_ms": TIMEOUT_MS}, "router": router})
@@ -76,7 +81,7 @@ def test_a_start_brings_markets_and_balances(venue: Venue) -> None:
 
 def test_a_placed_order_carries_its_trades(venue: Venue) -> None:
     """The placement's own answer names the order, our id, and every trade with its fee."""
-    report = ask(venue, lambda client: client.place(attempt(1)))
+    report = ask(venue, lambda client: client.place(attempt(1), nothing))
     assert isinstance(report, OrderSnapshot)
     assert (report.status, report.filled_qty) == (OrderStatus.FILLED, Decimal("0.001"))
     assert sum(trade.qty for trade in report.trades) == Decimal("0.001")
@@ -90,7 +95,7 @@ def test_a_look_up_finds_the_same_trades(venue: Venue) -> None:
     """An order that is looked up by our id tells the same trades as its placement did."""
 
     async def place_and_look(client: VenueClient) -> Any:
-        return await client.place(attempt(2)), await client.look_up(attempt(2))
+        return await client.place(attempt(2), nothing), await client.look_up(attempt(2))
 
     placed, found = ask(venue, place_and_look)
     assert [trade.trade_id for trade in placed.trades] == [trade.trade_id for trade in found.trades]
@@ -103,7 +108,7 @@ def test_a_resting_order_is_listed_canceled_and_found_canceled(venue: Venue) -> 
     """Open orders name ours by its client id; after the cancel the look-up says so."""
 
     async def rest(client: VenueClient) -> Any:
-        placed = await client.place(resting(3))
+        placed = await client.place(resting(3), nothing)
         listed = await client.open_orders("BTC/USDT")
         note = await client.cancel(resting(3))
         again = await client.cancel(resting(3))
@@ -119,7 +124,7 @@ def test_a_resting_order_is_listed_canceled_and_found_canceled(venue: Venue) -> 
 
 def test_post_only_is_refused_when_it_would_take(venue: Venue) -> None:
     """A post-only order through the market is definitely not placed, and not worth a retry."""
-    report = ask(venue, lambda client: client.place(attempt(4, tif=TimeInForce.PO)))
+    report = ask(venue, lambda client: client.place(attempt(4, tif=TimeInForce.PO), nothing))
     assert isinstance(report, NotPlaced)
     assert (report.code, report.retryable) == ("OrderImmediatelyFillable", False)
 
@@ -144,7 +149,7 @@ def test_each_misfortune_of_a_placement_has_its_class(venue: Venue, fault: dict[
     assert venue.set_faults(fault).status == 200
     path = "POST /api/v3/order"
     before = venue.ask("GET", "/_sim/stats").body["requests"].get(path, 0)
-    report = ask(venue, lambda client: client.place(attempt(100 + before)))
+    report = ask(venue, lambda client: client.place(attempt(100 + before), nothing))
     assert isinstance(report, kind), report
     assert venue.ask("GET", "/_sim/stats").body["requests"][path] == before + 1
 
@@ -189,7 +194,7 @@ def test_a_quote_is_the_touch(venue: Venue) -> None:
 
 def test_fetch_order_on_fill_asks_once_more(venue: Venue) -> None:
     """With `router.fetch_order_on_fill` the report comes from a look-up after the placement."""
-    report = ask(venue, lambda client: client.place(attempt(6)), fetch_order_on_fill=True)
+    report = ask(venue, lambda client: client.place(attempt(6), nothing), fetch_order_on_fill=True)
     assert report.source == "lookup"
     assert report.filled_qty == Decimal("0.001")
 
@@ -197,7 +202,7 @@ def test_fetch_order_on_fill_asks_once_more(venue: Venue) -> None:
 def test_the_trace_of_a_request_holds_no_secret(venue: Venue) -> None:
     """Each request is a line with latency, status and weight, and without key and signature."""
     lines: list[str] = []
-    ask(venue, lambda client: client.place(attempt(7)), lines)
+    ask(venue, lambda client: client.place(attempt(7), nothing), lines)
     placement = next(line for line in lines if '"POST"' in line)
     assert all(name in placement for name in ("latency_ns", '"status":200', "used_weight"))
     assert not any(word in "".join(lines) for word in ("sim-key-intentd", "sim-secret-intentd", "signature"))

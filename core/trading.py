@@ -1,0 +1,56 @@
+"""May new orders leave? The durable answer, and what each answer allows.
+
+| state | new intents | next attempts | cancels, queries |
+|---|---|---|---|
+| ACTIVE | all | all | yes |
+| REDUCING | sells that shrink a position | of sells | yes |
+| HALTED | none | none | yes |
+
+Anybody inside may make it stricter: drift, a storm of restarts. Only an operator makes it looser (E2).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core import events
+from core.intent import Side
+from core.planning import Refusal
+from core.records import Standing, TradingState
+from core.unit_of_work import BookReader, UnitOfWork
+
+STRICTNESS: Final = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
+
+
+AT_FIRST: Final = Standing(state=TradingState.ACTIVE, reason="", by="", since_ns=0)
+
+
+def standing(book: BookReader) -> Standing:
+    return book.standing() or AT_FIRST
+
+
+def tighten(book: UnitOfWork, state: TradingState, reason: str, by: str, now_ns: int) -> Standing:
+    """Make it stricter; a state that is not stricter than the one in force changes nothing."""
+    now = standing(book)
+    return now if STRICTNESS[state] <= STRICTNESS[now.state] else put(book, state, reason, by, now_ns)
+
+
+def put(book: UnitOfWork, state: TradingState, reason: str, by: str, now_ns: int) -> Standing:
+    """Set it, to whatever. Saying the same again changes nothing."""
+    before = standing(book)
+    if before.state is state:
+        return before
+    after = Standing(state=state, reason=reason, by=by, since_ns=now_ns)
+    book.put_standing(after)
+    book.append_event(
+        events.TradingStateChanged(at_ns=now_ns, from_state=before.state, to_state=state, reason=reason, by=by)
+    )
+    return after
+
+
+def refusal(book: BookReader, side: Side) -> Refusal | None:
+    """Why an order of this side may not leave now."""
+    now = standing(book)
+    if now.state is TradingState.ACTIVE or (now.state is TradingState.REDUCING and side is Side.SELL):
+        return None
+    return Refusal(f"TRADING_{now.state}", f"trading is {now.state} ({now.reason}); see `intentctl resume`")
