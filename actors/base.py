@@ -8,8 +8,10 @@ silence.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import signal
 import sys
 import time
 from datetime import timedelta
@@ -32,7 +34,17 @@ from actors import logs
 from core.errors import IntentdError
 from core.settings import Settings
 from messages import ClientRequest, RequestRefused
-from messages.lifecycle import ChildFailed, ChildReady, ConfigureChild, PrepareStop, StopPrepared
+from messages.lifecycle import (
+    Alive,
+    ChildBorn,
+    ChildFailed,
+    ChildReady,
+    ConfigureChild,
+    PrepareStop,
+    Probe,
+    Rewire,
+    StopPrepared,
+)
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 
@@ -131,6 +143,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         if not self.keeps_credentials:
             for variable in CREDENTIAL_VARIABLES:
                 os.environ.pop(variable, None)
+        self.send(sender, ChildBorn(name=self.label, pid=os.getpid()))
         self.log = self.open_log(message.session_id)
         try:
             answer = self.on_start(message)
@@ -145,6 +158,12 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         """This child cannot do its work, for a reason that somebody can mend."""
         self.log.error("child_failed", reason=reason)
         self.send(self.engine, ChildFailed(name=self.label, pid=os.getpid(), reason=reason))
+
+    def receiveMsg_Rewire(self, _message: Rewire, _sender: Any) -> None:
+        """Parts that ask others something override this."""
+
+    def receiveMsg_Probe(self, _message: Probe, sender: Any) -> None:
+        self.send(sender, Alive(name=self.label))
 
     def receiveMsg_PrepareStop(self, _message: PrepareStop, _sender: Any) -> None:
         if self.on_prepare_stop():
@@ -177,6 +196,11 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
     def end_process(self) -> None:
         """Now, without a word to anybody; the supervisor sees it."""
         os._exit(CRASH_EXIT_CODE)
+
+    def kill_process(self, pid: int) -> None:
+        """Another one, which does not answer; it may be gone already."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -75,6 +75,7 @@ class Gateway(Guarded):
         """When the earliest alarm that is set will ring; monotonic."""
         self.portfolio: Any = None
         self.ready: GatewayReady | None = None
+        self.introduced = False
         self.stopping = False
         self.handed: dict[ClientOrderId, None] = {}
         """Every order that was handed over, oldest first."""
@@ -200,12 +201,23 @@ class Gateway(Guarded):
 
     def receiveMsg_OpeningBalancesRecorded(self, message: OpeningBalancesRecorded, _sender: Any) -> None:
         """The last step of the start: the book has its opening balances, now or from before."""
+        if self.introduced:
+            return
+        self.introduced = True
         self.log.info("gateway_ready", opening_recorded=message.first)
         self.send(self.engine, self.ready)
         self.send(self.engine, ChildReady(name=self.label, pid=os.getpid()))
 
     def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
+        moved = self.portfolio != message.portfolio
         self.portfolio = message.portfolio
+        if moved and self.ready is not None:
+            self.introduce()
+
+    def introduce(self) -> None:
+        """To the portfolio: from then on it sends here what it has made durable."""
+        assert self.ready is not None
+        self.send(self.portfolio, RecordOpeningBalances(totals=self.ready.totals))
 
     def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
         """The book has not heard from the symbol's router yet; the router finds the intent there when it starts."""
@@ -254,7 +266,7 @@ class Gateway(Guarded):
             raise result
         elif isinstance(result, GatewayReady):
             self.ready = result
-            self.send(self.portfolio, RecordOpeningBalances(totals=result.totals))
+            self.introduce()
         else:
             self.send(self.portfolio if receiver is PORTFOLIO else receiver, result)
 

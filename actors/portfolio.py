@@ -18,6 +18,7 @@ from core.errors import InvariantViolated
 from core.ids import IntentId
 from core.outcomes import apply_report, lose_track
 from core.records import AttemptRecord, IntentRecord
+from core.reports import NotPlaced
 from core.settings import Settings
 from messages.book import (
     ApplyReport,
@@ -42,7 +43,7 @@ from messages.book import (
     TightenTrading,
     TradingStateSet,
 )
-from messages.lifecycle import ChildReady, ConfigureChild, Rewire
+from messages.lifecycle import ChildReady, ConfigureChild, GatewayGone, Rewire
 from messages.venue import PlaceOrder
 from storage.book_store import MAP_ALARM_SHARE, BookStore, Transaction
 from storage.tables import Writer
@@ -61,13 +62,14 @@ class Portfolio(Guarded):
         self.leaving: list[AttemptRecord] = []
         """Attempts of the open transaction, for the gateway as soon as they are durable."""
         self.gateway: Any = None
+        """Whoever has introduced itself; None until then, and after it has died."""
         self.routers: dict[str, Any] = {}
         """By symbol: whoever opens an intent or begins an attempt is its symbol's router."""
         self.epoch = 0
         """Of this portfolio and of what it sends; a newer one in the book means that it is over."""
 
     def on_start(self, message: ConfigureChild) -> ChildReady:
-        self.gateway, self.routers = message.gateway, dict(message.routers)
+        self.routers = dict(message.routers)
         self.store = self.open_book_to_write()
         with self.store.snapshot() as view:
             problems = holdings.violations(view)
@@ -90,8 +92,12 @@ class Portfolio(Guarded):
         for record in lose_track(unit, reason, self.now_ns()):
             self.log.warning("outcome_lost", intent_id=record.intent.intent_id)
 
+    def receiveMsg_GatewayGone(self, _message: GatewayGone, _sender: Any) -> None:
+        self.commit()
+        self.gateway = None
+
     def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
-        self.gateway, self.routers = message.gateway, dict(message.routers)
+        self.routers = dict(message.routers)
 
     def on_stop(self) -> None:
         if hasattr(self, "store"):
@@ -232,10 +238,23 @@ class Portfolio(Guarded):
         self.pending = 0
         leaving, self.leaving = self.leaving, []
         for attempt in leaving:
-            self.send(self.gateway, PlaceOrder(attempt=attempt))
+            if self.gateway is not None:
+                self.send(self.gateway, PlaceOrder(attempt=attempt))
+            else:
+                self.not_handed_over(attempt)
         answers, self.answers = self.answers, []
         for address, answer in answers:
             self.send(address, answer)
+
+    def not_handed_over(self, attempt: AttemptRecord) -> None:
+        """There is no gateway at the moment. What has not left this process is proven not to be placed."""
+        report = NotPlaced(
+            client_order_id=attempt.client_order_id,
+            code="NO_GATEWAY",
+            reason="the gateway is being restarted; the order was not handed over",
+            retryable=True,
+        )
+        self.send(self.myAddress, ApplyReport(report=report))
 
 
 def venue_name(settings: Settings) -> str:

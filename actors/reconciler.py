@@ -20,7 +20,7 @@ from core.ids import ClientOrderId, IntentId
 from core.records import AttemptRecord, IntentRecord
 from core.reports import NotPlaced, OrderAbsent, OrderSnapshot, QueryFailed, Trade
 from messages.book import ApplyReport, RecordEvents, ReportApplied
-from messages.lifecycle import ChildReady, ConfigureChild, Tick
+from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
 from messages.reconciling import ResolveUnknown, UnknownResolved
 from messages.venue import (
     BalancesFetched,
@@ -119,6 +119,13 @@ class Reconciler(Guarded):
         self.wake_after_ns(settings.order_interval, Tick(name=ORDERS_TICK))
         self.wake_after_ns(settings.balance_interval, Tick(name=BALANCES_TICK))
         return ChildReady(name=self.label, pid=os.getpid())
+
+    def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
+        """Where everybody is now; what was asked of a gateway that is gone is asked again."""
+        self.portfolio, self.gateway = message.portfolio, message.gateway
+        for search in self.searches.values():
+            search.router = message.routers.get(search.attempt.symbol, search.router)
+            search.due_ns = 0
 
     def on_stop(self) -> None:
         if hasattr(self, "store"):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.base import Guarded
+from actors.children import GATEWAY, PORTFOLIO, RECONCILER
 from core import book, effects, events, intent
 from core.effects import SubmitAnswer, Timer
 from core.errors import InvalidInput
@@ -29,7 +30,7 @@ from messages.book import (
     RequestCancel,
 )
 from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, IntentDone, SubmitIntent
-from messages.lifecycle import ChildReady, ConfigureChild, PrepareStop, Tick
+from messages.lifecycle import ChildReady, ConfigureChild, PrepareStop, Rewire, Tick
 from messages.reconciling import ResolveUnknown, UnknownResolved
 from messages.venue import (
     CancelAttempted,
@@ -78,6 +79,14 @@ class OrderRouter(Guarded):
         self.log.info("router_started", open_intents=len(open_intents))
         self.carry_out(self.brain.resume(open_intents, self.now_ns()))
         return ChildReady(name=self.label, pid=os.getpid())
+
+    def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
+        """Ask again whoever took the place of the one that was asked; what was being sent may be lost."""
+        self.portfolio, self.gateway, self.reconciler = message.portfolio, message.gateway, message.reconciler
+        if message.replaced in {PORTFOLIO, GATEWAY}:
+            self.carry_out(self.patience.all())
+        elif message.replaced == RECONCILER:
+            self.carry_out(self.patience.of("resolve"))
 
     def on_stop(self) -> None:
         if hasattr(self, "store"):

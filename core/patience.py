@@ -29,6 +29,14 @@ class Patience(Generic[Request]):
         """The answer came, or nobody needs it any more."""
         self._waiting.pop(key, None)
 
+    def all(self) -> list[Request]:
+        """What to do about every request, since whoever was asked is gone; they are forgotten until made again."""
+        return [self._waiting.pop(key)[0] for key in list(self._waiting)]
+
+    def of(self, kind: str) -> list[Request]:
+        """The same for the requests whose key begins with this word."""
+        return [self._waiting.pop(key)[0] for key in list(self._waiting) if key[0] == kind]
+
     def overdue(self, now_ns: int) -> list[Request]:
         """What to do about every request whose time is over; they are forgotten until they are made again."""
         late = [key for key, (_, due_ns) in self._waiting.items() if due_ns <= now_ns]

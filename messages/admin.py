@@ -72,11 +72,15 @@ class ChildStatus(Message, frozen=True, kw_only=True):
 class StatusReported(Message, frozen=True, kw_only=True):
     request_id: str
     state: str
-    """`starting`, `running`, `stopping`, `failed`."""
+    """`starting`, `running`, `halted`, `stopping`, `failed`."""
+    reason: str
+    """Why it is halted, stopping or failed."""
     mode: str
     session_id: str
     started_ns: int
     """ns UTC."""
+    restarts: int
+    """Parts that were replaced since the start."""
     children: tuple[ChildStatus, ...]
     """The engine itself first."""
     markets: int

@@ -29,6 +29,14 @@ class ConfigureChild(Message, frozen=True, kw_only=True):
     """Of its symbol; only for a router."""
 
 
+class ChildBorn(Message, frozen=True, kw_only=True):
+    """A child has got its configuration and begins to start: its first word."""
+
+    name: str
+    """`portfolio`, `gateway`, `router BTC/USDT`, …"""
+    pid: int
+
+
 class ChildReady(Message, frozen=True, kw_only=True):
     """The child has its state and can work."""
 
@@ -59,6 +67,10 @@ class Rewire(Message, frozen=True, kw_only=True):
     """By symbol."""
 
 
+class GatewayGone(Message, frozen=True, kw_only=True):
+    """The gateway has died; until the next one introduces itself there is nobody to hand an order to."""
+
+
 class Probe(Message, frozen=True, kw_only=True):
     """Are you there? Answer: `Alive`."""
 
@@ -72,6 +84,12 @@ class PrepareStop(Message, frozen=True, kw_only=True):
 
 
 class StopPrepared(Message, frozen=True, kw_only=True):
+    name: str
+
+
+class RestartDue(Message, frozen=True, kw_only=True):
+    """A timer's payload inside the engine: start this part again."""
+
     name: str
 
 

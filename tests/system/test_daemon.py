@@ -101,18 +101,6 @@ def test_ctrl_c_stops_gracefully(daemon: Daemon) -> None:
     assert last["event"] == "order_done"
 
 
-def test_a_dead_part_stops_the_engine_and_is_named(daemon: Daemon) -> None:
-    """When an actor is killed the daemon ends with exit code 1 and says which one it was."""
-    daemon.start()
-    portfolio = next(c for c in daemon.ask("status")["engine"]["children"] if c["name"] == "portfolio")
-    os.kill(portfolio["pid"], signal.SIGKILL)
-    assert daemon.process is not None
-    _, errors = daemon.process.communicate(timeout=30)
-    assert daemon.process.returncode == 1
-    assert f"the portfolio process (pid {portfolio['pid']}) died" in errors
-    assert daemon.processes.alive() == []
-
-
 def test_the_death_of_the_engine_itself_is_noticed(daemon: Daemon) -> None:
     """When the engine's own process is killed, the daemon ends with exit code 1 and leaves no actor behind."""
     daemon.start()
