@@ -11,7 +11,6 @@ from pathlib import Path
 
 import click
 
-from core.errors import IntentdError
 from core.settings import Settings, unenforced
 from storage import settings_file
 from storage.layout import DEFAULT_STATE, StateFolder
@@ -19,9 +18,9 @@ from tools import demo as demo_run
 from tools import signals
 from tools.launch import Launch
 from tools.options import STATE_VARIABLE, run
+from tools.watchdog import Watchdog
 
 DEFAULT_SYMBOLS = "BTC/USDT,ETH/USDT,SOL/USDT,XRP/USDT"
-LISTEN_S = 0.5
 
 EPILOG = """\b
 Examples:
@@ -88,24 +87,26 @@ def _state_folder(state: str | None) -> Iterator[Path]:
 def up(config: Path | None, state: str) -> int:
     """Run the daemon in the foreground until Ctrl-C, TERM or `intentctl stop`.
 
-    In mode sim without exchange.base_url the bundled simulator is started, too.
+    Whatever dies or hangs is replaced: a part by the engine, the engine by this process. In mode sim without
+    exchange.base_url the bundled simulator is started, too.
     """
     settings, mapping = settings_file.load(config)
     for name in unenforced(mapping):
         click.echo(f"Warning: {name} is read, but this version does not act upon it yet", err=True)
     stopped_by: list[str] = []
     with signals.noted(stopped_by.append), Launch(StateFolder(state), settings) as launch:
+        if launch.swept:
+            _say(f"ended {launch.swept} processes that an earlier launcher had left behind")
         _say_ready(launch)
-        while not stopped_by and launch.wait(LISTEN_S) is None:
-            pass
-        ended = launch.wait(0)
-        if ended is None:
-            click.echo(f"stopping ({stopped_by[0]})", err=True)
+        if Watchdog(launch, _say, lambda: bool(stopped_by)).run() is None:
+            _say(f"stopping ({stopped_by[0]})")
             launch.stop(stopped_by[0])
-    if ended is not None and ended.failed:
-        raise IntentdError(f"the engine stopped: {ended.reason}")
     click.echo("stopped", err=True)
     return 0
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _say_ready(launch: Launch) -> None:

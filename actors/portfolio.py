@@ -19,7 +19,6 @@ from core.ids import IntentId
 from core.outcomes import apply_report, lose_track
 from core.records import AttemptRecord, IntentRecord
 from core.reports import NotPlaced
-from core.settings import Settings
 from messages.book import (
     ApplyReport,
     AttemptBegun,
@@ -45,7 +44,7 @@ from messages.book import (
 )
 from messages.lifecycle import ChildReady, ConfigureChild, GatewayGone, Rewire
 from messages.venue import PlaceOrder
-from storage.book_store import MAP_ALARM_SHARE, BookStore, Transaction
+from storage.book_store import MAP_ALARM_SHARE, BookStore, Transaction, venue_name
 from storage.tables import Writer
 
 
@@ -255,11 +254,6 @@ class Portfolio(Guarded):
             retryable=True,
         )
         self.send(self.myAddress, ApplyReport(report=report))
-
-
-def venue_name(settings: Settings) -> str:
-    """What a book belongs to: a book of one exchange or mode must not be used with another."""
-    return f"{settings.exchange.id}/{settings.engine.mode}"
 
 
 def _latest(unit: Writer, record: IntentRecord) -> AttemptRecord:

@@ -39,6 +39,10 @@ class IllegalTransition(IntentdError):
     """The transition table has no such row. Whoever raises it has changed nothing."""
 
 
+class EngineExhausted(IntentdError):
+    """The engine died too often in too short a time."""
+
+
 class InvariantViolated(IntentdError):
     """The book would contradict itself. The process that finds out must stop and start again from the book."""
 

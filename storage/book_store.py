@@ -15,6 +15,7 @@ from typing import Any
 import lmdb
 
 from core.errors import StorageError
+from core.settings import Settings
 from storage.layout import PRIVATE_FILE, StateFolder
 from storage.schema import SCHEMA_VERSION
 from storage.tables import TABLES, Reader, Writer, key
@@ -118,6 +119,11 @@ class Transaction:
 
     def abort(self) -> None:
         self._txn.abort()
+
+
+def venue_name(settings: Settings) -> str:
+    """What a book belongs to: a book of one exchange or mode must not be used with another."""
+    return f"{settings.exchange.id}/{settings.engine.mode}"
 
 
 def _open(path: Path, *, readonly: bool, map_size: int) -> lmdb.Environment:

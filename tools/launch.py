@@ -2,13 +2,15 @@
 
 `Launch` is a context: what it started is stopped when the block is left, on errors and Ctrl-C too, and nothing is left
 running. It must be entered before the process has threads or an open book, because thespian forks.
+
+While it lasts, `wait` watches the engine and the simulator, and `relaunch` puts a new engine in the place of one that
+died or hangs. What an earlier launcher that was killed left behind is swept up first.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 import uuid
 from collections.abc import Sequence
@@ -25,15 +27,17 @@ from core.settings import Mode, Settings
 from exchange import credentials
 from exchange.simulator import auth
 from exchange.simulator.process import SimulatorFailed, SimulatorProcess
-from messages.admin import EngineStarted, EngineStopped, StartEngine, StopEngine
+from messages.admin import AskStatus, EngineStarted, EngineStopped, StartEngine, StatusReported, StopEngine
 from storage.layout import PRIVATE_FILE, StateFolder
-from tools import signals
+from tools import holders, signals
 
 NS_PER_S = 1_000_000_000
 ENGINE_CLASS = "actors.engine.Engine"
-PROCESS_GROUP_GRACE_S = 5.0
+LAUNCHER = "launcher"
+END_GRACE_S = 5.0
 POLL_S = 0.02
 LISTEN_S = 0.25
+PROBES_PER_TIMEOUT = 4
 
 
 class Launch:
@@ -46,16 +50,18 @@ class Launch:
         self.settings = settings
         self.seed = seed
         self.simulator_options = simulator_options
-        self.session_id = uuid.uuid4().hex[:12]
+        self.session_id = ""
         self.venue_url = settings.exchange.base_url
         self.markets = 0
+        self.swept = 0
+        """Orphans of an earlier launcher that were ended at the start."""
         self.simulator: SimulatorProcess | None = None
         self._stack = contextlib.ExitStack()
         self._door: system.ActorSystemHandle | None = None
         self._engine: Any = None
-        self._process_group = 0
         self._engine_pid = 0
         self._stopped: EngineStopped | None = None
+        self._asked_s = self._heard_s = 0.0
         self._hurry: list[str] = []
 
     def __enter__(self) -> Self:
@@ -83,10 +89,67 @@ class Launch:
         self.folder.create()
         self._hold_lock()
         if self.settings.engine.mode is Mode.SIM and not self.settings.exchange.base_url:
+            self._stack.callback(self._stop_simulator)
             self._start_simulator()
+            assert self.simulator is not None
+            self.venue_url = self.simulator.base_url
+            exchange = msgspec.structs.replace(self.settings.exchange, base_url=self.venue_url)
+            self.settings = msgspec.structs.replace(self.settings, exchange=exchange)
+        self._stack.callback(self._end_system)
+        self._start_system()
+
+    def _hold_lock(self) -> None:
+        """Held by this process and, through the fork, by every actor: it is free only when the last of them is gone."""
+        lock = filelock.FileLock(self.folder.lock_file, mode=PRIVATE_FILE)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            before = holders.launcher_of(self.folder)
+            if before is None or before.lives:
+                raise self._already_running() from None
+            self.swept = holders.end(self.folder.lock_file)
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:  # somebody else was faster
+                raise self._already_running() from None
+        self._stack.callback(lock.release)
+        holders.sign(self.folder)
+
+    def _already_running(self) -> EngineAlreadyRunning:
+        return EngineAlreadyRunning(
+            f"an engine already runs on {self.folder.root} (pid {self._holder()}); stop it with `intentctl stop`, "
+            "or choose another --state"
+        )
+
+    def _holder(self) -> str:
+        try:
+            return str(system.read_engine_file(self.folder).pid)
+        except EngineNotRunning:
+            return "unknown, it is just starting or ending"
+
+    def _start_simulator(self, port: int = 0) -> None:
+        keys = credentials.load(self.settings, os.environ, credentials.simulator_credentials(os.environ))
+        environment = {auth.KEY_VARIABLE: keys.api_key, auth.SECRET_VARIABLE: keys.api_secret}
+        try:
+            self.simulator = SimulatorProcess.start(
+                port=port,
+                seed=self.seed,
+                state=self.folder.simulator_file,
+                environment=environment,
+                arguments=self.simulator_options,
+            )
+        except SimulatorFailed as error:
+            raise StartupFailed(str(error)) from None
+
+    def _stop_simulator(self) -> None:
+        if self.simulator is not None:
+            self.simulator.stop()
+
+    def _start_system(self) -> None:
+        self.session_id = uuid.uuid4().hex[:12]
+        self._stopped, self._engine_pid = None, 0
         with signals.held_back():  # a system that is half started could not be ended
             self._door = system.start(self.settings.engine.system_base, self.folder.run)
-            self._stack.callback(self._end_system)
             self._engine = self._door.create(ENGINE_CLASS)
         self._door.tell(
             self._engine,
@@ -98,47 +161,12 @@ class Launch:
             ),
         )
         started = self._await_start()
-        self._engine_pid = started.pid
-        self._process_group, self.markets = started.process_group, started.markets
+        self._engine_pid, self.markets = started.pid, started.markets
+        self._asked_s = self._heard_s = time.monotonic()
         # the process that led the group ended when it had forked the admin; nobody else will bury it
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._process_group, os.WNOHANG)
+            os.waitpid(started.process_group, os.WNOHANG)
         self._publish()
-
-    def _hold_lock(self) -> None:
-        """Held by this process and, through the fork, by every actor: it is free only when the last of them is gone."""
-        lock = filelock.FileLock(self.folder.lock_file, mode=PRIVATE_FILE)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise EngineAlreadyRunning(
-                f"an engine already runs on {self.folder.root} (pid {self._holder()}); stop it with `intentctl stop`, "
-                "or choose another --state"
-            ) from None
-        self._stack.callback(lock.release)
-
-    def _holder(self) -> str:
-        try:
-            return str(system.read_engine_file(self.folder).pid)
-        except EngineNotRunning:
-            return "unknown, it is just starting or ending"
-
-    def _start_simulator(self) -> None:
-        keys = credentials.load(self.settings, os.environ, credentials.simulator_credentials(os.environ))
-        environment = {auth.KEY_VARIABLE: keys.api_key, auth.SECRET_VARIABLE: keys.api_secret}
-        try:
-            simulator = SimulatorProcess.start(
-                seed=self.seed,
-                state=self.folder.simulator_file,
-                environment=environment,
-                arguments=self.simulator_options,
-            )
-        except SimulatorFailed as error:
-            raise StartupFailed(str(error)) from None
-        self.simulator = self._stack.enter_context(simulator)
-        self.venue_url = simulator.base_url
-        exchange = msgspec.structs.replace(self.settings.exchange, base_url=simulator.base_url)
-        self.settings = msgspec.structs.replace(self.settings, exchange=exchange)
 
     def _await_start(self) -> EngineStarted:
         assert self._door is not None
@@ -169,7 +197,6 @@ class Launch:
             stop_timeout_s=self.settings.engine.stop_timeout / NS_PER_S,
         )
         system.write_engine_file(self.folder, file)
-        self._stack.callback(self.folder.engine_file.unlink, missing_ok=True)
 
     # ── while it runs ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -179,47 +206,92 @@ class Launch:
         return Client(self._door, self._engine)
 
     def wait(self, timeout_s: float) -> EngineStopped | None:
-        """Until the engine has stopped by itself or by `intentctl stop`, or the time is over."""
+        """Until the engine has stopped by itself or by `intentctl stop`, died or hung, or the time is over.
+
+        A simulator that died is started again, with what it had told anybody.
+        """
         assert self._door is not None
+        self._mind_simulator()
         message = self._door.listen(timeout_s)
+        now_s = time.monotonic()
         if isinstance(message, EngineStopped):
             self._stopped = message
-        elif self._stopped is None and not system.process_lives(self._engine_pid):
-            reason = f"the engine process (pid {self._engine_pid}) died; see {self.folder.program_log}"
-            self._stopped = EngineStopped(reason=reason, failed=True)
+        elif isinstance(message, StatusReported):
+            self._heard_s = now_s
+        if self._stopped is None:
+            self._stopped = self._judge(now_s)
         return self._stopped
+
+    def _mind_simulator(self) -> None:
+        if self.simulator is not None and not self.simulator.is_running:
+            self._start_simulator(self.simulator.port)
+
+    def _judge(self, now_s: float) -> EngineStopped | None:
+        """Whether the engine's own process is gone, or does not answer any more; asks for its next sign of life."""
+        if not system.process_lives(self._engine_pid):
+            reason = f"the engine process (pid {self._engine_pid}) died; see {self.folder.program_log}"
+            return EngineStopped(reason=reason, failed=True)
+        timeout_s = self.settings.engine.hang_timeout / NS_PER_S
+        if now_s - self._asked_s > timeout_s / 2:
+            self._heard_s = now_s  # it was we who slept
+        if now_s - self._heard_s > timeout_s:
+            reason = f"the engine process (pid {self._engine_pid}) has not answered for {timeout_s:g} s"
+            return EngineStopped(reason=reason, failed=True)
+        if now_s - self._asked_s > timeout_s / PROBES_PER_TIMEOUT:
+            self._asked_s = now_s
+            with contextlib.suppress(EngineNotRunning):  # then the next look finds its process gone
+                self._tell(AskStatus(request_id=LAUNCHER))
+        return None
+
+    def _tell(self, message: Any) -> None:
+        assert self._door is not None
+        self._door.tell(self._engine, message)
+
+    def relaunch(self) -> None:
+        """A new actor system and engine in the place of what is left of the old ones. Raises `StartupFailed`."""
+        self.end_by_force()
+        self._start_system()
+
+    def end_by_force(self) -> None:
+        """No engine any more; lock and simulator stay."""
+        self.folder.engine_file.unlink(missing_ok=True)
+        self._kill_system()
 
     # ── end ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def stop(self, reason: str) -> None:
         """Gracefully: what is in flight settles, everything is flushed."""
-        assert self._door is not None
         if self._stopped is not None:
             return
-        self._door.tell(self._engine, StopEngine(request_id="launcher", reason=reason))
+        try:
+            self._tell(StopEngine(request_id=LAUNCHER, reason=reason))
+        except EngineNotRunning as error:
+            self._stopped = EngineStopped(reason=str(error), failed=True)
         deadline = time.monotonic() + self.settings.engine.stop_timeout / NS_PER_S + 1
         while self._stopped is None and not self._hurry and (left := deadline - time.monotonic()) > 0:
             self.wait(min(left, LISTEN_S))
 
     def _end_system(self) -> None:
-        assert self._door is not None
-        if self._process_group:
-            self.stop("the launcher ends")
-        self._door.shutdown()
-        self._door.leave()
-        if self._process_group:
-            _end_group(self._process_group)
-        self._door.remove()
-
-
-def _end_group(group: int) -> None:
-    """Wait for the last actor process to be gone; end by force what will not go."""
-    deadline = time.monotonic() + PROCESS_GROUP_GRACE_S
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
+        """In order if it still answers, and in any case."""
+        self.folder.engine_file.unlink(missing_ok=True)
+        if self._door is None:
             return
-        time.sleep(POLL_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
+        if self._engine_pid:
+            self.stop("the launcher ends")
+        if self._stopped is None or not self._stopped.failed:
+            self._door.shutdown()
+            self._await_end()
+        self._kill_system()
+
+    def _await_end(self) -> None:
+        """Of every actor process, which all hold the lock."""
+        deadline = time.monotonic() + END_GRACE_S
+        while holders.holders(self.folder.lock_file) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+
+    def _kill_system(self) -> None:
+        holders.end(self.folder.lock_file)
+        if self._door is not None:
+            self._door.leave()
+            self._door.remove()
+            self._door = None

@@ -1,0 +1,122 @@
+"""Whatever dies is replaced, whoever it is, and trading goes on from the book."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.system.harness import Daemon, until
+
+TRADES_AGAIN_S = 10.0
+"""Generous, for a machine that is busy with other tests; the benchmark of it is `intentd chaos`."""
+
+
+def children(daemon: Daemon) -> dict[str, int]:
+    """Name → pid of every part that is ready; empty while the engine does not answer."""
+    status = daemon.ask("status")
+    engine = status["engine"]
+    return {child["name"]: child["pid"] for child in engine["children"]} if engine.get("children") else {}
+
+
+def buy(daemon: Daemon, key: str) -> dict[str, Any]:
+    """A market buy, asked for with the same key until it has ended."""
+
+    def ended() -> dict[str, Any] | None:
+        answer = daemon.submit(symbol="BTC/USDT", side="buy", quote="20", market=True, key=key, wait=True)
+        return answer if (answer.get("intent") or {}).get("state") == "FILLED" else None
+
+    return until(ended, f"{key} is filled", TRADES_AGAIN_S)  # type: ignore[no-any-return]
+
+
+def orders(daemon: Daemon) -> list[dict[str, Any]]:
+    return list(daemon.venue("orders"))
+
+
+@pytest.mark.parametrize("name", ["portfolio", "gateway", "reconciler", "scribe", "router BTC/USDT"])
+def test_a_part_that_is_killed_is_replaced(daemon: Daemon, name: str) -> None:
+    """The others go on with the new one, and one intent is still one order."""
+    daemon.start()
+    buy(daemon, "before")
+    killed = children(daemon)[name]
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: children(daemon).get(name, killed) not in {killed, 0}, f"{name} is replaced")
+    buy(daemon, "after")
+    assert len({order["clientOrderId"] for order in orders(daemon)}) == len(orders(daemon)) == 2
+    assert daemon.stop() == 0
+
+
+def test_the_engine_itself_is_replaced(daemon: Daemon) -> None:
+    """The launcher starts a new one; clients find it where they found the old one."""
+    daemon.start()
+    buy(daemon, "before")
+    killed = children(daemon)["engine"]
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: (daemon.state / "run" / "engine.json").exists() and children(daemon).get("engine", killed) != killed,
+          "the engine is replaced")  # fmt: skip
+    buy(daemon, "after")
+    assert len(orders(daemon)) == 2
+    assert daemon.stop() == 0
+    assert "died" in daemon.output
+    assert daemon.processes.alive() == []
+
+
+def test_the_simulator_is_replaced_where_it_was(daemon: Daemon) -> None:
+    """On its own port and with what it had told anybody, so nobody needs to know."""
+    daemon.start()
+    buy(daemon, "before")
+    port = int(daemon.engine_file["venue_url"].rpartition(":")[2])
+    (killed,) = {c.pid for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == "LISTEN"}
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    buy(daemon, "after")
+    assert len(orders(daemon)) == 2
+    assert daemon.stop() == 0
+
+
+def test_what_a_killed_launcher_leaves_behind_is_swept_up(daemon: Daemon) -> None:
+    """With launcher and engine killed nobody leads the others; the next start ends them and goes on from the book."""
+    daemon.start()
+    buy(daemon, "before")
+    assert daemon.process is not None
+    engine = children(daemon)["engine"]
+    os.kill(daemon.process.pid, signal.SIGKILL)
+    os.kill(engine, signal.SIGKILL)
+    daemon.process.communicate()
+    left = {process.pid for process in daemon.processes.alive()}
+    daemon.start()
+    assert not left & {process.pid for process in daemon.processes.alive()}
+    buy(daemon, "after")
+    assert len(orders(daemon)) == 2
+    assert daemon.stop() == 0
+    assert daemon.processes.alive() == []
+
+
+def test_a_second_launcher_is_refused_while_the_first_lives(daemon: Daemon) -> None:
+    """Sweeping up is for orphans only."""
+    daemon.start()
+    second = Daemon(daemon.processes, daemon.state)
+    with pytest.raises(AssertionError, match="already runs"):
+        second.start()
+    buy(daemon, "still there")
+    assert daemon.stop() == 0
+
+
+def test_a_part_that_hangs_is_replaced(daemon: Daemon) -> None:
+    """It is stopped, so it does not die by itself; its silence is noticed."""
+    config = daemon.state.parent / "intentd.toml"
+    config.write_text('[engine]\nhang_timeout = "1s"\n')
+    daemon.start("--config", str(config))
+    buy(daemon, "before")
+    stopped = children(daemon)["portfolio"]
+    os.kill(stopped, signal.SIGSTOP)
+    began = time.monotonic()
+    until(lambda: children(daemon).get("portfolio", stopped) not in {stopped, 0}, "the portfolio is replaced")
+    assert time.monotonic() - began > 0.5
+    buy(daemon, "after")
+    assert daemon.stop() == 0
+    assert daemon.processes.alive() == []
