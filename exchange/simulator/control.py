@@ -89,10 +89,12 @@ class Control:
             self._venue.faults.set(msgspec.json.decode(await request.read()))
         except (FaultError, msgspec.DecodeError) as error:
             return _error(str(error))
+        self._venue.hidden.clear()
         return _json(self._venue.faults.rules)
 
     async def _clear_faults(self, _request: web.Request) -> web.Response:
         self._venue.faults.clear()
+        self._venue.hidden.clear()
         return _json({})
 
     def _told(self, content: Any) -> web.Response:

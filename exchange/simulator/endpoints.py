@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from exchange.simulator import wire
+from exchange.simulator.disorder import disordered
 from exchange.simulator.errors import (
     BAD_COMBINATION,
     BAD_VALUE,
@@ -21,11 +22,12 @@ from exchange.simulator.errors import (
     TOO_LONG_A_TIME,
     VenueError,
 )
-from exchange.simulator.faults import Kind, Plan
 from exchange.simulator.limits import RateLimits
 from exchange.simulator.matching import MatchingEngine, OrderKey
 from exchange.simulator.orders import ZERO, NewOrder, Order, OrderType, Side, TimeInForce, Trade
 from exchange.simulator.params import CLIENT_ID_RANGE, SYMBOL_LIST_RANGE, SYMBOL_RANGE, Params, mandatory
+from exchange.simulator.plan import Kind, Plan
+from exchange.simulator.reads import HiddenFills, Reads, cancel_with_late_fill
 
 LIMIT_DEFAULT: Final = 500
 LIMIT_MAX: Final = 1_000
@@ -43,6 +45,17 @@ class Call(NamedTuple):
     now_ns: int
     plan: Plan
     limits: RateLimits
+    hidden: HiddenFills
+    """Fills that no read shows yet."""
+
+    @property
+    def shown_ns(self) -> int:
+        """The venue's time, as it tells it."""
+        return self.now_ns + self.plan.skew_ms * _NS_PER_MS
+
+    @property
+    def reads(self) -> Reads:
+        return Reads(self.engine, self.hidden, self.now_ns, self.plan.lag_ms)
 
 
 class Endpoint(NamedTuple):
@@ -69,12 +82,12 @@ def _ping(_call: Call) -> wire.Json:
 
 
 def _time(call: Call) -> wire.Json:
-    return {"serverTime": wire.ms(call.now_ns)}
+    return {"serverTime": wire.ms(call.shown_ns)}
 
 
 def _exchange_info(call: Call) -> wire.Json:
     markets = [call.engine.market(symbol) for symbol in _symbols(call) or call.engine.markets]
-    return wire.exchange_info(markets, call.limits.rows(), call.now_ns)
+    return wire.exchange_info(markets, call.limits.rows(), call.shown_ns)
 
 
 def _depth(call: Call) -> wire.Json:
@@ -121,7 +134,7 @@ def _symbols(call: Call) -> list[str]:
 def _place(call: Call) -> wire.Json:
     new, response_type = _new_order(call)
     order, trades = call.engine.place(call.now_ns, new, call.plan.fill_share)
-    return wire.placed(order, trades, response_type)
+    return wire.placed(order, disordered(trades, call.plan), response_type)
 
 
 def _test_order(call: Call) -> wire.Json:
@@ -185,12 +198,18 @@ def _check_shape(params: Params, kind: OrderType) -> None:
 def _cancel(call: Call) -> wire.Json:
     key, cancel_id = _key(call), call.params.text("newClientOrderId", CLIENT_ID_RANGE)
     call.params.check_all_read()
-    order = call.engine.cancel(call.now_ns, key)
+    engine, plan = call.engine, call.plan
+    if plan.crossing_share is not None:
+        engine.fill(call.now_ns, key, plan.crossing_share)
+    if plan.late_fill is not None:
+        order = cancel_with_late_fill(engine, call.hidden, call.now_ns, key, plan.late_fill)
+    else:
+        order = engine.cancel(call.now_ns, key)
     return wire.canceled(order, cancel_id or f"cancel{order.id:016}")
 
 
 def _order(call: Call) -> wire.Json:
-    return wire.queried(call.engine.order(call.now_ns, _key(call)))
+    return wire.queried(call.reads.order(_key(call)))
 
 
 def _key(call: Call) -> OrderKey:
@@ -203,7 +222,7 @@ def _key(call: Call) -> OrderKey:
 
 def _open_orders(call: Call) -> list[wire.Json]:
     symbol = call.params.text("symbol", SYMBOL_RANGE)
-    return [wire.queried(order) for order in call.engine.open_orders(call.now_ns, symbol)]
+    return [wire.queried(order) for order in disordered(call.reads.open_orders(symbol), call.plan)]
 
 
 # ── history and account ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -212,12 +231,12 @@ def _open_orders(call: Call) -> list[wire.Json]:
 def _all_orders(call: Call) -> list[wire.Json]:
     symbol, first, limit = call.params.symbol(), call.params.integer("orderId"), _limit(call)
     start_ms, end_ms = _period(call)
-    orders = call.engine.orders(call.now_ns, symbol)
+    orders = call.reads.orders(symbol)
     if first is not None:
-        page = orders[max(0, first - 1) :][:limit]
+        page = _from(orders, first)[:limit]
     else:
         page = _page(orders, lambda order: order.created_ns, start_ms, end_ms, limit)
-    return [wire.queried(order) for order in page]
+    return [wire.queried(order) for order in disordered(page, call.plan)]
 
 
 def _my_trades(call: Call) -> list[wire.Json]:
@@ -226,18 +245,23 @@ def _my_trades(call: Call) -> list[wire.Json]:
     start_ms, end_ms = _period(call)
     if (order_id is not None or first is not None) and (start_ms is not None or end_ms is not None):
         raise VenueError(BAD_COMBINATION)
-    trades = call.engine.trades(call.now_ns, symbol)
+    trades = call.reads.trades(symbol)
     if order_id is not None:
         of_order = [trade for trade in trades if trade.order_id == order_id and trade.id >= (first or 0)]
         page = of_order[:limit]
     elif first is not None:
-        page = trades[max(0, first - 1) :][:limit]
+        page = _from(trades, first)[:limit]
     else:
         page = _page(trades, lambda trade: trade.time_ns, start_ms, end_ms, limit)
-    return [wire.traded(trade) for trade in page]
+    return [wire.traded(trade) for trade in disordered(page, call.plan)]
 
 
 Row = TypeVar("Row", Order, Trade)
+
+
+def _from(rows: list[Row], first: int) -> list[Row]:
+    """From an id on; not every id need be shown."""
+    return rows[bisect_left(rows, first, key=lambda row: row.id) :]
 
 
 def _page(
@@ -265,7 +289,7 @@ def _limit(call: Call) -> int:
 
 def _account(call: Call) -> wire.Json:
     omit_zero = call.params.text("omitZeroBalances", r"^(true|false)$") == "true"
-    return wire.account(call.engine.balances(call.now_ns), call.now_ns, omit_zero=omit_zero)
+    return wire.account(call.reads.balances(), call.now_ns, omit_zero=omit_zero)
 
 
 # ── the table ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,224 +1,81 @@
 """Misbehaviour on demand: which fault hits which request, as data.
 
 A fault is a struct in `FAULTS`: its fields are its parameters and their rules, `apply` writes into the request's `Plan`
-what shall happen, and the server carries the plan out at the three points below. To add a fault, add a struct, and a
-field to the plan if it needs a new kind of effect.
+what shall happen, and the plan is carried out at the three points below. To add a fault, add a struct to the module of
+its theme (`answer_faults`, `trading_faults`, `reading_faults`), a row to the table, and a field to the plan if it needs
+a new kind of effect.
 
     before     the request has come in; nothing has been checked but its signature
-    matching   the engine executes it
+    matching   the engine executes it, and what a read shows is put together
     after      it is executed and saved; the answer is about to leave
 
 Every rule has `on` (kinds of requests), `probability` and `nth` (which of these requests, counted from 1 since the
 rules were set). It hits a request when all three hold. Chances and amounts are seeded, so the same rules and the same
 sequence of requests misbehave identically. Faults are not saved: a restarted simulator behaves well.
+
+An outage comes before everything: what it swallows is not seen, or counted, by any rule.
 """
 
 from __future__ import annotations
 
 import difflib
-from decimal import Decimal
-from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta
 
+from exchange.simulator.answer_faults import (
+    AnswerLost,
+    BackendTimeout,
+    CloseConnection,
+    EmptyBody,
+    GarbledBody,
+    HtmlBody,
+    LateAnswer,
+    Latency,
+    Outage,
+    ServerError,
+    TruncatedBody,
+)
 from exchange.simulator.dice import chance, key_of, roll
-from exchange.simulator.errors import INJECTABLE, TIMEOUT, VenueError
-
-Milliseconds = Annotated[int, Meta(ge=0, le=600_000)]
-Probability = Annotated[float, Meta(ge=0, le=1)]
-Ordinal = Annotated[int, Meta(ge=1)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-
-
-class Kind(StrEnum):
-    """What a request is about."""
-
-    MARKET = "market"
-    PLACE = "place"
-    TEST = "test"
-    CANCEL = "cancel"
-    ORDER = "order"
-    OPEN_ORDERS = "open_orders"
-    ALL_ORDERS = "all_orders"
-    TRADES = "trades"
-    ACCOUNT = "account"
-
-
-EVERY_KIND: Final = tuple(Kind)
-
-
-class Point(StrEnum):
-    BEFORE = "before"
-    AFTER = "after"
-
-
-class Breakage(msgspec.Struct, frozen=True):
-    """How the answer is spoiled."""
-
-    closed: bool = False
-    """The connection ends without an answer."""
-    status: int = 0
-    """An answer of this HTTP status instead; 0: the true one."""
-    body: str = ""
-    """With `status`."""
-    cut: bool = False
-    """Half of the body, well-formed as far as HTTP goes."""
-
-
-class Plan(msgspec.Struct):
-    """What shall happen to one request. Empty: nothing out of the ordinary."""
-
-    delay_ms: int = 0
-    """Before."""
-    refusal: VenueError | None = None
-    """Before."""
-    before: Breakage | None = None
-    fill_share: Decimal | None = None
-    """Matching: an aggressive order fills only this part of what it could."""
-    late_ms: int = 0
-    """After."""
-    after: Breakage | None = None
-
-
-class FaultError(ValueError):
-    """The rules are wrong; the text says where and what would be right."""
-
-
-class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all faults have in common. `shorthand` is the field that a bare number stands for."""
-
-    shorthand: ClassVar[str] = "probability"
-    on: tuple[Kind, ...] = EVERY_KIND
-    probability: Probability = 1.0
-    nth: tuple[Ordinal, ...] = ()
-    """Empty: any."""
-
-    def apply(self, plan: Plan, drawn: int) -> None:
-        """Write the effect into the plan. `drawn` is a random number of 64 bits."""
-        raise NotImplementedError
-
-
-class Latency(Fault, frozen=True, kw_only=True):
-    """Wait before the request is looked at. Its timestamp is checked after the wait, as at Binance."""
-
-    shorthand: ClassVar[str] = "ms"
-    ms: Milliseconds | None = None
-    min: Milliseconds = 0
-    max: Milliseconds = 0
-
-    def __post_init__(self) -> None:
-        if self.ms is None and self.max < self.min:
-            raise ValueError(f"max {self.max} is below min {self.min}")
-
-    def apply(self, plan: Plan, drawn: int) -> None:
-        plan.delay_ms += self.ms if self.ms is not None else self.min + drawn % (self.max - self.min + 1)
-
-
-class LateAnswer(Latency, frozen=True, kw_only=True):
-    """Execute at once, answer late."""
-
-    def apply(self, plan: Plan, drawn: int) -> None:
-        plan.late_ms += self.ms if self.ms is not None else self.min + drawn % (self.max - self.min + 1)
-
-
-class PartialFill(Fault, frozen=True, kw_only=True):
-    """An aggressive order fills a seeded share, between `min` and `max`, of what it could."""
-
-    on: tuple[Kind, ...] = (Kind.PLACE,)
-    min: Share = 0.1
-    max: Share = 0.9
-
-    def __post_init__(self) -> None:
-        if self.max < self.min:
-            raise ValueError(f"max {self.max} is below min {self.min}")
-
-    def apply(self, plan: Plan, drawn: int) -> None:
-        low, high = round(self.min * 1_000), round(self.max * 1_000)
-        plan.fill_share = Decimal(low + drawn % (high - low + 1)) / 1_000
-
-
-class Reject(Fault, frozen=True, kw_only=True):
-    """Refuse a new order with one of these codes; it is definitely not placed."""
-
-    on: tuple[Kind, ...] = (Kind.PLACE,)
-    codes: tuple[int, ...] = (-2010,)
-
-    def __post_init__(self) -> None:
-        unknown = [code for code in self.codes if code not in INJECTABLE]
-        if unknown or not self.codes:
-            raise ValueError(f"codes {unknown} are none of {', '.join(map(str, sorted(INJECTABLE)))}")
-
-    def apply(self, plan: Plan, drawn: int) -> None:
-        plan.refusal = INJECTABLE[self.codes[drawn % len(self.codes)]]
-
-
-class CloseConnection(Fault, frozen=True, kw_only=True):
-    """End the connection instead of answering, before or after the request is executed."""
-
-    point: Point = Point.AFTER
-
-    def apply(self, plan: Plan, drawn: int) -> None:  # noqa: ARG002
-        _spoil(plan, self.point, Breakage(closed=True))
-
-
-class AnswerLost(Fault, frozen=True, kw_only=True):
-    """Execute, then end the connection without an answer. What hurts most: an order nobody knows of."""
-
-    on: tuple[Kind, ...] = (Kind.PLACE,)
-
-    def apply(self, plan: Plan, drawn: int) -> None:  # noqa: ARG002
-        _spoil(plan, Point.AFTER, Breakage(closed=True))
-
-
-class ServerError(Fault, frozen=True, kw_only=True):
-    """An answer of 5xx with a page of HTML, before or after the request is executed."""
-
-    point: Point = Point.AFTER
-    status: Annotated[int, Meta(ge=500, le=599)] = 503
-
-    def apply(self, plan: Plan, drawn: int) -> None:  # noqa: ARG002
-        page = f"<html><head><title>{self.status}</title></head><body><h1>{self.status}</h1></body></html>"
-        _spoil(plan, self.point, Breakage(status=self.status, body=page))
-
-
-class BackendTimeout(Fault, frozen=True, kw_only=True):
-    """-1007, "execution status unknown", before or after the request is executed."""
-
-    point: Point = Point.AFTER
-
-    def apply(self, plan: Plan, drawn: int) -> None:  # noqa: ARG002
-        body = msgspec.json.encode({"code": TIMEOUT.code, "msg": TIMEOUT.text}).decode()
-        _spoil(plan, self.point, Breakage(status=TIMEOUT.status, body=body))
-
-
-class TruncatedBody(Fault, frozen=True, kw_only=True):
-    """Execute and answer with the first half of the JSON."""
-
-    def apply(self, plan: Plan, drawn: int) -> None:  # noqa: ARG002
-        _spoil(plan, Point.AFTER, Breakage(cut=True))
-
-
-def _spoil(plan: Plan, point: Point, breakage: Breakage) -> None:
-    if point is Point.BEFORE:
-        plan.before = breakage
-    else:
-        plan.after = breakage
-
+from exchange.simulator.plan import Breakage, Downtime, Fault, Kind, Plan
+from exchange.simulator.reading_faults import DuplicateTrades, HiddenOrder, LaggingReads, ReorderedTrades
+from exchange.simulator.trading_faults import (
+    CancelCrossesFill,
+    ClockSkew,
+    FillAfterCancel,
+    PartialFill,
+    RateLimited,
+    Reject,
+)
 
 FAULTS: Final[dict[str, type[Fault]]] = {
     "answer_lost": AnswerLost,
     "backend_timeout": BackendTimeout,
+    "cancel_crosses_fill": CancelCrossesFill,
+    "clock_skew": ClockSkew,
     "close_connection": CloseConnection,
+    "duplicate_trades": DuplicateTrades,
+    "empty_body": EmptyBody,
+    "fill_after_cancel": FillAfterCancel,
+    "garbled_body": GarbledBody,
+    "hidden_order": HiddenOrder,
+    "html_body": HtmlBody,
+    "lagging_reads": LaggingReads,
     "late_answer": LateAnswer,
     "latency_ms": Latency,
+    "outage": Outage,
     "partial_fill": PartialFill,
+    "rate_limited": RateLimited,
     "reject": Reject,
+    "reordered_trades": ReorderedTrades,
     "server_error": ServerError,
     "truncated_body": TruncatedBody,
 }
 """By the name in the rules."""
+
+
+class FaultError(ValueError):
+    """The rules are wrong; the text says where and what would be right."""
 
 
 class _Active:
@@ -245,6 +102,7 @@ class Faults:
     def __init__(self) -> None:
         self._active: list[_Active] = []
         self._rules: dict[str, Any] = {}
+        self._outage: Downtime | None = None
 
     @property
     def rules(self) -> dict[str, Any]:
@@ -254,7 +112,7 @@ class Faults:
     def set(self, rules: object) -> None:
         """Replace all rules: a mapping of a fault's name to its parameters, or to a list of them, and `seed`.
 
-        Counting starts anew. Raises `FaultError`; the rules before then stay in force.
+        Counting starts anew, and an outage ends. Raises `FaultError`; the rules before then stay in force.
         """
         if not isinstance(rules, dict):
             raise FaultError('rules are an object, e.g. {"latency_ms": {"min": 5, "max": 20}, "seed": 7}')
@@ -266,16 +124,22 @@ class Faults:
             listed = rules[name] if isinstance(rules[name], list) else [rules[name]]
             for number, parameters in enumerate(listed):
                 active.append(_Active(_fault(name, parameters), key_of(seed, f"{name}/{number}")))
-        self._active, self._rules = active, rules
+        self._active, self._rules, self._outage = active, rules, None
 
     def clear(self) -> None:
-        self._active, self._rules = [], {}
+        self._active, self._rules, self._outage = [], {}, None
 
-    def plan(self, kind: Kind) -> Plan:
-        """What shall happen to the next request of this kind."""
-        plan = Plan()
+    def outage(self, now_ns: int) -> Breakage | None:
+        """How every request ends at this moment; None: the venue is up."""
+        return self._outage.breakage if self._outage is not None and now_ns < self._outage.until_ns else None
+
+    def plan(self, kind: Kind, now_ns: int) -> Plan:
+        """What shall happen to the next request of this kind, which came in now."""
+        plan = Plan(received_ns=now_ns)
         for rule in self._active:
             rule.apply(kind, plan)
+        if plan.outage is not None:
+            self._outage, plan.before = plan.outage, plan.outage.breakage
         return plan
 
 
@@ -288,6 +152,10 @@ def _fault(name: str, parameters: object) -> Fault:
     if isinstance(parameters, int | float) and not isinstance(parameters, bool):
         parameters = {known.shorthand: parameters}
     try:
-        return msgspec.convert(parameters, type=known)
+        fault = msgspec.convert(parameters, type=known)
     except msgspec.ValidationError as error:
         raise FaultError(f"{name}: {error}; its parameters are {', '.join(known.__struct_fields__)}") from None
+    idle = [kind for kind in fault.on if kind not in known.kinds]
+    if idle:
+        raise FaultError(f"{name} does nothing on {', '.join(idle)}; it is for {', '.join(known.kinds)}")
+    return fault

@@ -113,11 +113,20 @@ class MatchingEngine:
     def cancel(self, now_ns: int, key: OrderKey) -> Order:
         """Take an open order out. Raises `VenueError` when there is none."""
         market, _ = self._at(now_ns, key.symbol)
-        order = self._find(key)
-        if order is None or not order.is_open:
-            raise VenueError(CANCEL_UNKNOWN)
+        order = self._find_open(key)
         self._close(market, order, Status.CANCELED)
         return order
+
+    def fill(self, now_ns: int, key: OrderKey, share: Decimal) -> Trade:
+        """Let somebody take a share, above 0 to 1, of what an open order has left, at the order's own price.
+
+        At least one step of it. Raises `VenueError`, as a cancel does, when there is no such open order.
+        """
+        market, _ = self._at(now_ns, key.symbol)
+        order = self._find_open(key)
+        qty = max(market.step, floor_to(order.remaining * share, market.step))
+        self._moved[market.symbol] = None
+        return self._trade(self._now_ns, market, order, order.price, qty, maker=True)
 
     def order(self, now_ns: int, key: OrderKey) -> Order:
         """An order, open or not. Raises `VenueError` when there is none."""
@@ -166,6 +175,11 @@ class MatchingEngine:
         """By asset."""
         self.advance(now_ns)
         return sorted(self._account.balances, key=lambda balance: balance.asset)
+
+    def hold_of(self, order: Order) -> tuple[str, Decimal]:
+        """The asset and how much of it an open order with so much left has locked."""
+        market = self.market(order.symbol)
+        return _held_asset(market, order), self._account.hold_for(market, order)
 
     # ── time and market ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -347,6 +361,12 @@ class MatchingEngine:
         if key.id is not None:
             return self._register.by_id(key.symbol, key.id)
         return self._register.by_client_id(key.symbol, key.client_order_id or "")
+
+    def _find_open(self, key: OrderKey) -> Order:
+        order = self._find(key)
+        if order is None or not order.is_open:
+            raise VenueError(CANCEL_UNKNOWN)
+        return order
 
 
 def _maker_quantity(market: Market, order: Order, drawn: int) -> Decimal:

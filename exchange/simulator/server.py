@@ -9,33 +9,28 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from aiohttp import web
 
 from exchange.simulator import auth
+from exchange.simulator.answers import NO_ANSWER, Answer, spoiled
 from exchange.simulator.endpoints import ENDPOINTS, Call, Endpoint
 from exchange.simulator.errors import VenueError
-from exchange.simulator.faults import Breakage, Faults, Kind, Plan
+from exchange.simulator.faults import Faults
 from exchange.simulator.limits import RateLimits
 from exchange.simulator.matching import MatchingEngine, Record
 from exchange.simulator.params import Params, mandatory
+from exchange.simulator.plan import Kind, Plan
+from exchange.simulator.reads import HiddenFills
 
 HOST: Final = "127.0.0.1"
 TICKER_S: Final = 0.25
 """How often resting orders are looked at while nobody asks."""
 
+_NS_PER_MS: Final = 1_000_000
 _encoder: Final = msgspec.json.Encoder()
-
-
-class Answer(NamedTuple):
-    status: int
-    body: bytes
-    headers: dict[str, str]
-
-
-NO_ANSWER: Final = Answer(200, b"", {})
 
 
 class Venue:
@@ -53,6 +48,8 @@ class Venue:
         """`save` hands records over to the operating system; `clock_ns` is the venue's clock, ns UTC."""
         self.engine = engine
         self.faults = Faults()
+        self.hidden: HiddenFills = {}
+        """Fills that no read shows yet. Not saved, as faults are not."""
         self.requests: Counter[str] = Counter()
         """Seen so far, by method and path."""
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -68,6 +65,9 @@ class Venue:
         if endpoint is None:
             return web.Response(status=404, text="<html><body><h1>404 Not Found</h1></body></html>")
         self.requests[f"{request.method} {request.path}"] += 1
+        down = self.faults.outage(self.clock_ns())
+        if down is not None:
+            return _sent(request, spoiled(NO_ANSWER, down))
         query = request.raw_path.partition("?")[2]
         body = (await request.read()).decode(errors="replace") if request.body_exists else ""
         try:
@@ -77,14 +77,15 @@ class Venue:
                 auth.check_key(self._credentials, request.headers.get("X-MBX-APIKEY"))
                 auth.check_signature(self._credentials, query, body)
         except VenueError as error:
-            return _response(self._refused(error))
-        plan = self.faults.plan(endpoint.kind)
+            return _sent(request, self._refused(error))
+        plan = self.faults.plan(endpoint.kind, self.clock_ns())
         await _pause(plan.delay_ms)
-        if plan.before is not None:
-            return _spoiled(request, NO_ANSWER, plan.before)
+        before = self.faults.outage(self.clock_ns()) or plan.before
+        if before is not None:
+            return _sent(request, spoiled(NO_ANSWER, before))
         answer = self._execute(endpoint, params, plan)
         await _pause(plan.late_ms)
-        return _response(answer) if plan.after is None else _spoiled(request, answer, plan.after)
+        return _sent(request, answer if plan.after is None else spoiled(answer, plan.after))
 
     async def run_market(self) -> None:
         """Let resting orders trade while nobody asks. Never returns."""
@@ -112,12 +113,12 @@ class Venue:
         now_ns = self.clock_ns()
         try:
             if endpoint.signed:
-                _check_time(now_ns, params)
+                _check_time(now_ns + plan.skew_ms * _NS_PER_MS, params)
             if plan.refusal is not None:
                 raise plan.refusal
             if endpoint.kind is Kind.PLACE:
                 self._limits.check_order(now_ns)
-            content = endpoint.run(Call(self.engine, params, now_ns, plan, self._limits))
+            content = endpoint.run(Call(self.engine, params, now_ns, plan, self._limits, self.hidden))
             params.check_all_read()  # endpoints that change something have asked this before they did
         except VenueError as error:
             return self._refused(error)
@@ -146,15 +147,12 @@ async def _pause(time_ms: int) -> None:
         await asyncio.sleep(time_ms / 1_000)
 
 
-def _response(answer: Answer) -> web.Response:
-    return web.Response(status=answer.status, body=answer.body, headers=answer.headers, content_type="application/json")
-
-
-def _spoiled(request: web.Request, answer: Answer, breakage: Breakage) -> web.Response:
-    if breakage.closed:
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response()  # has nowhere to go
-    if breakage.status:
-        return web.Response(status=breakage.status, text=breakage.body, content_type="text/html")
-    return _response(answer._replace(body=answer.body[: len(answer.body) // 2]))
+def _sent(request: web.Request, answer: Answer | None) -> web.Response:
+    """The answer; without one the connection ends."""
+    if answer is not None:
+        return web.Response(
+            status=answer.status, body=answer.body, headers=answer.headers, content_type=answer.content_type
+        )
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()  # has nowhere to go

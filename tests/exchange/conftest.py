@@ -27,23 +27,25 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: Any
+    """Of its JSON; the text where it is none."""
 
 
 class Venue:
     """A running simulator, its levers and its truth."""
 
-    def __init__(self, process: SimulatorProcess) -> None:
+    def __init__(self, process: SimulatorProcess, timeout_s: float = 5) -> None:
         self.process = process
+        self.timeout_s = timeout_s
         self.base_url = process.base_url
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.process.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.process.port, timeout=self.timeout_s)
         try:
             connection.request(method, path, body, dict(headers or {}))
             answer = connection.getresponse()
-            return Answer(answer.status, answer.headers, json.loads(answer.read()))
+            return Answer(answer.status, answer.headers, _parsed(answer.read()))
         finally:
             connection.close()
 
@@ -56,6 +58,24 @@ class Venue:
         if method == "POST":
             return self.ask(method, path, text.encode(), {"X-MBX-APIKEY": key})
         return self.ask(method, f"{path}?{text}", headers={"X-MBX-APIKEY": key})
+
+    def place(self, name: str, **changes: Any) -> Answer:
+        """A buy of 0.001 BTC that rests far below the market."""
+        usual = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": "50000"}
+        return self.ask_signed(
+            "POST", "/api/v3/order", {**usual, "quantity": "0.001", "newClientOrderId": name, **changes}
+        )
+
+    def cancel(self, name: str) -> Answer:
+        return self.ask_signed("DELETE", "/api/v3/order", {"symbol": "BTCUSDT", "origClientOrderId": name})
+
+    def look_up(self, name: str) -> Answer:
+        return self.ask_signed("GET", "/api/v3/order", {"symbol": "BTCUSDT", "origClientOrderId": name})
+
+    def read(self, path: str, **params: Any) -> Any:
+        """What a list or the account of Bitcoin shows."""
+        symbol = {} if path == "account" else {"symbol": "BTCUSDT"}
+        return self.ask_signed("GET", f"/api/v3/{path}", {**symbol, **params}).body
 
     def set_faults(self, rules: Mapping[str, Any]) -> Answer:
         return self.ask("PUT", "/_sim/faults", json.dumps(rules).encode())
@@ -79,6 +99,13 @@ class Venue:
         """Bid and ask."""
         ticker = self.ask("GET", f"/api/v3/ticker/bookTicker?symbol={symbol}").body
         return Decimal(ticker["bidPrice"]), Decimal(ticker["askPrice"])
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode()
 
 
 @pytest.fixture(scope="module")

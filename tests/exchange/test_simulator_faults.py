@@ -10,7 +10,8 @@ from typing import Any
 import ccxt
 import pytest
 
-from exchange.simulator.faults import FAULTS, FaultError, Faults, Kind, Plan
+from exchange.simulator.faults import FAULTS, FaultError, Faults
+from exchange.simulator.plan import Kind, Plan
 from tests.exchange.conftest import Venue, connected
 
 BUY = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "IOC", "quantity": "0.001"}
@@ -19,7 +20,7 @@ BUY = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "IOC"
 def plans(rules: dict[str, Any], kinds: list[Kind]) -> list[Plan]:
     faults = Faults()
     faults.set(rules)
-    return [faults.plan(kind) for kind in kinds]
+    return [faults.plan(kind, 0) for kind in kinds]
 
 
 # ── rules ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -76,6 +77,10 @@ def test_latency_is_drawn_between_its_bounds() -> None:
         ({"reject": {"on": ["placing"]}}, "reject: Invalid enum value 'placing'"),
         ({"reject": {"nth": [0]}}, "reject: Expected `int` >= 1"),
         ({"partial_fill": "often"}, "partial_fill: Expected `object`, got `str`"),
+        ({"cancel_crosses_fill": {"share": 0}}, "cancel_crosses_fill: Expected `float` > 0.0"),
+        ({"garbled_body": {"shapes": []}}, "shapes is empty; there are container, fields, amounts, null"),
+        ({"lagging_reads": {"on": ["trades", "place"]}}, "lagging_reads does nothing on place; it is for order, open"),
+        ({"rate_limited": {"status": 503}}, "rate_limited: Invalid enum value 503"),
         ({"seed": "x"}, "seed is 'x'; it must be a whole number"),
     ],
 )
@@ -85,13 +90,13 @@ def test_a_wrong_rule_is_refused_and_changes_nothing(rules: Any, complaint: str)
     faults.set({"latency_ms": 3})
     with pytest.raises(FaultError, match=complaint):
         faults.set(rules)
-    assert faults.plan(Kind.PLACE).delay_ms == 3
+    assert faults.plan(Kind.PLACE, 0).delay_ms == 3
 
 
 def test_every_fault_applies_with_its_defaults() -> None:
     """A bare probability of 1, or number, is enough for each."""
-    for name in FAULTS:
-        assert plans({name: 1}, [Kind.PLACE]) != [Plan()], name
+    for name, fault in FAULTS.items():
+        assert plans({name: 1}, [fault().on[0]]) != [Plan()], name
 
 
 # ── on the wire ───────────────────────────────────────────────────────────────────────────────────────────────────────
