@@ -6,8 +6,8 @@
 | `logs/` | the streams and the program's own log | Scribe, Gateway, everybody's log lines |
 | `run/engine.json` | how to reach the running engine | the launcher |
 | `run/bus-*/` | the actors' sockets, or the secret of the TCP base; one folder per run | the actors |
-| `run/launcher.json` | which process is the launcher | the launcher |
-| `run/lock` | held while an engine runs | the launcher and its actors |
+| `run/lock` | held while an engine runs | the launcher |
+| `run/crew` | open in every process of the engine, which are known by that | nobody |
 | `simulator/` | the bundled simulator's own state | the simulator |
 """
 
@@ -33,7 +33,7 @@ class StateFolder:
         self.run = self.root / "run"
         self.simulator = self.root / "simulator"
         self.engine_file = self.run / "engine.json"
-        self.launcher_file = self.run / "launcher.json"
+        self.crew_file = self.run / "crew"
         self.lock_file = self.run / "lock"
         self.simulator_file = self.simulator / "venue.journal"
         self.order_log = self.logs / "orders" / "order.jsonl"

@@ -29,13 +29,13 @@ from exchange.simulator import auth
 from exchange.simulator.process import SimulatorFailed, SimulatorProcess
 from messages.admin import AskStatus, EngineStarted, EngineStopped, StartEngine, StatusReported, StopEngine
 from storage.layout import PRIVATE_FILE, StateFolder
-from tools import holders, signals
+from tools import signals
+from tools.crew import Crew
 
 NS_PER_S = 1_000_000_000
 ENGINE_CLASS = "actors.engine.Engine"
 LAUNCHER = "launcher"
 END_GRACE_S = 5.0
-POLL_S = 0.02
 LISTEN_S = 0.25
 PROBES_PER_TIMEOUT = 4
 
@@ -56,6 +56,7 @@ class Launch:
         self.swept = 0
         """Orphans of an earlier launcher that were ended at the start."""
         self.simulator: SimulatorProcess | None = None
+        self._crew = Crew(folder.crew_file)
         self._stack = contextlib.ExitStack()
         self._door: system.ActorSystemHandle | None = None
         self._engine: Any = None
@@ -99,27 +100,19 @@ class Launch:
         self._start_system()
 
     def _hold_lock(self) -> None:
-        """Held by this process and, through the fork, by every actor: it is free only when the last of them is gone."""
+        """While it is held there is no other launcher, so whoever is of a crew then is an orphan."""
         lock = filelock.FileLock(self.folder.lock_file, mode=PRIVATE_FILE)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            before = holders.launcher_of(self.folder)
-            if before is None or before.lives:
-                raise self._already_running() from None
-            self.swept = holders.end(self.folder.lock_file)
-            try:
-                lock.acquire(timeout=0)
-            except filelock.Timeout:  # somebody else was faster
-                raise self._already_running() from None
+            raise EngineAlreadyRunning(
+                f"an engine already runs on {self.folder.root} (pid {self._holder()}); stop it with `intentctl stop`, "
+                "or choose another --state"
+            ) from None
         self._stack.callback(lock.release)
-        holders.sign(self.folder)
-
-    def _already_running(self) -> EngineAlreadyRunning:
-        return EngineAlreadyRunning(
-            f"an engine already runs on {self.folder.root} (pid {self._holder()}); stop it with `intentctl stop`, "
-            "or choose another --state"
-        )
+        self.swept = self._crew.kill()
+        self._crew.enlist()
+        self._stack.callback(self._crew.dismiss)
 
     def _holder(self) -> str:
         try:
@@ -280,17 +273,11 @@ class Launch:
             self.stop("the launcher ends")
         if self._stopped is None or not self._stopped.failed:
             self._door.shutdown()
-            self._await_end()
+            self._crew.await_end(END_GRACE_S)
         self._kill_system()
 
-    def _await_end(self) -> None:
-        """Of every actor process, which all hold the lock."""
-        deadline = time.monotonic() + END_GRACE_S
-        while holders.holders(self.folder.lock_file) and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-
     def _kill_system(self) -> None:
-        holders.end(self.folder.lock_file)
+        self._crew.kill()
         if self._door is not None:
             self._door.leave()
             self._door.remove()

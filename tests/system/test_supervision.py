@@ -28,7 +28,7 @@ def buy(daemon: Daemon, key: str) -> dict[str, Any]:
 
     def ended() -> dict[str, Any] | None:
         answer = daemon.submit(symbol="BTC/USDT", side="buy", quote="20", market=True, key=key, wait=True)
-        return answer if (answer.get("intent") or {}).get("state") == "FILLED" else None
+        return answer if answer.get("state") == "FILLED" else None
 
     return until(ended, f"{key} is filled", TRADES_AGAIN_S)  # type: ignore[no-any-return]
 
@@ -86,7 +86,7 @@ def test_what_a_killed_launcher_leaves_behind_is_swept_up(daemon: Daemon) -> Non
     engine = children(daemon)["engine"]
     os.kill(daemon.process.pid, signal.SIGKILL)
     os.kill(engine, signal.SIGKILL)
-    daemon.process.communicate()
+    daemon.process.wait()
     left = {process.pid for process in daemon.processes.alive()}
     daemon.start()
     assert not left & {process.pid for process in daemon.processes.alive()}
@@ -102,7 +102,7 @@ def test_a_second_launcher_is_refused_while_the_first_lives(daemon: Daemon) -> N
     second = Daemon(daemon.processes, daemon.state)
     with pytest.raises(AssertionError, match="already runs"):
         second.start()
-    buy(daemon, "still there")
+    buy(daemon, "still-there")
     assert daemon.stop() == 0
 
 
