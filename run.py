@@ -18,6 +18,9 @@ from tools import demo as demo_run
 from tools import signals
 from tools.launch import Launch
 from tools.options import STATE_VARIABLE, run
+from tools.trial import faults as trial_faults
+from tools.trial import report as trial_report
+from tools.trial.chaos import Plan, run_chaos
 from tools.watchdog import Watchdog
 
 DEFAULT_SYMBOLS = "BTC/USDT,ETH/USDT,SOL/USDT,XRP/USDT"
@@ -26,6 +29,7 @@ EPILOG = """\b
 Examples:
   intentd demo                          the whole job on a simulator, nothing to set up
   intentd demo --intents 200 --seed 11 --json
+  intentd chaos --kills 20              the same, while its processes are killed
   intentd up --state ./state            the daemon; then `intentctl submit ...`
   intentd up --config intentd.toml
 """
@@ -77,6 +81,28 @@ def _state_folder(state: str | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="intentd-demo-") as temporary:
         yield Path(temporary)
+
+
+@cli.command()
+@click.option("--intents", "count", type=click.IntRange(1, 100_000), default=200, show_default=True)
+@click.option("--kills", type=click.IntRange(0, 10_000), default=40, show_default=True, help="Of random processes.")
+@click.option(
+    "--faults", default="all", show_default=True, metavar="all|none|NAME,…", help="Of the venue; docs/simulator.md."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of intents, kills and faults.")
+@click.option("--state", metavar="DIR", default=None, help="Keep everything here.  [default: temporary, removed]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+def chaos(*, count: int, kills: int, faults: str, seed: int, state: str | None, as_json: bool) -> int:
+    """Kill the daemon's processes at random under load, while the venue misbehaves; then compare book and venue.
+
+    The simulator is outside the blast; the launcher is not. Exit code 0 only if every intent ended, none was lost,
+    nothing was sent twice, every fill is booked once, no reservation is left, and every balance agrees exactly.
+    """
+    trial_faults.rules(faults, seed)
+    with signals.raised(), _state_folder(state) as path:
+        folder = demo_run.fresh_folder(path)
+        figures = run_chaos(folder, Plan(intents=count, kills=kills, faults=faults, seed=seed))
+        return trial_report.report(figures, as_json=as_json)
 
 
 @cli.command()

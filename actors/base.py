@@ -30,7 +30,7 @@ from thespian.actors import (
     WatchMessage,
 )
 
-from actors import logs
+from actors import crashpoints, logs
 from core.errors import IntentdError
 from core.settings import Settings
 from messages import ClientRequest, RequestRefused
@@ -97,8 +97,10 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
 
     def dispatch(self, message: Any, sender: Any) -> None:
         """To the handler of the message's own class; thespian looks through all its ancestors, twice."""
-        handler = getattr(self, f"receiveMsg_{type(message).__name__}", self.receiveUnrecognizedMessage)
-        handler(message, sender)
+        kind = type(message).__name__
+        if crashpoints.armed:
+            crashpoints.reach(crashpoints.receives(self.name, kind))
+        getattr(self, f"receiveMsg_{kind}", self.receiveUnrecognizedMessage)(message, sender)
 
     def checked(self, message: ClientRequest, sender: Any) -> ClientRequest | None:
         """The request with every field of its declared type; None after refusing one that is not.
@@ -118,6 +120,8 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         post = getattr(self._myRef.transport, "post", None)
         if post is None or not post(targetAddr, msg):
             super().send(targetAddr, msg)
+        if crashpoints.armed:
+            crashpoints.reach(crashpoints.sends(self.name, type(msg).__name__))
 
     def crash(self, message: Any) -> None:
         """Log the exception being handled and end this process, now."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors import logs
 from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage
+from actors.crashpoints import reach
 from actors.pumped_loop import PumpedLoop
 from core import fencing, trading
 from core.errors import IntentdError
@@ -126,7 +127,9 @@ class Gateway(Guarded):
             self.handed.pop(next(iter(self.handed)))
 
         async def place() -> ApplyReport:
-            return ApplyReport(report=await self.client.place(attempt, lambda: self.blocked(attempt)))
+            report = await self.client.place(attempt, lambda: self.blocked(attempt))
+            reach("gateway request: after")
+            return ApplyReport(report=report)
 
         self.run(PORTFOLIO, place)
 
@@ -149,6 +152,7 @@ class Gateway(Guarded):
             return _not_placed(attempt, "FENCED", newer, retryable=True)
         if halted is not None:
             return _not_placed(attempt, halted.code, halted.reason, retryable=False)
+        reach("gateway request: before")
         return None
 
     def receiveMsg_FetchOrder(self, message: FetchOrder, sender: Any) -> None:
@@ -160,7 +164,9 @@ class Gateway(Guarded):
 
     def receiveMsg_CancelOrder(self, message: CancelOrder, sender: Any) -> None:
         async def cancel() -> CancelAttempted:
+            reach("gateway cancel: before")
             note = await self.client.cancel(message.attempt)
+            reach("gateway cancel: after")
             return CancelAttempted(client_order_id=message.attempt.client_order_id, note=note)
 
         self.run(sender, cancel)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.base import Guarded
+from actors.crashpoints import reach
 from core import book, fencing, holdings, trading
 from core.errors import InvariantViolated
 from core.ids import IntentId
@@ -77,6 +78,7 @@ class Portfolio(Guarded):
             raise InvariantViolated(f"the book contradicts itself: {'; '.join(problems[:5])}; restore a copy")
         with self.store.transaction() as unit:
             self.begin_epoch(unit, "the portfolio was started while the order was on its way")
+        reach("portfolio start: epoch")
         if self.store.used_share() > MAP_ALARM_SHARE:
             self.log.error("book_nearly_full", used_share=round(self.store.used_share(), 3))
         self.log.info("book_opened", open_symbols=symbols, epoch=self.epoch)
@@ -233,7 +235,9 @@ class Portfolio(Guarded):
         if self.unit is None:
             return
         unit, self.unit = self.unit, None
+        reach("portfolio commit: before")
         unit.commit()
+        reach("portfolio commit: after")
         self.pending = 0
         leaving, self.leaving = self.leaving, []
         for attempt in leaving:
@@ -241,6 +245,8 @@ class Portfolio(Guarded):
                 self.send(self.gateway, PlaceOrder(attempt=attempt))
             else:
                 self.not_handed_over(attempt)
+        if leaving:
+            reach("portfolio commit: orders handed over")
         answers, self.answers = self.answers, []
         for address, answer in answers:
             self.send(address, answer)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from actors.base import Guarded
+from actors.crashpoints import reach
 from core.errors import StorageError
 from core.events import AUDIT_STREAM, ORDER_STREAM, AnyEvent, stream_of
 from messages.lifecycle import ChildReady, ConfigureChild, Tick
@@ -121,6 +122,8 @@ class Scribe(Guarded):
                 entries = list(view.events(after=self.cursor, limit=BATCH_MAX))
             if not entries:
                 return
+            reach("scribe write: before")
             for name, stream in self.streams.items():
                 stream.append([entry for entry in entries if stream_of(entry[1]) == name])
+            reach("scribe write: after")
             self.cursor = entries[-1][0]

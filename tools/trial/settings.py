@@ -1,0 +1,40 @@
+"""Settings of a trial: everything that waits, waits shorter, so that a run takes a minute and not an hour.
+
+The proof that an order is not at the venue waits for recvWindow and for the lag of the venue's reads. Here the venue is
+the simulator, whose lag is known.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TIMEOUT_MS: Final = 1_000
+RECV_WINDOW_MS: Final = 1_000
+READ_LAG_MS: Final = 1_000
+HANG_TIMEOUT_S: Final = 5
+
+
+def toml(venue_url: str) -> str:
+    """As a settings file."""
+    return f"""
+[engine]
+restarts_max = 10000
+hang_timeout = "{HANG_TIMEOUT_S}s"
+
+[exchange]
+base_url = "{venue_url}"
+timeout_ms = {TIMEOUT_MS}
+recv_window_ms = {RECV_WINDOW_MS}
+read_lag = "{READ_LAG_MS}ms"
+
+[router]
+backoff_ms = 100
+max_retries = 10
+poll_interval = "300ms"
+
+[reconciler]
+order_interval = "1s"
+late_fill_check = "2s"
+balance_interval = "5s"
+lookup_interval = "100ms"
+"""

@@ -1,0 +1,163 @@
+"""A strategy that insists: it asks again with the same key until it knows how its intent ended, whatever dies.
+
+This is how a bot should use intentd: one key per wish, no answer means ask again, and an engine that is gone is looked
+for again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from actors.client import Client
+from core.book import OpeningOutcome
+from core.errors import IntentdError
+from core.ids import IntentId
+from core.intent import RESTING, IntentRequest
+from core.lifecycle import is_terminal
+from core.planning import Refusal
+from core.records import IntentRecord
+from messages.intents import IntentAnswered, IntentDone
+from storage.layout import StateFolder
+
+ASK_AGAIN_S: Final = 2.0
+"""A wish whose end is not known is asked about again after this long."""
+CONNECT_AGAIN_S: Final = 0.1
+ROUTER_TIMEOUT_S: Final = 2.0
+PASSING: Final = frozenset(
+    {"MARKET_DATA_UNAVAILABLE", "ENGINE_NOT_READY", "ENGINE_HALTED", "STOPPING", "SYMBOL_QUARANTINED"}
+)
+"""Refusals that say "not now"; everything else is a "no"."""
+
+
+class Wish(msgspec.Struct):
+    """What became of one request so far."""
+
+    request: IntentRequest
+    asked_s: float = 0.0
+    """Monotonic; 0: not since the last connection."""
+    intent_id: IntentId | None = None
+    record: IntentRecord | None = None
+    """The newest that was told."""
+    refusal: Refusal | None = None
+    cancel: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        return self.refusal is not None or (self.record is not None and is_terminal(self.record.state))
+
+
+class Strategy:
+    """One client of one engine, or of those that take its place."""
+
+    def __init__(self, folder: StateFolder) -> None:
+        self.wishes: dict[str, Wish] = {}
+        """By key."""
+        self.contradictions: list[str] = []
+        """What was told and then told otherwise."""
+        self._folder = folder
+        self._client: Client | None = None
+        self._connect_s = 0.0
+        self._by_request: dict[str, str] = {}
+
+    def close(self) -> None:
+        self._disconnect()
+
+    def add(self, request: IntentRequest) -> None:
+        """A new wish. Its key is what makes asking again safe."""
+        assert request.key is not None
+        self.wishes[request.key] = Wish(request)
+
+    @property
+    def open(self) -> list[Wish]:
+        return [wish for wish in self.wishes.values() if not wish.is_over]
+
+    def cancel_resting(self) -> None:
+        """Nothing that rests shall outlast the trial."""
+        for wish in self.open:
+            wish.cancel = wish.request.tif in RESTING
+
+    def step(self, timeout_s: float) -> None:
+        """Ask what is due, then take in answers for a while. Never raises for an engine that is gone."""
+        try:
+            self._ask()
+            self._listen(timeout_s)
+        except (IntentdError, OSError):  # it is gone, or just going
+            self._disconnect()
+            time.sleep(min(timeout_s, CONNECT_AGAIN_S))
+
+    def _ask(self) -> None:
+        now_s = time.monotonic()
+        for wish in self.open:
+            if now_s - wish.asked_s < ASK_AGAIN_S:
+                continue
+            client = self._connected()
+            router = client.router(wish.request.symbol, ROUTER_TIMEOUT_S)
+            wish.asked_s = time.monotonic()
+            if isinstance(router, Refusal):
+                continue
+            request_id = client.send_intent(router, wish.request, wait=True)
+            self._by_request[request_id] = wish.request.key or ""
+            if wish.cancel and wish.intent_id is not None:
+                client.send_cancel(router, wish.intent_id, "the trial ends")
+
+    def _listen(self, timeout_s: float) -> None:
+        client, deadline = self._connected(), time.monotonic() + timeout_s
+        while (left := deadline - time.monotonic()) > 0:
+            message = client.next_message(left)
+            if message is None:
+                return
+            key = self._by_request.get(getattr(message, "request_id", ""))
+            if key is None:
+                continue
+            if isinstance(message, IntentAnswered):
+                self._answered(self.wishes[key], message)
+            elif isinstance(message, IntentDone):
+                self._told(self.wishes[key], message.record)
+
+    def _answered(self, wish: Wish, message: IntentAnswered) -> None:
+        answer = message.answer
+        if answer.outcome is OpeningOutcome.CONFLICT:
+            self.contradictions.append(f"{wish.request.key}: conflict with itself")
+        elif answer.record is not None:
+            self._told(wish, answer.record)
+        elif answer.refusal is not None and wish.record is not None:
+            self.contradictions.append(f"{wish.request.key}: refused ({answer.refusal.code}) after it was accepted")
+        elif answer.refusal is not None and not is_passing(answer.refusal):
+            wish.refusal = answer.refusal
+        else:
+            wish.asked_s = time.monotonic() - ASK_AGAIN_S / 2
+
+    def _told(self, wish: Wish, record: IntentRecord) -> None:
+        if wish.intent_id not in {None, record.intent.intent_id}:
+            self.contradictions.append(f"{wish.request.key}: {wish.intent_id}, then {record.intent.intent_id}")
+        wish.intent_id = record.intent.intent_id
+        if wish.record is None or record.revision >= wish.record.revision:
+            wish.record = record
+
+    def _connected(self) -> Client:
+        if self._client is None:
+            self._client = Client.connect(self._folder)
+        return self._client
+
+    def _disconnect(self) -> None:
+        """Whoever was asked is gone, so everything open is asked again."""
+        if self._client is not None:
+            with contextlib.suppress(IntentdError, OSError):
+                self._client.close()
+            self._client = None
+        self._by_request.clear()
+        for wish in self.wishes.values():
+            wish.asked_s = 0.0
+
+
+def is_passing(refusal: Refusal) -> bool:
+    return refusal.code in PASSING or refusal.code.startswith("TRADING_")
+
+
+def ended(wishes: Iterable[Wish]) -> int:
+    return sum(1 for wish in wishes if wish.is_over)

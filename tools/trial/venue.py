@@ -1,0 +1,64 @@
+"""The simulator of a trial, out of reach of its kills, and the truth about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.request import urlopen
+
+import msgspec
+
+from exchange.simulator.process import SimulatorProcess
+
+UNLIMITED: Final = ("--order-limit", "1000000", "--weight-limit", "10000000")
+TIMEOUT_S: Final = 30.0
+
+
+class Truth(msgspec.Struct, frozen=True):
+    """What really happened, whatever any answer said."""
+
+    client_ids: list[str]
+    """Of every order."""
+    fills: list[tuple[str, str]]
+    """(venue's symbol, trade id) of every trade."""
+    balances: dict[str, Decimal]
+    """Free and locked together."""
+
+
+class Venue:
+    """A context: the simulator is stopped at the end."""
+
+    def __init__(self, seed: int) -> None:
+        self._process = SimulatorProcess.start(seed=seed, arguments=UNLIMITED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.stop()
+
+    @property
+    def base_url(self) -> str:
+        return self._process.base_url
+
+    def misbehave(self, rules: Mapping[str, Any]) -> None:
+        self._process.misbehave(rules)
+
+    def behave(self) -> None:
+        self._process.misbehave({})
+
+    def truth(self) -> Truth:
+        orders, trades, balances = (self._ask(what) for what in ("orders", "trades", "balances"))
+        return Truth(
+            client_ids=[order["clientOrderId"] for order in orders],
+            fills=[(trade["symbol"], str(trade["id"])) for trade in trades],
+            balances={name: Decimal(row["free"]) + Decimal(row["locked"]) for name, row in balances.items()},
+        )
+
+    def _ask(self, what: str) -> Any:
+        with urlopen(f"{self.base_url}/_sim/{what}", timeout=TIMEOUT_S) as answer:  # noqa: S310  (http on loopback)
+            return msgspec.json.decode(answer.read())
