@@ -8,7 +8,7 @@ are replaced at the end of this file, for every process that imports it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from thespian.actors import ActorAddress
 from thespian.system import systemCommon as system_common  # noqa: N813  (a module)
@@ -16,6 +16,10 @@ from thespian.system.transport import ReceiveEnvelope, TransmitIntent, Transport
 
 UNTHROTTLED = 10**12
 """Messages per second."""
+
+
+ADMIN_NAME: Final = "admin"
+"""Of the system's own mailbox in its folder; all others have random names."""
 
 
 class UnixAddress:

@@ -35,7 +35,7 @@ from thespian.system.transport import ReceiveEnvelope, Thespian__UpdateWork
 from thespian.system.transport.IPBase import TCPv4ActorAddress
 
 from actors import loopback_tcp, manager  # noqa: F401  (the manager takes the place of thespian's)
-from actors.addressing import UnixAddress, address_of
+from actors.addressing import ADMIN_NAME, UnixAddress, address_of
 from actors.mailbox import is_read
 
 LOGGING = {
@@ -47,6 +47,7 @@ LOGGING = {
 
 BASE_VARIABLE = "INTENTD_SYSTEM_BASE"
 BUS_PREFIX = "bus-"
+ADMIN_TIMEOUT_S = 1.0
 
 
 class EngineFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +114,11 @@ class ActorSystemHandle:
             if not isInternalActorSystemMessage(received.message):
                 return received.message
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the system's own process, its admin, is there; without it nobody new can join."""
+        return _admin_lives(self.kind, self.folder, self.admin_port)
+
     def shutdown(self) -> None:
         """End every actor and the system itself."""
         self._base.shutdown()
@@ -170,11 +176,21 @@ def join(file: EngineFile) -> ActorSystemHandle:
     folder = Path(file.system_folder)
     if file.system_base is SystemBase.TCP:
         loopback_tcp.use_secret(loopback_tcp.read_secret(folder))
-    elif not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.W_OK | os.X_OK) or not _admin_lives(file.system_base, folder, file.admin_port):
         _refuse_to_start()
     joining = type("Joining", (_base_class(file.system_base),), {"_startAdmin": _refuse_to_start})
     base = joining(_Coordinates(_capabilities(folder, file.admin_port)), LOGGING)
     return ActorSystemHandle(base, file.system_base, folder, file.admin_port)
+
+
+def _admin_lives(kind: SystemBase, folder: Path, port: int) -> bool:
+    if kind is SystemBase.UNIX:
+        return is_read(str(folder / ADMIN_NAME))
+    try:
+        with socket.create_connection((loopback_tcp.LOOPBACK, port), ADMIN_TIMEOUT_S):
+            return True
+    except OSError:
+        return False
 
 
 def _refuse_to_start(*_: Any) -> None:

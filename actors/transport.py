@@ -63,13 +63,12 @@ from thespian.system.transport import (
 )
 
 from actors import wire
-from actors.addressing import Clone, Endpoint, Envelope, UnixAddress, address_of
+from actors.addressing import ADMIN_NAME, Clone, Endpoint, Envelope, UnixAddress, address_of
 from actors.mailbox import Mailbox, Put, discard, is_read
 from actors.outgoing import Outgoing
 from messages import Message
 
 FOLDER_CAPABILITY = "Socket Folder"
-ADMIN_NAME = "admin"
 AHEAD_MAX = 2_000
 AHEAD_BYTES_MAX = 32 * 1024 * 1024
 STUCK_S = 1.0

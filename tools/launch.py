@@ -224,6 +224,8 @@ class Launch:
         if not system.process_lives(self._engine_pid):
             reason = f"the engine process (pid {self._engine_pid}) died; see {self.folder.program_log}"
             return EngineStopped(reason=reason, failed=True)
+        if self._door is not None and not self._door.is_alive:
+            return EngineStopped(reason="the actor system's own process died", failed=True)
         timeout_s = self.settings.engine.hang_timeout / NS_PER_S
         if now_s - self._asked_s > timeout_s / 2:
             self._heard_s = now_s  # it was we who slept
