@@ -18,9 +18,11 @@ from tools import demo as demo_run
 from tools import signals
 from tools.launch import Launch
 from tools.options import STATE_VARIABLE, run
+from tools.trial import crash_report
 from tools.trial import faults as trial_faults
 from tools.trial import report as trial_report
 from tools.trial.chaos import Plan, run_chaos
+from tools.trial.crashpoints import visit_all
 from tools.watchdog import Watchdog
 
 DEFAULT_SYMBOLS = "BTC/USDT,ETH/USDT,SOL/USDT,XRP/USDT"
@@ -103,6 +105,23 @@ def chaos(*, count: int, kills: int, faults: str, seed: int, state: str | None, 
         folder = demo_run.fresh_folder(path)
         figures = run_chaos(folder, Plan(intents=count, kills=kills, faults=faults, seed=seed))
         return trial_report.report(figures, as_json=as_json)
+
+
+@cli.command()
+@click.option("--run", "visit", is_flag=True, help="Visit every point: a process kills itself there.")
+@click.option("--point", "only", multiple=True, metavar="NAME", help="Only this one; may be given several times.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def crashpoints(*, visit: bool, only: tuple[str, ...], as_json: bool) -> int:
+    """List the moments at which a process may be made to die; with --run, let one die at each of them.
+
+    After each death the daemon recovers by itself; exit code 0 only if every point was visited, and book and venue
+    agreed after each.
+    """
+    names = crash_report.chosen(only)
+    if not visit:
+        return crash_report.listed(names, as_json=as_json)
+    with signals.raised():
+        return crash_report.report(visit_all(names), as_json=as_json)
 
 
 @cli.command()

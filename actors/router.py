@@ -182,7 +182,7 @@ class OrderRouter(Guarded):
 
     def receiveMsg_IntentOpened(self, message: IntentOpened, _sender: Any) -> None:
         self.patience.heard(("open", message.intent_id))
-        self.carry_out(self.brain.opened(message.intent_id, message.result))
+        self.carry_out(self.brain.opened(message.intent_id, message.result, self.now_ns()))
 
     def receiveMsg_AttemptBegun(self, message: AttemptBegun, _sender: Any) -> None:
         self.patience.heard(("begin", message.record.intent.intent_id))

@@ -123,8 +123,12 @@ class Router:
 
     # ── what the book answers ─────────────────────────────────────────────────────────────────────────────────────
 
-    def opened(self, intent_id: IntentId, result: OpeningResult) -> list[Effect]:
-        """The accepting transaction is durable, or there was none."""
+    def opened(self, intent_id: IntentId, result: OpeningResult, now_ns: int) -> list[Effect]:
+        """The accepting transaction is durable, or there was none.
+
+        An answer that was lost is asked for again, and then the intent may have come further: its order was on its way
+        when the portfolio died, so nobody knows what became of it.
+        """
         opening = self.opening.pop(intent_id, None)
         if opening is None:
             return []  # heard before
@@ -144,6 +148,8 @@ class Router:
             and result.attempt is not None
             and not is_terminal(result.record.state)
         ):
+            if result.record.state is not State.SENDING:
+                effects += self._take_up(result.record, result.attempt, now_ns, entered=True)
             self.live[intent_id] = (result.record, result.attempt)
             if told is None or told[0].state is State.SENDING:  # else its outcome is known already
                 effects += self._place(result.record, result.attempt)

@@ -45,7 +45,7 @@ class Floor:
         (asked,) = self.router.submit(submission(name, wish, self.desk.now_ns, wait=wait), None, self.desk.now_ns)
         assert isinstance(asked, do.Open)
         result = self.desk.submit(wish)
-        told = self.router.opened(asked.opening.intent.intent_id, result)
+        told = self.router.opened(asked.opening.intent.intent_id, result, self.desk.now_ns)
         assert result.attempt is not None
         assert do.Place(result.attempt) in told
         return result.attempt

@@ -85,7 +85,7 @@ def test_identical_wishes_in_flight_are_one(quoted: bool) -> None:
     if not quoted:
         effects += brain.quoted(quote(), T0)
     (asked,) = [effect for effect in effects if isinstance(effect, do.Open)]
-    told = brain.opened(asked.opening.intent.intent_id, desk.submit())
+    told = brain.opened(asked.opening.intent.intent_id, desk.submit(), T0)
     answers = {effect.request_id: effect.answer.outcome for effect in told if isinstance(effect, do.Answer)}
     assert answers == {"r1": OpeningOutcome.ACCEPTED, "r2": OpeningOutcome.DUPLICATE}
     assert kinds(told).count("Place") == 1
@@ -98,8 +98,8 @@ def test_another_wish_with_the_same_key_in_flight_is_left_to_the_book(floor: Flo
     assert isinstance(first, do.Open)
     assert isinstance(other, do.Open)
     results = [floor.desk.submit(request(key="k")), floor.desk.submit(request(key="k", qty="0.02"))]
-    told = floor.router.opened(first.opening.intent.intent_id, results[0])
-    told += floor.router.opened(other.opening.intent.intent_id, results[1])
+    told = floor.router.opened(first.opening.intent.intent_id, results[0], T0)
+    told += floor.router.opened(other.opening.intent.intent_id, results[1], T0)
     assert kinds(told) == ["Answer", "Place", "Answer"]
     assert told[2].answer.outcome is OpeningOutcome.CONFLICT  # type: ignore[union-attr]
 
@@ -110,7 +110,7 @@ def test_a_refusal_of_the_book_reaches_everybody_who_joined(floor: Floor) -> Non
     (asked,) = floor.router.submit(submission("r1", wish), None, T0)
     floor.router.submit(submission("r2", wish), None, T0)
     assert isinstance(asked, do.Open)
-    told = floor.router.opened(asked.opening.intent.intent_id, floor.desk.submit(wish))
+    told = floor.router.opened(asked.opening.intent.intent_id, floor.desk.submit(wish), T0)
     assert kinds(told) == ["Answer", "Answer"]
     assert not floor.router.in_flight
 
@@ -120,8 +120,8 @@ def test_an_answer_of_the_book_that_comes_twice_is_heard_once(floor: Floor) -> N
     (asked,) = floor.router.submit(submission(), None, T0)
     assert isinstance(asked, do.Open)
     result = floor.desk.submit()
-    floor.router.opened(asked.opening.intent.intent_id, result)
-    assert floor.router.opened(asked.opening.intent.intent_id, result) == []
+    floor.router.opened(asked.opening.intent.intent_id, result, T0)
+    assert floor.router.opened(asked.opening.intent.intent_id, result, T0) == []
 
 
 # ── waiting for the end ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -264,8 +264,23 @@ def test_what_overtakes_the_answer_to_an_opening_is_kept_for_it() -> None:
     record = floor.desk.apply(snapshot(result.attempt, OrderStatus.FILLED, [done]))
     latest = floor.desk.attempt(record.intent.intent_id, 1)
     assert floor.router.applied(record, latest, T0) == []
-    effects = floor.router.opened(record.intent.intent_id, result)
+    effects = floor.router.opened(record.intent.intent_id, result, T0)
     assert kinds(effects) == ["Answer", "Done"]
     assert effects[-1] == do.Done("r1", record)
     assert not floor.router.in_flight
     assert floor.router.early == {}
+
+
+def test_an_acceptance_that_is_asked_for_again_may_have_come_further() -> None:
+    """The portfolio died with the order on its way, so its successor answers UNKNOWN: that is resolved, not awaited."""
+    floor = Floor()
+    (asked,) = floor.router.submit(submission("r1", wait=True), None, T0)
+    assert isinstance(asked, do.Open)
+    with floor.desk.book.transaction() as unit:
+        opened = open_intent(unit, asked.opening, T0)
+    assert opened.attempt is not None
+    floor.desk.apply(unknown(opened.attempt))
+    with floor.desk.book.transaction() as unit:
+        again = open_intent(unit, asked.opening, T0)
+    effects = floor.router.opened(asked.opening.intent.intent_id, again, T0)
+    assert kinds(effects) == ["Answer", "Resolve"]

@@ -183,7 +183,7 @@ class RoutingMachine(RuleBasedStateMachine):
                 case do.Open(opening):
                     result = rules_of_book.open_intent(unit, opening, now_ns)
                     intent_id = opening.intent.intent_id
-                    self.to_router(lambda: self.brain.opened(intent_id, result))
+                    self.to_router(lambda: self.brain.opened(intent_id, result, self.desk.now_ns))
                 case do.Begin(intent_id, number, plan):
                     record = rules_of_book.begin_attempt(unit, intent_id, number, plan, now_ns)
                     attempt = self.latest(record)

@@ -239,7 +239,7 @@ def test_in_flight_is_what_a_stop_should_wait_for(floor: Floor) -> None:
     assert isinstance(asked, do.Open)
     assert floor.router.in_flight
     result = floor.desk.submit(request(tif=TimeInForce.GTC))
-    floor.router.opened(asked.opening.intent.intent_id, result)
+    floor.router.opened(asked.opening.intent.intent_id, result, T0)
     assert floor.router.in_flight
     assert result.attempt is not None
     floor.report(snapshot(result.attempt))
