@@ -1,0 +1,86 @@
+"""The trading state is durable, tells its reason, and stops exactly what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from core import trading
+from core.book import OpeningOutcome
+from core.events import TradingStateChanged
+from core.lifecycle import State
+from core.records import TradingState
+from tests.builders import T0, Desk, not_placed, request, sell
+
+REASON = "a test"
+
+
+def put(desk: Desk, state: TradingState, *, tighten: bool = False) -> None:
+    with desk.book.transaction() as unit:
+        if tighten:
+            trading.tighten(unit, state, REASON, "test", T0)
+        else:
+            trading.put(unit, state, REASON, "operator", T0)
+
+
+def state_of(desk: Desk) -> TradingState:
+    return trading.standing(desk.book).state
+
+
+def test_a_new_book_trades() -> None:
+    """ACTIVE is what nobody has ever changed."""
+    assert state_of(Desk()) is TradingState.ACTIVE
+
+
+@pytest.mark.parametrize("state", [TradingState.REDUCING, TradingState.HALTED])
+def test_a_buy_is_refused_with_the_state_and_its_reason(state: TradingState) -> None:
+    """The refusal says what is in force, why, and what lifts it."""
+    desk = Desk()
+    put(desk, state)
+    result = desk.submit(request())
+    assert result.outcome is OpeningOutcome.REFUSED
+    assert result.refusal is not None
+    assert (result.refusal.code, REASON in result.refusal.reason) == (f"TRADING_{state}", True)
+
+
+def test_reducing_lets_out_what_was_bought_and_no_more() -> None:
+    """A sell of the position is accepted, one of inventory that intentd has not bought is refused."""
+    desk = Desk(USDT="100000", BTC="1")
+    put(desk, TradingState.REDUCING)
+    result = desk.submit(sell())
+    assert result.outcome is OpeningOutcome.REFUSED
+    assert result.refusal is not None
+    assert result.refusal.code == "REDUCE_ONLY"
+
+
+def test_parts_can_only_make_it_stricter() -> None:
+    """What an operator or another part has stopped stays stopped."""
+    desk = Desk()
+    put(desk, TradingState.HALTED, tighten=True)
+    put(desk, TradingState.REDUCING, tighten=True)
+    assert state_of(desk) is TradingState.HALTED
+
+
+def test_an_operator_can_allow_it_again() -> None:
+    """Each change is told once, with who and why."""
+    desk = Desk()
+    put(desk, TradingState.HALTED, tighten=True)
+    put(desk, TradingState.HALTED)
+    put(desk, TradingState.ACTIVE)
+    told = [(event.from_state, event.to_state, event.by) for event in desk.events(TradingStateChanged)]
+    assert told == [
+        (TradingState.ACTIVE, TradingState.HALTED, "test"),
+        (TradingState.HALTED, TradingState.ACTIVE, "operator"),
+    ]
+
+
+def test_no_further_attempt_is_begun_while_halted() -> None:
+    """An intent that waits for its next attempt ends by what it has, and its money is free again."""
+    desk = Desk()
+    attempt = desk.accept()
+    assert desk.apply(not_placed(attempt, retryable=True)).state is State.RETRY
+    put(desk, TradingState.HALTED)
+    desk.begin(attempt.intent_id)
+    ended = desk.record(attempt.intent_id)
+    assert ended.state is State.CANCELED
+    assert ended.end_reason == f"TRADING_HALTED: trading is HALTED ({REASON}); see `intentctl resume`"
+    assert list(desk.book.reservations()) == []
