@@ -82,8 +82,8 @@ class Engine(Guarded):
         self.launcher: Any = None
         self.children: dict[str, Child] = {}
         self.supervision = Supervision(self.settings.engine.restarts_max, self.settings.engine.restart_window)
-        self.resting: set[str] = set()
-        """Parts that died and wait for their restart, or are not started again."""
+        self.resting: dict[str, str] = {}
+        """Parts that died and wait for their restart, or are not started again; with the reason."""
         self.wanted: list[str] = []
         """Symbols that have a router, or shall have one."""
         self.credentials: dict[str, str] = {}
@@ -224,7 +224,7 @@ class Engine(Guarded):
     def replace(self, child: Child, reason: str) -> None:
         """Start a part anew, now or a little later; when that was done too often, stop trading instead."""
         decision = self.supervision.died(child.name, self.now_ns())
-        self.resting.add(child.name)
+        self.resting[child.name] = reason
         if isinstance(decision, Exhausted):
             self.halt(f"{reason}; {decision.reason}")
             return
@@ -238,7 +238,7 @@ class Engine(Guarded):
             self.restart(child.name)
 
     def restart(self, name: str) -> None:
-        self.resting.discard(name)
+        self.resting.pop(name, None)
         self.advance()
 
     def halt(self, reason: str) -> None:
@@ -375,7 +375,8 @@ class Engine(Guarded):
 
     def receiveMsg_AskStatus(self, message: AskStatus, sender: Any) -> None:
         engine = ChildStatus(name=self.name, pid=os.getpid(), state=self.state)
-        children = (ChildStatus(name=c.name, pid=c.pid, state=c.state) for c in self.children.values())
+        children = [ChildStatus(name=c.name, pid=c.pid, state=c.state) for c in self.children.values() if c.is_there]
+        children += [ChildStatus(name=name, pid=0, state=f"down: {why}") for name, why in self.resting.items()]
         self.send(
             sender,
             StatusReported(

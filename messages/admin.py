@@ -66,7 +66,7 @@ class ChildStatus(Message, frozen=True, kw_only=True):
     name: str
     pid: int
     state: str
-    """`starting`, `ready`, `failed`, `gone`."""
+    """`starting`, `ready`, or `down: …` with the reason while it waits for its restart."""
 
 
 class StatusReported(Message, frozen=True, kw_only=True):
