@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from core import book, effects, events, intent
 from core.effects import SubmitAnswer, Timer
 from core.errors import InvalidInput
 from core.ids import NS_PER_MS, ClientOrderId, IntentId
+from core.lifecycle import State
 from core.patience import Patience
 from core.planning import Refusal
 from core.reports import OutcomeUnknown
@@ -78,7 +78,7 @@ class OrderRouter(Guarded):
         open_intents = [(record, attempt) for record, attempt in found if attempt is not None]
         self.log.info("router_started", open_intents=len(open_intents))
         self.carry_out(self.brain.resume(open_intents, self.now_ns()))
-        return ChildReady(name=self.label, pid=os.getpid())
+        return ChildReady(name=self.label, pid=self.process_id())
 
     def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
         """Ask again whoever took the place of the one that was asked; what was being sent may be lost."""
@@ -189,9 +189,11 @@ class OrderRouter(Guarded):
         self.carry_out(self.brain.begun(message.record, message.attempt, self.now_ns()))
 
     def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
-        self.patience.heard(("place", message.attempt.client_order_id))
-        self.patience.heard(("apply", message.record.intent.intent_id))
-        self.patience.heard(("end", message.record.intent.intent_id))
+        if message.record.state is not State.SENDING:  # else it tells of an earlier attempt, and this one's is awaited
+            self.patience.heard(("place", message.attempt.client_order_id))
+            self.patience.heard(("apply", message.record.intent.intent_id))
+        if message.record.state is not State.RETRY:
+            self.patience.heard(("end", message.record.intent.intent_id))
         self.carry_out(self.brain.applied(message.record, message.attempt, self.now_ns()))
 
     def receiveMsg_CancelRequested(self, message: CancelRequested, _sender: Any) -> None:
