@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.mailbox import ADDRESS_MAX, INLINE_MAX, SLOTS, Mailbox, Put, is_read
+from actors.doors import ADDRESS_MAX, SLOTS, is_read
+from actors.mailbox import INLINE_MAX, Mailbox, Put
 
 
 def taken(box: Mailbox) -> list[tuple[str, bytes]]:
@@ -71,13 +72,13 @@ def test_a_door_is_writable_exactly_when_there_is_room(boxes: tuple[Mailbox, Mai
     here, there = boxes
     fill(here, there.path)
     door = here.door_to(there.path)
-    assert door.open()
+    assert door is not None
     poll = select.poll()
     poll.register(door, select.POLLOUT)
     assert poll.poll(0) == []
     there.take()
     assert [event for _, event in poll.poll(1_000)] == [select.POLLOUT]
-    assert here.put_through(door, b"through") is Put.DONE
+    assert here.put_through(door, there.path, b"through") is Put.DONE
     assert taken(there)[-1] == (here.path, b"through")
     door.close()
 
@@ -100,12 +101,12 @@ def test_what_waits_at_a_door_learns_that_the_reader_died(boxes: tuple[Mailbox, 
     here, there = boxes
     fill(here, there.path)
     door = here.door_to(there.path)
-    door.open()
+    assert door is not None
     there.close()
     poll = select.poll()
     poll.register(door, select.POLLOUT)
     assert poll.poll(1_000) != []
-    assert here.put_through(door, b"late") is Put.GONE
+    assert here.put_through(door, there.path, b"late") is Put.GONE
     door.close()
 
 
@@ -131,7 +132,7 @@ def test_a_path_longer_than_an_address_works(tmp_path: Path) -> None:
     assert taken(there) == [(here.path, b"far")]
     fill(here, there.path)
     door = here.door_to(there.path)
-    assert door.open()
+    assert door is not None
     there.close()
     assert here.put(there.path, b"late") is Put.GONE
     assert [name.name for name in folder.iterdir() if name.name.startswith(Path(there.path).name)] == []

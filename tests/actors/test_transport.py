@@ -25,9 +25,8 @@ from thespian.system.transport import (
     TransmitOnly,
 )
 
-from actors import outgoing
-from actors import transport as road
-from actors.addressing import Clone, UnixAddress, address_of
+from actors import inbox, outgoing, waiting
+from actors.addressing import Endpoint, UnixAddress, address_of
 from actors.transport import UnixTransport
 from messages.admin import AskStatus
 
@@ -35,10 +34,15 @@ SOON = timedelta(seconds=5)
 NOW = timedelta(0)
 
 
+def actor(folder: Path) -> UnixTransport:
+    """The end of an actor, not of a client."""
+    admin = address_of(folder / "admin")
+    return UnixTransport(Endpoint(None, None, admin, admin))
+
+
 @pytest.fixture
 def ends(tmp_path: Path) -> Iterator[tuple[UnixTransport, UnixTransport]]:
-    admin = address_of(tmp_path / "admin")
-    here, there = UnixTransport(Clone(admin)), UnixTransport(Clone(admin))
+    here, there = actor(tmp_path), actor(tmp_path)
     yield here, there
     here.close()
     there.close()
@@ -99,7 +103,7 @@ def test_what_finds_no_room_is_held_and_leaves_in_order(ends: tuple[UnixTranspor
 def test_a_slow_receiver_does_not_hold_up_the_others(ends: tuple[UnixTransport, UnixTransport], tmp_path: Path) -> None:
     """What is held for one is not in the way of another."""
     here, slow = ends
-    quick = UnixTransport(Clone(address_of(tmp_path / "admin")))
+    quick = actor(tmp_path)
     for number in range(100):
         send(here, slow.myAddress, "x" * 10_000)
         assert send(here, quick.myAddress, number).result is SendStatus.Sent
@@ -135,7 +139,7 @@ def test_memory_of_a_receiver_is_bounded(
     ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It reads ahead only so far; the rest waits with its sender."""
-    monkeypatch.setattr(road, "AHEAD_MAX", 5)
+    monkeypatch.setattr(inbox, "AHEAD_MAX", 5)
     here, there = ends
     for number in range(100):
         send(here, there.myAddress, number)
@@ -183,8 +187,8 @@ def test_both_ends_over_their_bounds_still_get_on(
 ) -> None:
     """The bound of reading ahead gives way, slowly, before two senders wait for each other for ever."""
     monkeypatch.setattr(outgoing, "HELD_MAX", 10)
-    monkeypatch.setattr(road, "AHEAD_MAX", 10)
-    monkeypatch.setattr(road, "STUCK_S", 0.01)
+    monkeypatch.setattr(inbox, "AHEAD_MAX", 10)
+    monkeypatch.setattr(waiting, "STUCK_S", 0.01)
     test_two_that_write_to_each_other_at_once_both_get_through(ends, monkeypatch)
 
 
@@ -215,6 +219,8 @@ def test_a_dead_child_gets_nothing_more(ends: tuple[UnixTransport, UnixTransport
     here, there = ends
     manager = ActorAddressManager(None, here.myAddress)
     held = [send(here, there.myAddress, number) for number in range(100)][-1]
+    there._mailbox._owner = 0  # as if it had been killed: its files stay
+    there.close()
     here.deadAddress(manager, there.myAddress)
     assert held.result is SendStatus.DeadTarget
     assert (
