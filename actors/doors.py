@@ -20,7 +20,6 @@ NAME_MAX = 64
 """Bytes of a mailbox's name; with the way through a folder's descriptor it fits into an address."""
 GONE = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE})
 SLOTS = 8
-KNOWN_MAX = 4_096
 
 
 class Folder:
@@ -30,7 +29,6 @@ class Folder:
         self.path = path
         self._descriptor = -1
         self._way = path
-        self._known: dict[str, str] = {}
         if len(os.fsencode(path)) + NAME_MAX > ADDRESS_MAX:
             self._descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             self._way = f"/proc/self/fd/{self._descriptor}"
@@ -42,14 +40,6 @@ class Folder:
 
     def way_to(self, mailbox: str) -> str | None:
         """Its address, to which a slot's suffix is added; None for a path that is no mailbox of this folder."""
-        way = self._known.get(mailbox)
-        if way is None and (way := self._find(mailbox)) is not None:
-            if len(self._known) >= KNOWN_MAX:
-                self._known.clear()
-            self._known[mailbox] = way
-        return way
-
-    def _find(self, mailbox: str) -> str | None:
         folder, name = os.path.split(mailbox)
         if folder != self.path or not 0 < len(os.fsencode(name)) <= NAME_MAX or "\0" in name or name in {".", ".."}:
             return None

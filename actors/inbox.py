@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from thespian.actors import ActorAddress, ActorExitRequest, PoisonMessage
@@ -47,14 +48,11 @@ class Inbox:
         with self.lock:
             return list(self._waiting)
 
-    def begin_turn(self, first: list[Envelope], last: list[Envelope]) -> int:
-        """Put these before and behind the mail; returns how many messages are there now."""
-        with self.lock:
-            self._waiting.extendleft(reversed(first))
-            self._waiting.extend(last)
-            if self._width > 1 and len(self._waiting) < AHEAD_MAX and self._size < AHEAD_BYTES_MAX:
-                self._width = 1
-            return len(self._waiting)
+    def begin_turn(self) -> int:
+        """How many messages are there now."""
+        if self._width > 1 and self.has_room():
+            self._width = 1
+        return len(self._waiting)
 
     def pop(self) -> Envelope:
         """Raises `IndexError` when there is none."""
@@ -67,6 +65,12 @@ class Inbox:
         """A message of this process to itself."""
         with self.lock:
             self._waiting.append(Envelope(self._own_address, message))
+
+    def put_first(self, messages: Iterable[Any]) -> None:
+        """Of this process to itself, and before the mail."""
+        envelopes = [Envelope(self._own_address, message) for message in messages]
+        with self.lock:
+            self._waiting.extendleft(reversed(envelopes))
 
     def has_room(self) -> bool:
         return len(self._waiting) < AHEAD_MAX and self._size < AHEAD_BYTES_MAX
@@ -82,7 +86,9 @@ class Inbox:
     def take_in(self) -> None:
         """Take out of the mailbox what has arrived, as far as there is room."""
         with self.lock:
-            while self.has_room() and (taken := self._mailbox.take()) is not None:
+            while len(self._waiting) < AHEAD_MAX and self._size < AHEAD_BYTES_MAX:  # `has_room`, once a message
+                if (taken := self._mailbox.take()) is None:
+                    return
                 self._note(*taken)
 
     def take_in_widely(self) -> None:

@@ -33,6 +33,7 @@ from pathlib import Path
 
 from actors import memory
 from actors.doors import GONE, SLOTS, Door, Folder, datagram_socket, is_read, suffix
+from actors.memory import ANCILLARY
 from storage.layout import PRIVATE_FILE
 
 INLINE_MAX = 16_384
@@ -44,6 +45,7 @@ SHORT = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
 SHORT_S = 0.001
 CUT = socket.MSG_CTRUNC | socket.MSG_TRUNC
 LENGTH_BYTES = 2
+KNOWN_MAX = 4_096
 
 Taken = tuple[str, bytes | None]
 """Sender and payload; None for what cannot be read: it is no message, or its descriptor was lost."""
@@ -81,8 +83,10 @@ class Mailbox:
         name = os.fsencode(self.path)
         self._head = len(name).to_bytes(LENGTH_BYTES) + name
         self._suffix = suffix(zlib.crc32(name) % SLOTS)
-        self._buffer = bytearray(DATAGRAM_MAX)
-        self._view = memoryview(self._buffer)
+        self._addresses: dict[str, str] = {}
+        self._names: dict[bytes, str] = {}
+        self._view = memoryview(bytearray(DATAGRAM_MAX))
+        self._buffers = [self._view]
 
     @classmethod
     def fresh(cls, folder: Path, prefix: str = "") -> Mailbox:
@@ -133,8 +137,17 @@ class Mailbox:
 
     def put(self, target: str, payload: bytes) -> Put:
         """Hand a message to the mailbox at `target`. Never waits."""
+        address = self._addresses.get(target) or self._find(target)
+        return self._put(self._sender, target, payload, address) if address else Put.GONE
+
+    def _find(self, target: str) -> str | None:
         way = self._folder.way_to(target)
-        return Put.GONE if way is None else self._put(self._sender, target, payload, way + self._suffix)
+        if way is None:
+            return None
+        if len(self._addresses) >= KNOWN_MAX:
+            self._addresses.clear()
+        address = self._addresses[target] = way + self._suffix
+        return address
 
     def put_through(self, door: Door, target: str, payload: bytes) -> Put:
         """Hand a message to the mailbox behind a door. Never waits."""
@@ -186,13 +199,22 @@ class Mailbox:
             return None
 
     def _receive(self, slot: socket.socket) -> Taken:
-        size, ancillary, flags, _ = slot.recvmsg_into([self._buffer], memory.ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        size, ancillary, flags, _ = slot.recvmsg_into(self._buffers, ANCILLARY, socket.MSG_CMSG_CLOEXEC)
         start = int.from_bytes(self._view[:LENGTH_BYTES]) + LENGTH_BYTES
-        if start > size or flags & CUT:
+        if flags & CUT or start > size:
             memory.receive(ancillary)  # closes what came with it
             return os.fsdecode(bytes(self._view[LENGTH_BYTES : min(start, size)])), None
-        sender = os.fsdecode(bytes(self._view[LENGTH_BYTES:start]))
-        return sender, memory.receive(ancillary) if ancillary else bytes(self._view[start:size])
+        name = bytes(self._view[LENGTH_BYTES:start])
+        sender = self._names.get(name) or self._decode(name)
+        return sender, bytes(self._view[start:size]) if not ancillary else memory.receive(ancillary)
+
+    def _decode(self, name: bytes) -> str:
+        if len(self._names) >= KNOWN_MAX:
+            self._names.clear()
+        path = os.fsdecode(name)
+        if self.is_neighbour(path):
+            self._names[name] = path
+        return path
 
     def close(self) -> None:
         """Give the name up; what had arrived and was not taken is lost. Harmless when it is closed already."""

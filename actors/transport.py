@@ -309,14 +309,17 @@ class UnixTransport:
         """Seconds to wait for mail; -1: for ever."""
         if self._inbox:
             return 0
-        times = [due for due in (self._timers.next_s(), until) if due is not None]
-        return max(min(times) - time.monotonic(), 0) if times else -1
+        due = self._timers.next_s()
+        if due is None or (until is not None and until < due):
+            due = until
+        return -1 if due is None else max(due - time.monotonic(), 0)
 
     def _look(self, wait_s: float) -> None:
         """Begin a turn: see what has arrived, what can leave, and which watched descriptors are ready."""
         ready: list[int] = []
         doors = self._outgoing.doors()
-        self._watches.look_again()
+        if self._watches.may_be_closed:
+            self._watches.look_again()
         for descriptor, _ in self._epoll.poll(wait_s):
             if descriptor in self._slots:
                 self._inbox.take_in_from(descriptor)
@@ -326,9 +329,11 @@ class UnixTransport:
                 self._waiting.let_out(doors[descriptor])
             elif descriptor in self._watches:
                 ready.append(descriptor)
-        due = [Envelope(self.myAddress, message) for message in self._timers.pop_due()]
-        watched = [Envelope(self.myAddress, WatchMessage(ready))] if ready else []
-        self._turn, self._just_looked = self._inbox.begin_turn(due, watched), True
+        if ready:
+            self._inbox.keep(WatchMessage(ready))
+        if self._timers and (due := self._timers.pop_due()):
+            self._inbox.put_first(due)
+        self._turn, self._just_looked = self._inbox.begin_turn(), True
 
     # ── timers, watches, signals ──────────────────────────────────────────────────────────────────────────────────
 

@@ -23,6 +23,9 @@ class Timers:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        return len(self._heap)
+
     def add(self, period: timedelta, payload: Any) -> None:
         due_s = time.monotonic() + period.total_seconds()
         with self._lock:
@@ -33,8 +36,6 @@ class Timers:
         return self._heap[0][0] if self._heap else None
 
     def pop_due(self) -> list[WakeupMessage]:
-        if not self._heap:
-            return []
         now_s, due = time.monotonic(), []
         with self._lock:
             while self._heap and self._heap[0][0] <= now_s:
@@ -54,7 +55,8 @@ class Watches:
     def __init__(self, epoll: select.epoll) -> None:
         self._epoll = epoll
         self._watched: list[int] = []
-        self._may_be_closed = False
+        self.may_be_closed = False
+        """Since they were last registered."""
 
     def __contains__(self, descriptor: int) -> bool:
         return descriptor in self._watched
@@ -62,22 +64,21 @@ class Watches:
     def set(self, descriptors: list[int]) -> None:
         """Watch exactly these. One that cannot be watched is left out."""
         if descriptors == self._watched:
-            self._may_be_closed = bool(descriptors)
+            self.may_be_closed = bool(descriptors)
             return
         for descriptor in set(self._watched) - set(descriptors):
             with contextlib.suppress(OSError, ValueError):
                 self._epoll.unregister(descriptor)
         self._watched = list(descriptors)
-        self._may_be_closed = False
+        self.may_be_closed = False
         for descriptor in set(descriptors):
             self._register(descriptor)
 
     def look_again(self) -> None:
         """Before a wait: a descriptor that was closed is no longer watched, and its number may be that of another."""
-        if self._may_be_closed:
-            self._may_be_closed = False
-            for descriptor in self._watched:
-                self._register(descriptor)
+        self.may_be_closed = False
+        for descriptor in self._watched:
+            self._register(descriptor)
 
     def _register(self, descriptor: int) -> None:
         with contextlib.suppress(OSError, ValueError):
