@@ -32,6 +32,7 @@ class Reserve:
 
     def __init__(self) -> None:
         self._kept: list[int] = []
+        self._wanted = RESERVED
         self.refill()
 
     def spend(self, make: Callable[[], Made]) -> Made:
@@ -47,10 +48,12 @@ class Reserve:
     def refill(self) -> None:
         """After something was closed. Harmless when there is nothing to fill up, or no descriptor to do it with."""
         with contextlib.suppress(OSError):
-            while len(self._kept) < RESERVED:
+            while len(self._kept) < self._wanted:
                 self._kept.append(os.open(os.devnull, os.O_PATH | os.O_CLOEXEC))
 
     def close(self) -> None:
+        """For good."""
+        self._wanted = 0
         while self._kept:
             os.close(self._kept.pop())
 

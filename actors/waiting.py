@@ -87,9 +87,12 @@ class Waiting:
         """Send what is held, until a point in time; returns how many messages are left."""
         while self._outgoing.count:
             left_s = STUCK_S if until_s is None else until_s - time.monotonic()
+            before = self._outgoing.count
             self.once(min(max(left_s, 0), STUCK_S))
             if left_s <= 0:
                 break
+            if self._outgoing.count == before:
+                self._inbox.widen()
         return self._outgoing.count
 
     def drain_last(self) -> int:
