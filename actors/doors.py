@@ -1,9 +1,9 @@
 """Ways to a mailbox: the addresses of its sockets, whether somebody reads there, and where to wait when it is full.
 
 - **Slots.** A mailbox has `SLOTS` sockets, files with its name and a number; each sender uses one of them.
-- **Long paths.** A socket's address holds 107 bytes. Whatever is longer is reached through a descriptor of the folder.
-- **One folder.** Mailboxes lie in the folder of their system. A path that is not in it is nobody's: it is neither
-  written to nor removed, whoever names it.
+- **Long paths.** A socket's address holds 107 bytes. A longer one is reached through a descriptor of the folder.
+- **One folder.** Mailboxes lie in the folder of their system, and only there anything is removed, whoever names it. The
+  mailbox of another system can be written to if its path is short enough.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ ADDRESS_MAX = 107
 NAME_MAX = 64
 """Bytes of a mailbox's name; with the way through a folder's descriptor it fits into an address."""
 GONE = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE})
+NO_MAILBOX = frozenset({errno.EPROTOTYPE, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+"""What is at this path is no mailbox of ours, or not meant for us."""
+SUFFIX_MAX = 2
+"""Bytes of a slot's suffix."""
 SLOTS = 8
 
 
@@ -39,20 +43,24 @@ class Folder:
             self._descriptor = -1
 
     def way_to(self, mailbox: str) -> str | None:
-        """Its address, to which a slot's suffix is added; None for a path that is no mailbox of this folder."""
+        """Its address, to which a slot's suffix is added; None for a path that cannot be a mailbox's."""
         folder, name = os.path.split(mailbox)
-        if folder != self.path or not 0 < len(os.fsencode(name)) <= NAME_MAX or "\0" in name or name in {".", ".."}:
+        if "\0" in mailbox or not folder.startswith("/") or not name:
             return None
-        return f"{self._way}/{name}"
+        if folder == self.path and len(os.fsencode(name)) <= NAME_MAX:
+            return f"{self._way}/{name}"
+        return mailbox if len(os.fsencode(mailbox)) + SUFFIX_MAX <= ADDRESS_MAX else None
 
     def remove(self, mailbox: str) -> None:
-        """The files of a mailbox that nobody reads any more. What is no socket, or is read after all, stays."""
+        """The files of a mailbox of this folder that nobody reads. What is no socket, or is read after all, stays."""
         way = self.way_to(mailbox)
-        for slot in range(SLOTS) if way is not None else ():
+        if way is None or os.path.dirname(mailbox) != self.path:  # noqa: PTH120  (quick: messages wait)
+            return
+        for slot in range(SLOTS):
             address = f"{way}{suffix(slot)}"
             with contextlib.suppress(OSError):
                 if stat.S_ISSOCK(os.lstat(address).st_mode) and not _answers(address):
-                    os.unlink(address)  # noqa: PTH108  (on the way of a message to somebody who is gone)
+                    os.unlink(address)  # noqa: PTH108
 
 
 class Door:
@@ -70,7 +78,7 @@ class Door:
         try:
             self.socket.connect(self._address)
         except OSError as error:
-            if error.errno in GONE:
+            if error.errno in GONE | NO_MAILBOX:
                 return False
             raise
         return True

@@ -114,7 +114,7 @@ class Inbox:
     def _note(self, path: str, payload: bytes | None) -> None:
         sender = self._senders.get(path)
         if sender is None and (sender := self._meet(path)) is None:
-            told = f"from {path[:SHOWN_MAX]!r}, which is no mailbox of this system"
+            told = f"from {path[:SHOWN_MAX]!r}, which is no mailbox"
             self._waiting.append(Envelope(self._own_address, PoisonMessage(None, told)))
             return
         size = 0 if payload is None else len(payload)
@@ -128,8 +128,8 @@ class Inbox:
         self._size += size
 
     def _meet(self, path: str) -> Any:
-        """The address of one who has not written before; None for who cannot be an actor or a client of this system."""
-        if not self._mailbox.is_neighbour(path):
+        """The address of one who has not written before; None for who can be no actor and no client."""
+        if not self._mailbox.can_reach(path):
             return None
         if len(self._senders) >= KNOWN_SENDERS_MAX:
             self._senders.clear()

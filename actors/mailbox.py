@@ -32,7 +32,7 @@ import zlib
 from pathlib import Path
 
 from actors import memory
-from actors.doors import GONE, SLOTS, Door, Folder, datagram_socket, is_read, suffix
+from actors.doors import GONE, NO_MAILBOX, SLOTS, Door, Folder, datagram_socket, is_read, suffix
 from actors.memory import ANCILLARY
 from storage.layout import PRIVATE_FILE
 
@@ -114,8 +114,8 @@ class Mailbox:
         """Of its sockets, for who wants to wait for them among others."""
         return list(self._sockets)
 
-    def is_neighbour(self, path: str) -> bool:
-        """Whether this can be the path of a mailbox of the same system."""
+    def can_reach(self, path: str) -> bool:
+        """Whether this can be the path of a mailbox."""
         return self._folder.way_to(path) is not None
 
     # ── putting ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -167,6 +167,8 @@ class Mailbox:
             if error.errno in GONE:
                 self.remove_dead(target)
                 return Put.GONE
+            if error.errno in NO_MAILBOX:
+                return Put.GONE
             if error.errno in SHORT:
                 time.sleep(SHORT_S)  # whoever tries again at once finds no more of it
                 return Put.FULL
@@ -212,7 +214,7 @@ class Mailbox:
         if len(self._names) >= KNOWN_MAX:
             self._names.clear()
         path = os.fsdecode(name)
-        if self.is_neighbour(path):
+        if self.can_reach(path):
             self._names[name] = path
         return path
 

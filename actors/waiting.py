@@ -51,17 +51,22 @@ class Waiting:
         """Until half of what may be held for a receiver is held, or this process is to end."""
         moved_s = time.monotonic()
         while self._outgoing.too_much(path, 0.5) and not self.is_over:
-            before = self._outgoing.held_for(path)
-            self.once(STUCK_S)
-            now_s = time.monotonic()
-            if self._outgoing.held_for(path) < before:
-                moved_s = now_s
-            elif now_s - moved_s >= STUCK_S:
-                moved_s = now_s
-                self._inbox.widen()
-            if self.while_waiting is not None and now_s - self._told_s >= STUCK_S:
-                self._told_s = now_s
+            moved_s = self._press_on(STUCK_S, moved_s, lambda: self._outgoing.held_for(path))
+            if self.while_waiting is not None and time.monotonic() - self._told_s >= STUCK_S:
+                self._told_s = time.monotonic()
                 self.while_waiting()
+
+    def _press_on(self, timeout_s: float, moved_s: float, held: Callable[[], int]) -> float:
+        """Do what can be done, once; if nothing has left for too long, read ahead further. Returns when it last did."""
+        before = held()
+        self.once(timeout_s)
+        now_s = time.monotonic()
+        if held() < before:
+            return now_s
+        if now_s - moved_s < STUCK_S:
+            return moved_s
+        self._inbox.widen()
+        return now_s
 
     def once(self, timeout_s: float) -> None:
         """Until a held message can leave or mail can be taken in, at most `timeout_s`; then do what can be done."""
@@ -85,14 +90,12 @@ class Waiting:
 
     def drain(self, until_s: float | None) -> int:
         """Send what is held, until a point in time; returns how many messages are left."""
+        moved_s = time.monotonic()
         while self._outgoing.count:
             left_s = STUCK_S if until_s is None else until_s - time.monotonic()
-            before = self._outgoing.count
-            self.once(min(max(left_s, 0), STUCK_S))
+            moved_s = self._press_on(min(max(left_s, 0), STUCK_S), moved_s, lambda: self._outgoing.count)
             if left_s <= 0:
                 break
-            if self._outgoing.count == before:
-                self._inbox.widen()
         return self._outgoing.count
 
     def drain_last(self) -> int:

@@ -278,6 +278,30 @@ def test_only_dead_sockets_of_the_own_folder_are_removed(boxes: tuple[Mailbox, M
     assert here.put(living.path, b"!") is Put.DONE
 
 
+def test_who_names_another_socket_as_the_sender_hurts_nobody(boxes: tuple[Mailbox, Mailbox], tmp_path: Path) -> None:
+    """An answer to what is no mailbox goes to nobody."""
+    here, _ = boxes
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        for slot in range(SLOTS):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
+                bound.bind(str(tmp_path / f"stream.{slot}"))
+        stream.bind(str(tmp_path / "living.0"))
+        stream.listen()
+        assert not is_read(str(tmp_path / "living"))
+        assert here.put(str(tmp_path / "stream"), b"?") is Put.GONE
+        assert here.put(str(tmp_path / "stream" / "under"), b"?") is Put.GONE
+
+
+def test_a_mailbox_of_another_system_can_be_written_to(boxes: tuple[Mailbox, Mailbox], tmp_path: Path) -> None:
+    """It has a folder of its own."""
+    here, _ = boxes
+    (tmp_path / "other").mkdir()
+    other = Mailbox.fresh(tmp_path / "other")
+    assert here.put(other.path, b"hello") is Put.DONE
+    assert taken(other) == [(here.path, b"hello")]
+    other.close()
+
+
 def test_a_mailbox_that_is_being_made_is_not_taken_for_a_leftover(boxes: tuple[Mailbox, Mailbox]) -> None:
     """Who writes to a slot that is not there yet removes none of those that are."""
     here, _ = boxes
