@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,10 @@ PATIENT: Final = Decimal("0.9")
 """Of the market's price: far enough that nothing fills."""
 
 
+class Interrupted(Exception):
+    """The run was told to stop."""
+
+
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one point."""
 
@@ -53,7 +58,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
 class Station:
     """One daemon against one simulator, and a strategy, through many points."""
 
-    def __init__(self, root: Path, seed: int) -> None:
+    def __init__(self, root: Path, seed: int, is_told_to_stop: Callable[[], bool]) -> None:
+        self._is_told_to_stop = is_told_to_stop
         self._stack = contextlib.ExitStack()
         self._folder = StateFolder(root).create()
         self._file = root / "crashpoint"
@@ -81,6 +87,7 @@ class Station:
     def visit(self, point: str) -> Visit:
         """Let a process die there, and see what is left of the promise."""
         self._settle()
+        self._until_up()
         crashpoints.arm(self._file, point)
         for name in order(point, list(self._flows)):
             self._flows[name]()
@@ -162,11 +169,19 @@ class Station:
         return key
 
     def _step(self) -> None:
+        if self._is_told_to_stop():
+            raise Interrupted
         self._daemon.keep_alive()
         self._strategy.step(STEP_S)
 
     def _over(self, deadline: float) -> bool:
         return time.monotonic() > deadline or not self._file.exists()
+
+    def _until_up(self) -> None:
+        """The engine that died at the point before was replaced, and answers."""
+        deadline = time.monotonic() + FLOW_TIMEOUT_S
+        while not self._strategy.part("gateway") and time.monotonic() < deadline:
+            self._step()
 
     def _until_ended(self) -> None:
         deadline = time.monotonic() + FLOW_TIMEOUT_S
@@ -227,16 +242,22 @@ def visit_all(points: Sequence[str], seed: int = 1) -> dict[str, Any]:
     ):
         task = progress.add_task("points", total=len(points), text="crash points")
 
+        stop = threading.Event()
+
         def work(number: int) -> list[Visit]:
             done: list[Visit] = []
-            with contextlib.closing(Station(Path(root) / str(number), seed + number)) as station:
+            station = Station(Path(root) / str(number), seed + number, stop.is_set)
+            with contextlib.closing(station), contextlib.suppress(Interrupted):
                 for point in points[number::WORKERS]:
                     done.append(station.visit(point))
                     progress.advance(task)
             return done
 
-        for part in pool.map(work, range(WORKERS)):
-            visits += part
+        try:
+            for part in pool.map(work, range(WORKERS)):
+                visits += part
+        finally:
+            stop.set()  # on Ctrl-C the workers are waited for, and shall not go on for minutes
     return {
         "points": len(points),
         "visited": sum(1 for visit in visits if visit.visited),
