@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -29,7 +33,7 @@ Outcomes = dict[str, tuple[str, str]]
 
 def run_file(base: str, file: Path) -> Outcomes:
     """The outcomes of one file's tests on a base, in a process and a folder of their own."""
-    with tempfile.TemporaryDirectory(prefix="suite-") as folder:
+    with folder_of_its_own() as folder:
         report, settings = Path(folder) / "report.xml", Path(folder) / "pytest.ini"
         settings.write_text("[pytest]\n")
         options = ["-q", "-W", "ignore", "-p", "no:cacheprovider", "-p", PLUGIN, "-c", str(settings)]
@@ -42,6 +46,17 @@ def run_file(base: str, file: Path) -> Outcomes:
         except subprocess.TimeoutExpired:
             return {file.stem: (FAILED, f"not done within {FILE_TIMEOUT_S} s")}
         return read_report(report, file.stem)
+
+
+@contextmanager
+def folder_of_its_own() -> Iterator[str]:
+    """Without a `_` in its name, which a temporary one may have and a test of the suite allows in no address."""
+    folder = Path(tempfile.gettempdir()) / f"suite-{secrets.token_hex(8)}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield str(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_report(report: Path, file: str) -> Outcomes:

@@ -13,11 +13,13 @@ Ours are imported only where they are tested: they change thespian, and its own 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,7 +50,8 @@ def install() -> None:
 
 def started(capabilities: dict[str, Any]) -> Any:
     if base == "unix":
-        folders.append(tempfile.mkdtemp(prefix="suite-"))
+        folders.append(f"{tempfile.gettempdir()}/suite-{secrets.token_hex(8)}")  # the suite allows no `_` in addresses
+        Path(folders[-1]).mkdir(mode=0o700)
         capabilities["Socket Folder"] = folders[-1]
     system = ActorSystem(name, capabilities, logDefs=suite.simpleActorTestLogging(), transientUnique=True)
     system.base_name, system.port_num, system.txonly = name, capabilities.get("Admin Port"), False
