@@ -36,7 +36,7 @@ from core.market import MarketRules
 from core.planning import Refusal
 from core.records import TradingState
 from core.supervision import Exhausted, Supervision
-from messages import RequestRefused
+from messages import ClientRequest, RequestRefused
 from messages.admin import (
     AskStatus,
     ChildStatus,
@@ -48,7 +48,7 @@ from messages.admin import (
     StatusReported,
     StopEngine,
 )
-from messages.book import LiftQuarantine, QuarantineAnswered, RecordEvents, RecordRefusal, TightenTrading
+from messages.book import LiftQuarantine, RecordEvents, RecordRefusal, SetTradingState, TightenTrading
 from messages.lifecycle import (
     Alive,
     ChildBorn,
@@ -63,6 +63,7 @@ from messages.lifecycle import (
     StopPrepared,
     Tick,
 )
+from messages.reconciling import VerifyBook
 from messages.venue import GatewayReady
 from storage.layout import StateFolder
 
@@ -399,21 +400,33 @@ class Engine(Guarded):
         )
 
     def receiveMsg_LiftQuarantine(self, message: LiftQuarantine, sender: Any) -> None:
+        self.hand_on(message, PORTFOLIO, message.reason, sender)
+
+    def receiveMsg_SetTradingState(self, message: SetTradingState, sender: Any) -> None:
+        self.hand_on(message, PORTFOLIO, message.reason, sender)
+
+    def receiveMsg_VerifyBook(self, message: VerifyBook, sender: Any) -> None:
+        self.hand_on(message, RECONCILER, self.name, sender)
+
+    def hand_on(self, message: ClientRequest, part: str, reason: str, sender: Any) -> None:
+        """To the part that can answer; its answer goes back to the client."""
+        why_not = "" if self.is_ready(part) else f"the {part} is not ready; see `intentctl status`, then ask again"
         try:
-            validate_free_text("reason", message.reason)
+            validate_free_text("reason", reason)
         except InvalidInput as error:
-            self.answer(sender, RequestRefused(request_id=message.request_id, reason=str(error)))
-            return
-        if message.symbol not in self.markets:
-            self.answer(sender, QuarantineAnswered(request_id=message.request_id, lifted=False))
+            why_not = str(error)
+        if why_not:
+            self.answer(sender, RequestRefused(request_id=message.request_id, reason=why_not))
             return
         self.clients[message.request_id] = sender
-        self.send(self.address_of(PORTFOLIO), message)
+        self.send(self.address_of(part), message)
 
-    def receiveMsg_QuarantineAnswered(self, message: QuarantineAnswered, _sender: Any) -> None:
+    def receiveMsg_QuarantineAnswered(self, message: Any, _sender: Any) -> None:
         client = self.clients.pop(message.request_id, None)
         if client is not None:
             self.answer(client, message)
+
+    receiveMsg_TradingStateSet = receiveMsg_BookVerified = receiveMsg_QuarantineAnswered  # noqa: N815
 
     # ── stop ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -160,7 +160,9 @@ class Gateway(Guarded):
     def receiveMsg_FetchOrder(self, message: FetchOrder, sender: Any) -> None:
         async def fetch() -> OrderReported:
             report = await self.client.look_up(message.attempt)
-            return OrderReported(client_order_id=message.attempt.client_order_id, report=report)
+            return OrderReported(
+                purpose=message.purpose, client_order_id=message.attempt.client_order_id, report=report
+            )
 
         self.run(sender, fetch)
 
@@ -181,14 +183,17 @@ class Gateway(Guarded):
 
     def receiveMsg_FetchOpenOrders(self, message: FetchOpenOrders, sender: Any) -> None:
         async def fetch() -> OpenOrdersFetched:
-            return OpenOrdersFetched(symbol=message.symbol, orders=await self.client.open_orders(message.symbol))
+            orders = await self.client.open_orders(message.symbol)
+            return OpenOrdersFetched(purpose=message.purpose, symbol=message.symbol, orders=orders)
 
         self.run(sender, fetch)
 
     def receiveMsg_FetchRecentOrders(self, message: FetchRecentOrders, sender: Any) -> None:
         async def fetch() -> RecentOrdersFetched:
-            orders = await self.client.recent_orders(message.symbol, message.since_ns)
-            return RecentOrdersFetched(symbol=message.symbol, orders=orders)
+            page = await self.client.orders(message.symbol, message.from_order_id, message.since_ns)
+            return RecentOrdersFetched(
+                purpose=message.purpose, symbol=message.symbol, orders=page.orders, complete=page.complete
+            )
 
         self.run(sender, fetch)
 
@@ -201,9 +206,9 @@ class Gateway(Guarded):
 
         self.run(sender, fetch)
 
-    def receiveMsg_FetchBalances(self, _message: FetchBalances, sender: Any) -> None:
+    def receiveMsg_FetchBalances(self, message: FetchBalances, sender: Any) -> None:
         async def fetch() -> BalancesFetched:
-            return BalancesFetched(totals=await self.client.balances())
+            return BalancesFetched(purpose=message.purpose, totals=await self.client.balances())
 
         self.run(sender, fetch)
 

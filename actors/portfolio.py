@@ -13,12 +13,13 @@ from typing import Any
 
 from actors.base import Guarded
 from actors.crashpoints import reach
-from core import book, fencing, holdings, trading
+from core import book, drift, fencing, holdings, trading
 from core.errors import InvariantViolated
 from core.ids import IntentId
 from core.outcomes import apply_report, lose_track
-from core.records import AttemptRecord, IntentRecord
+from core.records import AttemptRecord, IntentRecord, TradingState
 from core.reports import NotPlaced
+from core.settling import settle
 from messages.book import (
     ApplyReport,
     AttemptBegun,
@@ -38,6 +39,7 @@ from messages.book import (
     RecordRefusal,
     ReportApplied,
     RequestCancel,
+    SettleTrades,
     SetTradingState,
     TightenTrading,
     TradingStateSet,
@@ -175,23 +177,32 @@ class Portfolio(Guarded):
         self.within(sender, record)
 
     def receiveMsg_TightenTrading(self, message: TightenTrading, _sender: Any) -> None:
-        self.within(None, lambda unit: trading.tighten(unit, message.state, message.reason, message.by, self.now_ns()))
+        def tighten(unit: Writer) -> None:
+            drift.alarmed(unit, message.drift)
+            trading.tighten(unit, message.state, message.reason, message.by, self.now_ns())
+
+        self.within(None, tighten)
 
     def receiveMsg_SetTradingState(self, message: SetTradingState, sender: Any) -> None:
-        self.within(
-            sender,
-            lambda unit: TradingStateSet(
-                request_id=message.request_id,
-                standing=trading.put(unit, message.state, message.reason, "operator", self.now_ns()),
-            ),
-        )
+        def put(unit: Writer) -> TradingStateSet:
+            standing = trading.put(unit, message.state, message.reason, "operator", self.now_ns())
+            if message.state is TradingState.ACTIVE:
+                drift.accept(unit)
+            return TradingStateSet(request_id=message.request_id, standing=standing)
+
+        self.within(sender, put)
 
     def receiveMsg_RecordEvents(self, message: RecordEvents, _sender: Any) -> None:
         def record(unit: Writer) -> None:
             for event in message.events:
                 unit.append_event(event)
+            if message.compared is not None and message.compared > (unit.compared() or 0):
+                unit.put_compared(message.compared)
 
         self.within(None, record)
+
+    def receiveMsg_SettleTrades(self, message: SettleTrades, _sender: Any) -> None:
+        self.within(None, lambda unit: settle(unit, message.settlement, self.now_ns()))
 
     def receiveMsg_LiftQuarantine(self, message: LiftQuarantine, sender: Any) -> None:
         self.within(

@@ -15,6 +15,7 @@ from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, T
 from core.intent import Intent, Side, TimeInForce
 from core.lifecycle import Cause, State
 from core.records import Posting, TradingState
+from core.reports import AbsenceProof, OrderStatus
 
 
 def _snake(name: str) -> str:
@@ -108,6 +109,30 @@ class OrderAck(Event, frozen=True, kw_only=True):
     client_order_id: ClientOrderId
     exchange_order_id: ExchangeOrderId
     venue_status: str
+    source: str = "placement"
+    """How it was learned: `placement`, `lookup`, `orders` or `trades`."""
+
+
+class OrderSeen(Event, frozen=True, kw_only=True):
+    """Somebody asked the venue, and it showed something about the order that the book did not know: the evidence."""
+
+    attempt: int
+    client_order_id: ClientOrderId
+    exchange_order_id: ExchangeOrderId
+    status: OrderStatus
+    venue_status: str
+    filled_qty: Decimal
+    """Cumulative, base, as the order says."""
+    source: str
+    """`lookup`, `orders` or `trades`."""
+
+
+class AbsenceProven(Event, frozen=True, kw_only=True):
+    """The evidence that the attempt is nowhere; `order_not_placed` follows from it in the same transaction."""
+
+    attempt: int
+    client_order_id: ClientOrderId
+    proof: AbsenceProof
 
 
 class OrderNotPlaced(Event, frozen=True, kw_only=True):
@@ -215,6 +240,40 @@ class BalancesCompared(Event, frozen=True, kw_only=True):
 
     drift: dict[str, Decimal]
     """Venue minus book; only currencies that differ."""
+    external: dict[str, Decimal] = {}
+    """How much of it external trades explain."""
+
+
+class ExternalOrderSeen(Event, frozen=True, kw_only=True):
+    """The account has an order that is not ours (C4). Told once; it is never touched."""
+
+    symbol: str
+    exchange_order_id: ExchangeOrderId
+    client_order_id: ClientOrderId
+
+
+class StartReconciled(Event, frozen=True, kw_only=True):
+    """Before trading began, the venue was compared with the book (C1)."""
+
+    symbols: tuple[str, ...]
+    """Those with open intents or unfinished comparisons."""
+    open_orders: int
+    """Orders that the venue listed as open, on the whole account."""
+    trades: int
+    """Own trades looked at."""
+    booked_trades: int
+    """Of them, those that the book lacked."""
+    external_orders: int
+    """Orders that are not ours and were seen for the first time."""
+    resolved: int
+    """Intents whose unknown outcome was found out."""
+    unresolved: int
+    """Intents that are still unknown: they are looked for, and keep their money."""
+    drift: dict[str, Decimal]
+    """Venue minus book, without what is explained; only what differs."""
+    not_compared: tuple[str, ...]
+    """Questions that the venue did not answer in time, with the reason; they are asked again while trading."""
+    elapsed_ns: int
 
 
 class AlertFired(Event, frozen=True, kw_only=True):
@@ -253,6 +312,8 @@ AnyEvent = (
     | StateChanged
     | OrderAttempt
     | OrderAck
+    | OrderSeen
+    | AbsenceProven
     | OrderNotPlaced
     | OrderOutcomeUnknown
     | OrderFill
@@ -263,6 +324,8 @@ AnyEvent = (
     | PositionUpdated
     | ReconciliationResult
     | BalancesCompared
+    | ExternalOrderSeen
+    | StartReconciled
     | AlertFired
     | SymbolQuarantined
     | QuarantineLifted
@@ -276,6 +339,8 @@ AUDIT_EVENTS: Final = (
     LedgerEntry,
     ReconciliationResult,
     BalancesCompared,
+    ExternalOrderSeen,
+    StartReconciled,
     AlertFired,
     SymbolQuarantined,
     QuarantineLifted,

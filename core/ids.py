@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import NewType
+import re
+from typing import Final, NewType
 
 IntentId = NewType("IntentId", str)
 IdempotencyKey = NewType("IdempotencyKey", str)
@@ -25,6 +26,7 @@ NS_PER_S = 1_000_000_000
 CONTENT_BUCKET_NS = 60 * NS_PER_S
 CLIENT_ORDER_ID_PREFIX = "in"
 CLIENT_ORDER_ID_LENGTH_MAX = 18
+_OUR_NAME: Final = re.compile(f"{CLIENT_ORDER_ID_PREFIX}[a-z2-7]{{16}}")
 
 
 def payload_hash(parts: tuple[str, ...]) -> PayloadHash:
@@ -47,6 +49,11 @@ def client_order_id(intent: IntentId, attempt: int) -> ClientOrderId:
     """What the exchange knows attempt number `attempt` (from 1) of this intent by."""
     digest = hashlib.blake2b(f"{intent}/{attempt}".encode(), digest_size=10).digest()
     return ClientOrderId(CLIENT_ORDER_ID_PREFIX + base64.b32encode(digest).decode().lower())
+
+
+def is_our_name(client_order_id: str) -> bool:
+    """Whether an id looks like one of ours. Whether it is one, the book says."""
+    return _OUR_NAME.fullmatch(client_order_id) is not None
 
 
 def content_key(payload: PayloadHash, created_ns: int) -> IdempotencyKey:

@@ -29,6 +29,8 @@ from core.unit_of_work import UnitOfWork
 
 BACKOFF_DOUBLINGS_MAX = 6
 JITTER_SHARE = Decimal("0.25")
+PLACEMENT = "placement"
+"""Source of a report that is the answer to the placement itself."""
 
 
 def lose_track(book: UnitOfWork, reason: str, now_ns: int) -> list[IntentRecord]:
@@ -86,6 +88,16 @@ def _apply_not_placed(
         return record
     reason = f"{report.code}: {report.reason}"
     book.put_attempt(replace(attempt, status=AttemptStatus.NOT_PLACED, end_reason=reason))
+    if report.proof is not None:
+        book.append_event(
+            events.AbsenceProven(
+                at_ns=now_ns,
+                intent_id=attempt.intent_id,
+                attempt=attempt.attempt,
+                client_order_id=attempt.client_order_id,
+                proof=report.proof,
+            )
+        )
     book.append_event(
         events.OrderNotPlaced(
             at_ns=now_ns,
@@ -206,6 +218,7 @@ class _Snapshot:
                     client_order_id=attempt.client_order_id,
                     exchange_order_id=report.exchange_order_id,
                     venue_status=report.venue_status,
+                    source=report.source,
                 )
             )
         filled_qty = max(attempt.venue_filled_qty, report.filled_qty)
@@ -217,6 +230,30 @@ class _Snapshot:
                 order_status=report.status,
                 venue_status=report.venue_status,
             )
+        self._note_evidence(attempt)
+
+    def _note_evidence(self, before: AttemptRecord) -> None:
+        """What was found out by asking is kept with what it says; a placement's own answer needs no evidence."""
+        shown = (self.attempt.order_status, self.attempt.venue_filled_qty, self.attempt.exchange_order_id)
+        if self.report.source == PLACEMENT or shown == (
+            before.order_status,
+            before.venue_filled_qty,
+            before.exchange_order_id,
+        ):
+            return
+        self.book.append_event(
+            events.OrderSeen(
+                at_ns=self.now_ns,
+                intent_id=before.intent_id,
+                attempt=before.attempt,
+                client_order_id=before.client_order_id,
+                exchange_order_id=self.report.exchange_order_id,
+                status=self.report.status,
+                venue_status=self.report.venue_status,
+                filled_qty=self.report.filled_qty,
+                source=self.report.source,
+            )
+        )
 
     def _book_trades(self) -> Decimal:
         """Book what is new and return its quantity."""

@@ -92,6 +92,24 @@ def result_event(record: IntentRecord, comparison: Comparison, now_ns: int) -> R
     )
 
 
+def late_result(record: IntentRecord, missing: OrderSnapshot, now_ns: int) -> ReconciliationResult:
+    """The same for trades of an ended intent that were found afterwards."""
+    trades = missing.trades
+    fees = dict(record.fees)
+    for trade in trades:
+        fees[trade.fee_currency] = fees.get(trade.fee_currency, ZERO) + trade.fee
+    return ReconciliationResult(
+        at_ns=now_ns,
+        intent_id=record.intent.intent_id,
+        symbol=record.intent.symbol,
+        code=RECONCILED,
+        qty_delta=sum((trade.qty for trade in trades), ZERO),
+        notional=record.filled_notional + sum((trade.quote_qty for trade in trades), ZERO),
+        fees=fees,
+        state=record.state,
+    )
+
+
 def balance_drift(book: Mapping[str, Decimal], venue: Mapping[str, Decimal]) -> dict[str, Decimal]:
     """Venue minus book by currency; only what differs."""
     currencies = sorted(book.keys() | venue.keys())

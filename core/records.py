@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
-from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, PayloadHash, TradeId
+from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, PayloadHash, TradeId, is_our_name
 from core.intent import Intent, Side, TimeInForce
 from core.lifecycle import State
 from core.money import ZERO
@@ -133,7 +133,7 @@ class FillRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The venue's time of the trade."""
     booked_ns: int
     source: str
-    """How we learned of it: `placement`, `lookup`, `trades`."""
+    """How we learned of it: `placement`, `lookup`, `orders`, `trades`."""
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,6 +223,57 @@ class Quarantine(msgspec.Struct, frozen=True):
     symbol: str
     reason: str
     since_ns: int
+
+
+class TradeCursor(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the own trades of a symbol are accounted for: up to and with this one each is booked, or external."""
+
+    symbol: str
+    trade_id: TradeId
+    venue_ns: int
+    """The venue's time of that trade."""
+
+
+class ExternalOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order of the account that is not ours."""
+
+    symbol: str
+    exchange_order_id: ExchangeOrderId
+    client_order_id: ClientOrderId
+    """As the venue has it; empty if it has none."""
+    seen_ns: int
+    """When it was seen first."""
+
+    @property
+    def is_stray(self) -> bool:
+        """It is named as ours are, and the book has no such attempt: another intentd, or an older copy of the book."""
+        return is_our_name(self.client_order_id)
+
+
+class ExternalTrade(msgspec.Struct, frozen=True, kw_only=True):
+    """A trade of an external order."""
+
+    symbol: str
+    trade_id: TradeId
+    exchange_order_id: ExchangeOrderId
+    changes: dict[str, Decimal]
+    """What it did to the account's balances, by currency."""
+
+
+class ExternalTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """What all external trades since the book's opening have done to a currency."""
+
+    currency: str
+    amount: Decimal
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the difference between venue and book was looked at by people."""
+
+    alarmed: dict[str, Decimal] = {}
+    """Unexplained amounts, venue minus book, that have narrowed or stopped trading."""
+    known: dict[str, Decimal] = {}
+    """Those that were there when an operator let trading go on; they alarm nobody again."""
 
 
 class TradingState(StrEnum):

@@ -15,7 +15,8 @@ from enum import StrEnum
 
 import msgspec
 
-from core.ids import ClientOrderId, ExchangeOrderId, TradeId
+from core.ids import NS_PER_MS, ClientOrderId, ExchangeOrderId, TradeId
+from core.intent import Side
 from core.money import ZERO
 
 
@@ -45,6 +46,8 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
     maker: bool
     venue_ns: int
     """The venue's time, ns UTC."""
+    side: Side | None = None
+    """Of our order; None where the answer does not tell."""
 
 
 class OrderSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -60,7 +63,27 @@ class OrderSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     trades: tuple[Trade, ...]
     """Those known with this answer, maybe not all."""
     source: str
-    """`placement`, `lookup` or `trades`."""
+    """How we learned of it: `placement`, `lookup` (of this order), `orders` (a list of them) or `trades`."""
+
+
+class AbsenceProof(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an order that nobody has seen counts as not placed (`core/evidence.py`). Times are ns UTC."""
+
+    last_sent_ns: int
+    """The request left no later than this, if it left at all."""
+    because: str
+    """How that is known."""
+    recv_window_ms: int
+    """The venue executes no request that is older."""
+    read_lag_ns: int
+    """The venue's reads have caught up with its writes by then."""
+    asked: dict[str, int]
+    """Every witness, and when it was asked in the round in which all of them answered and none had seen it."""
+
+    @property
+    def not_before_ns(self) -> int:
+        """From then on, not to be seen proves something."""
+        return self.last_sent_ns + self.recv_window_ms * NS_PER_MS + self.read_lag_ns
 
 
 class NotPlaced(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -75,6 +98,8 @@ class NotPlaced(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The same order may succeed later without anybody changing anything."""
     retry_after_ns: int = 0
     """The venue asks to wait this long."""
+    proof: AbsenceProof | None = None
+    """When it was concluded from absence; None when the venue, or our own gateway, said so."""
 
 
 class OutcomeUnknown(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -100,8 +125,13 @@ class QueryFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the venue's list of open orders."""
+    """A line of one of the venue's lists of orders."""
 
     client_order_id: ClientOrderId
     exchange_order_id: ExchangeOrderId
+    symbol: str
     filled_qty: Decimal = ZERO
+    """Cumulative, base."""
+    status: OrderStatus = OrderStatus.OPEN
+    venue_status: str = ""
+    """The venue's own word."""

@@ -116,14 +116,28 @@ class PortfolioSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 class ReconcilerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every check has an interval of its own; 0 turns it off, but for the look-ups."""
+
+    start_timeout: Duration = 10 * _S
+    """The longest wait at a start for the comparison with the venue; what was not compared then is, while trading."""
     order_interval: Duration = 5 * _S
     """How often ended intents are compared with the venue's trades."""
+    trades_interval: Duration = 30 * _S
+    """How often own trades are read from the durable cursor on, of symbols in which something was going on."""
     late_fill_check: Duration = 60 * _S
-    """An ended intent is compared once more after this long, twice that at most: venues do report fills late."""
+    """Trades are read again for this long before they count as accounted for: venues do report fills late."""
+    open_orders_interval: Duration = 60 * _S
+    """How often the account's open orders are compared with the book."""
+    in_flight_interval: Duration = 5 * _S
+    """How often the book is searched for orders that nobody follows, and the ledger for contradictions."""
+    in_flight_max: Duration = 45 * _S
+    """An order that was sent and not answered for this long is unknown."""
     balance_interval: Duration = 30 * _S
     """How often balances are compared."""
     lookup_interval: Duration = 500 * _MS
-    """Wait between two look-ups of an order whose outcome is unknown."""
+    """Wait between two look-ups of an order whose outcome is unknown; it doubles up to sixteen times."""
+    drift_looks_max: Annotated[int, Meta(ge=2)] = 6
+    """An unexplained difference that was seen so often halts trading; the second time has narrowed it already."""
 
 
 class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

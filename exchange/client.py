@@ -16,7 +16,7 @@ import msgspec
 
 from core.errors import StartupFailed
 from core.ids import NS_PER_MS, ClientOrderId, ExchangeOrderId, TradeId
-from core.intent import TimeInForce
+from core.intent import Side, TimeInForce
 from core.market import MarketRules, Quote
 from core.money import ZERO, floor_to, text
 from core.records import AttemptRecord
@@ -86,6 +86,11 @@ class TradesPage(NamedTuple):
 
 
 class OrdersPage(NamedTuple):
+    orders: tuple[OpenOrder, ...] | QueryFailed
+    complete: bool
+
+
+class RawOrdersPage(NamedTuple):
     orders: list[dict[str, Any]]
     next_id: int | None
     """Where the next page begins; None after the last."""
@@ -278,40 +283,44 @@ class VenueClient:
 
         return await self._read(lambda: self._ccxt.fetch_bids_asks([symbol]), parse)
 
-    async def open_orders(self, symbol: str) -> tuple[OpenOrder, ...] | QueryFailed:
-        """Every open order of the symbol, ours or not."""
+    async def open_orders(self, symbol: str | None) -> tuple[OpenOrder, ...] | QueryFailed:
+        """Every open order of the symbol or, without one, of the account; ours or not."""
         return await self._read(lambda: self._ccxt.fetch_open_orders(symbol), lambda orders: tuple(map(_open, orders)))
 
     async def trades(self, symbol: str, from_trade_id: TradeId | None, since_ns: int) -> TradesPage:
-        """Own trades from an id (inclusive) or a time, oldest first, one page."""
+        """Own trades from an id (inclusive) or a time, oldest first, one page. What is no market has none."""
+        if self._ccxt.markets is not None and symbol not in self._ccxt.markets:
+            return TradesPage((), complete=True)
         params = {"fromId": from_trade_id} if from_trade_id else {"startTime": since_ns // NS_PER_MS}
 
         def parse(found: Any) -> TradesPage:
-            return TradesPage(found, complete=len(found) < TRADES_PAGE)
+            by_id = {int(trade.trade_id): trade for trade in found}
+            return TradesPage(tuple(by_id[key] for key in sorted(by_id)), complete=len(found) < TRADES_PAGE)
 
         page = await self._read(lambda: self._list_trades(symbol, params), parse)
         return TradesPage(page, complete=False) if isinstance(page, QueryFailed) else page
 
-    async def all_orders(self, symbol: str, from_id: int) -> OrdersPage | QueryFailed:
+    async def all_orders(self, symbol: str, from_id: int) -> RawOrdersPage | QueryFailed:
         """The venue's own records of every order of the symbol from an order id on, oldest first, one page."""
 
-        def parse(found: Any) -> OrdersPage:
+        def parse(found: Any) -> RawOrdersPage:
             records = [order["info"] for order in found]
             full = len(records) == ORDERS_PAGE
-            return OrdersPage(records, max(int(record["orderId"]) for record in records) + 1 if full else None)
+            return RawOrdersPage(records, max(int(record["orderId"]) for record in records) + 1 if full else None)
 
         params = {"orderId": from_id}
         return await self._read(lambda: self._ccxt.fetch_orders(symbol, None, ORDERS_PAGE, params), parse)
 
-    async def recent_orders(self, symbol: str, since_ns: int) -> tuple[OpenOrder, ...] | QueryFailed:
-        """Every order of the symbol since a time, whatever became of it. A list that may be cut short is none."""
+    async def orders(self, symbol: str, from_order_id: ExchangeOrderId | None, since_ns: int) -> OrdersPage:
+        """Every order of the symbol from an id (inclusive) or a time, whatever became of it; oldest first, one page."""
+        since_ms, params = (None, {"orderId": from_order_id}) if from_order_id else (since_ns // NS_PER_MS, {})
 
-        def parse(orders: Any) -> tuple[OpenOrder, ...] | QueryFailed:
-            if len(orders) >= ORDERS_PAGE:
-                return QueryFailed(reason=f"more than {ORDERS_PAGE} orders of {symbol}; the list is not complete")
-            return tuple(map(_open, orders))
+        def parse(found: Any) -> OrdersPage:
+            by_id = {int(order["id"]): _open(order) for order in found}
+            return OrdersPage(tuple(by_id[key] for key in sorted(by_id)), complete=len(found) < ORDERS_PAGE)
 
-        return await self._read(lambda: self._ccxt.fetch_orders(symbol, since_ns // NS_PER_MS, ORDERS_PAGE), parse)
+        page = await self._read(lambda: self._ccxt.fetch_orders(symbol, since_ms, ORDERS_PAGE, params), parse)
+        return OrdersPage(page, complete=False) if isinstance(page, QueryFailed) else page
 
     async def balances(self) -> dict[str, Decimal] | QueryFailed:
         """Totals by currency, free and locked together; zeros are left out."""
@@ -386,10 +395,14 @@ def _looked_up(order: Mapping[str, Any], client_order_id: ClientOrderId) -> Orde
 
 
 def _open(order: Mapping[str, Any]) -> OpenOrder:
+    """A line of a list. Raises for a status that we do not know."""
     return OpenOrder(
         client_order_id=ClientOrderId(str(order.get("clientOrderId") or "")),
         exchange_order_id=ExchangeOrderId(str(order["id"])),
+        symbol=str(order["symbol"]),
         filled_qty=_amount(order.get("filled")),
+        status=STATUSES[str(order["status"])],
+        venue_status=str((order.get("info") or {}).get("status", order["status"])),
     )
 
 
@@ -424,6 +437,7 @@ def _listed(trade: Mapping[str, Any], currency: Callable[[str], str]) -> Trade:
         fee_currency=currency(trade["commissionAsset"]),
         maker=bool(trade["isMaker"]),
         venue_ns=int(trade["time"]) * NS_PER_MS,
+        side=Side.BUY if trade["isBuyer"] else Side.SELL,
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import msgspec
+
 from core.book import Opening, OpeningResult
 from core.events import AnyEvent
 from core.ids import IdempotencyKey, IntentId
 from core.planning import OrderPlan, Refusal
 from core.records import AttemptRecord, IntentRecord, Standing, TradingState
 from core.reports import Report
+from core.settling import Settlement
 from messages import ClientRequest, Message
 
 
@@ -104,6 +107,18 @@ class RecordEvents(Message, frozen=True, kw_only=True):
 
     events: tuple[AnyEvent, ...]
     """As they shall stand in the outbox."""
+    compared: int | None = None
+    """Every intent that ended up to this event of the outbox was compared with the venue; None: nothing new."""
+
+
+class SettleTrades(Message, frozen=True, kw_only=True):
+    """Note what is not ours, and move the cursor over trades that are accounted for. No answer.
+
+    The cursor stays where it is if the book lacks one of the trades; they are read again then.
+    """
+
+    settlement: Settlement
+    """Repeating it changes nothing."""
 
 
 class TightenTrading(Message, frozen=True, kw_only=True):
@@ -114,6 +129,8 @@ class TightenTrading(Message, frozen=True, kw_only=True):
     reason: str
     by: str
     """Name of the part."""
+    drift: dict[str, Decimal] = msgspec.field(default_factory=dict)
+    """Unexplained amounts by currency, venue minus book, that are the reason."""
 
 
 class SetTradingState(ClientRequest, frozen=True, kw_only=True):

@@ -1,11 +1,12 @@
-"""Routers → reconciler: what became of an order?"""
+"""Routers, engine ↔ reconciler: what became of an order, and does the book agree with the venue?"""
 
 from __future__ import annotations
 
 from core.ids import ClientOrderId
 from core.records import AttemptRecord
 from core.reports import Report
-from messages import Message
+from core.verdict import Verdict
+from messages import ClientRequest, Message
 
 
 class ResolveUnknown(Message, frozen=True, kw_only=True):
@@ -17,3 +18,13 @@ class ResolveUnknown(Message, frozen=True, kw_only=True):
 class UnknownResolved(Message, frozen=True, kw_only=True):
     client_order_id: ClientOrderId
     report: Report
+
+
+class VerifyBook(ClientRequest, frozen=True, kw_only=True):
+    """Compare the whole book with the venue, now, and change nothing. Answer: `BookVerified`."""
+
+
+class BookVerified(Message, frozen=True, kw_only=True):
+    request_id: str
+    verdict: Verdict
+    """Every difference, by name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from core.ids import ClientOrderId, TradeId
+from core.ids import ClientOrderId, ExchangeOrderId, TradeId
 from core.market import MarketRules, Quote
 from core.records import AttemptRecord
 from core.reports import OpenOrder, OrderAbsent, QueryFailed, Report, Trade
@@ -31,10 +31,14 @@ class PlaceOrder(Message, frozen=True, kw_only=True):
 class FetchOrder(Message, frozen=True, kw_only=True):
     """How does this order stand, with its trades? Answer: `OrderReported`."""
 
+    purpose: str = ""
+    """The asker's own word; comes back with the answer."""
     attempt: AttemptRecord
 
 
 class OrderReported(Message, frozen=True, kw_only=True):
+    purpose: str = ""
+    """Of the question."""
     client_order_id: ClientOrderId
     report: Report | OrderAbsent | QueryFailed
 
@@ -54,35 +58,49 @@ class CancelAttempted(Message, frozen=True, kw_only=True):
 
 
 class FetchOpenOrders(Message, frozen=True, kw_only=True):
-    """Open orders of a symbol. Answer: `OpenOrdersFetched`."""
+    """Open orders. Answer: `OpenOrdersFetched`."""
 
-    symbol: str
+    purpose: str = ""
+    """The asker's own word; comes back with the answer."""
+    symbol: str | None
+    """None: of the whole account, which costs as much at the venue as thirteen symbols."""
 
 
 class OpenOrdersFetched(Message, frozen=True, kw_only=True):
-    symbol: str
+    purpose: str = ""
+    """Of the question."""
+    symbol: str | None
+    """None: of the whole account."""
     orders: tuple[OpenOrder, ...] | QueryFailed
     """Ours and others'."""
 
 
 class FetchRecentOrders(Message, frozen=True, kw_only=True):
-    """All orders of a symbol, open or not, since a time. Answer: `RecentOrdersFetched`."""
+    """All orders of a symbol, open or not, from an id (inclusive), or from a time. Answer: `RecentOrdersFetched`."""
 
+    purpose: str = ""
+    """The asker's own word; comes back with the answer."""
     symbol: str
+    from_order_id: ExchangeOrderId | None
+    """Oldest order wanted; None: by time."""
     since_ns: int
-    """ns UTC."""
+    """ns UTC; used when there is no order id."""
 
 
 class RecentOrdersFetched(Message, frozen=True, kw_only=True):
+    purpose: str = ""
+    """Of the question."""
     symbol: str
     orders: tuple[OpenOrder, ...] | QueryFailed
-    """Ours and others'; a page that is not complete counts as failed."""
+    """Ours and others', oldest first."""
+    complete: bool
+    """False: the venue has more after these."""
 
 
 class FetchTrades(Message, frozen=True, kw_only=True):
     """Own trades of a symbol from a trade id (inclusive), or from a time. Answer: `TradesFetched`."""
 
-    purpose: str
+    purpose: str = ""
     """The asker's own word; comes back with the answer."""
     symbol: str
     from_trade_id: TradeId | None
@@ -92,7 +110,7 @@ class FetchTrades(Message, frozen=True, kw_only=True):
 
 
 class TradesFetched(Message, frozen=True, kw_only=True):
-    purpose: str
+    purpose: str = ""
     """Of the question."""
     symbol: str
     trades: tuple[Trade, ...] | QueryFailed
@@ -104,8 +122,13 @@ class TradesFetched(Message, frozen=True, kw_only=True):
 class FetchBalances(Message, frozen=True, kw_only=True):
     """All balances. Answer: `BalancesFetched`."""
 
+    purpose: str = ""
+    """The asker's own word; comes back with the answer."""
+
 
 class BalancesFetched(Message, frozen=True, kw_only=True):
+    purpose: str = ""
+    """Of the question."""
     totals: dict[str, Decimal] | QueryFailed
     """By currency, free and locked together; zero balances are left out."""
 

@@ -21,7 +21,11 @@ from core.market import MarketRules
 from core.records import (
     AttemptRecord,
     Balance,
+    Drift,
     Epoch,
+    ExternalOrder,
+    ExternalTotal,
+    ExternalTrade,
     FillRecord,
     IdempotencyRecord,
     IntentRecord,
@@ -31,6 +35,7 @@ from core.records import (
     Quarantine,
     Reservation,
     Standing,
+    TradeCursor,
 )
 from storage.schema import Codec, Plain, Record
 
@@ -53,9 +58,13 @@ TABLES: Final = (
     "quarantines",
     "standing",
     "cursors",
+    "external_orders",
+    "external_trades",
+    "external_totals",
     "meta",
 )
-"""`fills_by_intent` and `trail` are indexes: (intent, …) → nothing; `client_ids` leads to an attempt's key."""
+"""`fills_by_intent` and `trail` are indexes: (intent, …) → nothing; `client_ids` leads to an attempt's key. `cursors`
+holds how far each symbol's trades are accounted for, and how far the outbox was compared with the venue."""
 
 _intents: Codec[IntentRecord] = Codec(IntentRecord)
 _idempotency: Codec[IdempotencyRecord] = Codec(IdempotencyRecord)
@@ -71,6 +80,11 @@ _markets: Codec[MarketRules] = Codec(MarketRules)
 _quarantines: Codec[Quarantine] = Codec(Quarantine)
 _standing: Codec[Standing] = Codec(Standing)
 _epoch: Codec[Epoch] = Codec(Epoch)
+_drift: Codec[Drift] = Codec(Drift)
+_trade_cursors: Codec[TradeCursor] = Codec(TradeCursor)
+_external_orders: Codec[ExternalOrder] = Codec(ExternalOrder)
+_external_trades: Codec[ExternalTrade] = Codec(ExternalTrade)
+_external_totals: Codec[ExternalTotal] = Codec(ExternalTotal)
 _plain: Codec[bytes] = Plain()
 
 
@@ -140,6 +154,26 @@ class Reader:
     def epoch(self) -> Epoch | None:
         return self._get("standing", ("epoch",), _epoch)
 
+    def drift(self) -> Drift | None:
+        return self._get("standing", ("drift",), _drift)
+
+    def trade_cursor(self, symbol: str) -> TradeCursor | None:
+        return self._get("cursors", ("trades", symbol), _trade_cursors)
+
+    def compared(self) -> int | None:
+        """Up to this event of the outbox, every ended intent was compared with the venue; None before the first."""
+        found = self._get("cursors", ("compared",), _plain)
+        return None if found is None else int.from_bytes(found, "big")
+
+    def external_order(self, symbol: str, exchange_order_id: ExchangeOrderId) -> ExternalOrder | None:
+        return self._get("external_orders", (symbol, exchange_order_id), _external_orders)
+
+    def external_trade(self, symbol: str, trade_id: TradeId) -> ExternalTrade | None:
+        return self._get("external_trades", (symbol, trade_id), _external_trades)
+
+    def external_total(self, currency: str) -> ExternalTotal | None:
+        return self._get("external_totals", (currency,), _external_totals)
+
     def meta(self, name: str) -> str | None:
         found = self._get("meta", (name,), _plain)
         return None if found is None else found.decode()
@@ -183,6 +217,18 @@ class Reader:
             if record is not None:
                 yield record
 
+    def fills_of(self, symbol: str) -> Iterator[FillRecord]:
+        for _, data in self._rows("fills", key(symbol, "")):
+            yield _fills.decode(data)
+
+    def external_orders(self) -> Iterator[ExternalOrder]:
+        for _, data in self._rows("external_orders"):
+            yield _external_orders.decode(data)
+
+    def external_totals(self) -> Iterator[ExternalTotal]:
+        for _, data in self._rows("external_totals"):
+            yield _external_totals.decode(data)
+
     def balances(self) -> Iterator[Balance]:
         for _, data in self._rows("balances"):
             yield _balances.decode(data)
@@ -203,9 +249,12 @@ class Reader:
         for _, data in self._rows("markets"):
             yield _markets.decode(data)
 
-    def ledger(self) -> Iterator[LedgerTransaction]:
-        for _, data in self._rows("ledger"):
-            yield _ledger.decode(data)
+    def ledger(self, after: int = 0) -> Iterator[LedgerTransaction]:
+        """Transactions with sequence > `after`, in order; sequences count from 1 without a gap."""
+        with self._cursor("ledger") as cursor:
+            if cursor.set_range(sequence_key(after + 1)):
+                for data in cursor.iternext(keys=False):
+                    yield _ledger.decode(bytes(data))
 
     def events(self, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, AnyEvent]]:
         """(sequence, event) of the outbox with sequence > `after`, in order, `limit` of them at most."""
@@ -219,15 +268,18 @@ class Reader:
                 left -= 1
                 yield int.from_bytes(row_key, "big"), _audit.decode(bytes(data))
 
-    def events_of(self, kinds: tuple[type[Event], ...], after: int) -> Iterator[AnyEvent]:
-        """Events of these kinds with sequence > `after`, in order; the others are passed over without decoding them."""
-        marks = [_event_mark(kind) for kind in kinds]
+    def events_of(self, kinds: tuple[type[Event], ...], after: int, until: int) -> Iterator[tuple[int, AnyEvent]]:
+        """(sequence, event) of these kinds with `after` < sequence ≤ `until`, in order; the others are passed over
+        without decoding them."""
+        marks, last = [_event_mark(kind) for kind in kinds], sequence_key(until)
         with self._cursor("audit") as cursor:
             if not cursor.set_range(sequence_key(after + 1)):
                 return
-            for data in cursor.iternext(keys=False):
+            for row_key, data in cursor.iternext():
+                if row_key > last:
+                    return
                 if any(mark in data[:EVENT_MARK_END] for mark in marks):
-                    yield _audit.decode(data)
+                    yield int.from_bytes(row_key, "big"), _audit.decode(data)
 
     def last_event(self, kind: type[Event], looks_max: int = 20_000) -> AnyEvent | None:
         """The newest event of a kind among the last `looks_max`."""
@@ -348,6 +400,24 @@ class Writer(Reader):
 
     def put_epoch(self, record: Epoch) -> None:
         self._put("standing", ("epoch",), record, _epoch)
+
+    def put_drift(self, record: Drift) -> None:
+        self._put("standing", ("drift",), record, _drift)
+
+    def put_trade_cursor(self, record: TradeCursor) -> None:
+        self._put("cursors", ("trades", record.symbol), record, _trade_cursors)
+
+    def put_compared(self, sequence: int) -> None:
+        self._put("cursors", ("compared",), sequence_key(sequence), _plain)
+
+    def put_external_order(self, record: ExternalOrder) -> None:
+        self._put("external_orders", (record.symbol, record.exchange_order_id), record, _external_orders)
+
+    def put_external_trade(self, record: ExternalTrade) -> None:
+        self._put("external_trades", (record.symbol, record.trade_id), record, _external_trades)
+
+    def put_external_total(self, record: ExternalTotal) -> None:
+        self._put("external_totals", (record.currency,), record, _external_totals)
 
     def put_meta(self, name: str, value: str) -> None:
         self._put("meta", (name,), value.encode(), _plain)

@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from core.events import AnyEvent
+from core.events import AnyEvent, Event
 from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
 from core.lifecycle import is_terminal
 from core.market import MarketRules
 from core.records import (
     AttemptRecord,
     Balance,
+    Drift,
     Epoch,
+    ExternalOrder,
+    ExternalTotal,
+    ExternalTrade,
     FillRecord,
     IdempotencyRecord,
     IntentRecord,
@@ -23,6 +27,7 @@ from core.records import (
     Quarantine,
     Reservation,
     Standing,
+    TradeCursor,
 )
 
 KEYED_TABLES = (
@@ -38,6 +43,10 @@ KEYED_TABLES = (
     "markets",
     "quarantines",
     "standing",
+    "cursors",
+    "external_orders",
+    "external_trades",
+    "external_totals",
 )
 
 
@@ -140,8 +149,26 @@ class MemoryBook:
     def reservations(self) -> Iterator[Reservation]:
         yield from self._sorted("reservations")
 
-    def ledger(self) -> Iterator[LedgerTransaction]:
-        yield from list(self._ledger)
+    def ledger(self, after: int = 0) -> Iterator[LedgerTransaction]:
+        yield from self._ledger[after:]
+
+    def events_of(self, kinds: tuple[type[Event], ...], after: int, until: int) -> Iterator[tuple[int, AnyEvent]]:
+        yield from (entry for entry in self.events(after, until - after) if isinstance(entry[1], kinds))
+
+    def last_sequence(self, table: str) -> int:
+        return len({"audit": self._events, "ledger": self._ledger}[table])
+
+    def markets(self) -> Iterator[MarketRules]:
+        yield from self._sorted("markets")
+
+    def fills_of(self, symbol: str) -> Iterator[FillRecord]:
+        yield from (row for row in self._sorted("fills") if row.symbol == symbol)
+
+    def external_orders(self) -> Iterator[ExternalOrder]:
+        yield from self._sorted("external_orders")
+
+    def external_totals(self) -> Iterator[ExternalTotal]:
+        yield from self._sorted("external_totals")
 
     def events(self, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, AnyEvent]]:
         numbered = list(enumerate(self._events, start=1))[after:]
@@ -188,6 +215,42 @@ class MemoryBook:
 
     def epoch(self) -> Epoch | None:
         return self._tables["standing"].get("epoch")
+
+    def drift(self) -> Drift | None:
+        return self._tables["standing"].get("drift")
+
+    def trade_cursor(self, symbol: str) -> TradeCursor | None:
+        return self._tables["cursors"].get(symbol)
+
+    def compared(self) -> int | None:
+        return self._tables["cursors"].get("")
+
+    def external_order(self, symbol: str, exchange_order_id: ExchangeOrderId) -> ExternalOrder | None:
+        return self._tables["external_orders"].get((symbol, exchange_order_id))
+
+    def external_trade(self, symbol: str, trade_id: TradeId) -> ExternalTrade | None:
+        return self._tables["external_trades"].get((symbol, trade_id))
+
+    def external_total(self, currency: str) -> ExternalTotal | None:
+        return self._tables["external_totals"].get(currency)
+
+    def put_drift(self, record: Drift) -> None:
+        self._put("standing", "drift", record)
+
+    def put_trade_cursor(self, record: TradeCursor) -> None:
+        self._put("cursors", record.symbol, record)
+
+    def put_compared(self, sequence: int) -> None:
+        self._put("cursors", "", sequence)
+
+    def put_external_order(self, record: ExternalOrder) -> None:
+        self._put("external_orders", (record.symbol, record.exchange_order_id), record)
+
+    def put_external_trade(self, record: ExternalTrade) -> None:
+        self._put("external_trades", (record.symbol, record.trade_id), record)
+
+    def put_external_total(self, record: ExternalTotal) -> None:
+        self._put("external_totals", record.currency, record)
 
     def put_standing(self, record: Standing) -> None:
         self._put("standing", "trading", record)

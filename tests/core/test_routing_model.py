@@ -272,6 +272,7 @@ class RoutingMachine(RuleBasedStateMachine):
             OpenOrder(
                 client_order_id=known_as,
                 exchange_order_id=snapshot(attempt).exchange_order_id,
+                symbol=attempt.symbol,
                 filled_qty=sum((trade.qty for trade in trades), Decimal(0)),
             )
             for known_as, (attempt, status, trades) in self.orders.items()

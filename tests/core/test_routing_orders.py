@@ -15,6 +15,7 @@ from core.records import AttemptRecord, AttemptStatus
 from core.reports import OpenOrder, OrderStatus, OutcomeUnknown, QueryFailed
 from tests.builders import (
     SECOND,
+    SYMBOL,
     T0,
     Desk,
     dec,
@@ -40,6 +41,7 @@ def listed(attempt: AttemptRecord, filled: str = "0") -> OpenOrder:
     return OpenOrder(
         client_order_id=attempt.client_order_id,
         exchange_order_id=attempt.exchange_order_id or "X",  # type: ignore[arg-type]
+        symbol=SYMBOL,
         filled_qty=dec(filled),
     )
 
@@ -94,7 +96,7 @@ def test_a_list_that_failed_says_nothing(floor: Floor) -> None:
 def test_orders_of_others_are_not_touched(floor: Floor) -> None:
     """C4: what is not ours has no effect."""
     attempt = working(floor)
-    other = OpenOrder(client_order_id="web-1", exchange_order_id="X9")  # type: ignore[arg-type]
+    other = OpenOrder(client_order_id="web-1", exchange_order_id="X9", symbol=SYMBOL)  # type: ignore[arg-type]
     assert floor.router.listed((listed(attempt), other)) == []
 
 

@@ -1,0 +1,155 @@
+"""Do the balances agree: the venue's with the book's, and the book's with its own ledger?
+
+A look at the venue's balances counts only when it was *quiet*: no placement or cancel was in flight and nothing was
+booked between question and answer. A difference that is left when external trades and what people know are taken out
+starts a sweep of every symbol that may explain it. Only when that has read everything and the same difference is there
+at the next look was it seen twice (`core/drift.py`). A resting order may fill at any moment, but what it has filled is
+found by that sweep.
+
+The ledger is read on as it grows, a bounded part at a time; it explains every balance, and every transaction balances.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Final
+
+from core import holdings, reconcile, wants
+from core.drift import Alarm, Concern, known, unexplained
+from core.events import BalancesCompared
+from core.inquiry import Effects, Inquiries, Inquiry, Moment
+from core.lifecycle import State
+from core.money import ZERO, text
+from core.sweeping import Sweeps, Swept
+from core.unit_of_work import BookReader
+
+IN_FLIGHT: Final = frozenset({State.SENDING, State.UNKNOWN, State.CANCELING})
+PAIRS_MAX: Final = 30
+"""So many markets that the book has never traded are asked about to explain one difference."""
+LEDGER_ROWS_MAX: Final = 5_000
+"""So many transactions are read in one go."""
+
+
+class Balances:
+    """The comparison with the venue."""
+
+    def __init__(self, inquiries: Inquiries, sweeps: Sweeps, alarm: Alarm) -> None:
+        self._inquiries = inquiries
+        self._sweeps = sweeps
+        self._alarm = alarm
+        self._is_asking = False
+        self._ledger = 0
+        self._seen: dict[str, Decimal] = {}
+        """Venue minus book at the last quiet look, all of it."""
+        self.unexplained: dict[str, Decimal] = {}
+        """What of it nothing explains."""
+        self._looks = 0
+        self._is_swept = False
+        """Every trade that could explain it was read after it was seen first."""
+
+    def go_on(self, at: Moment, then: Callable[[str, Moment], Effects] | None = None) -> Effects:
+        """Look, if it is quiet. `then` is told why nothing was compared, or nothing."""
+        busy = "a look is on its way" if self._is_asking else why_busy(at.book)
+        if busy:
+            return then(busy, at) if then is not None else []
+        self._is_asking = True
+        self._ledger = at.book.last_sequence("ledger")
+        inquiry = self._inquiries.begin(at, lambda over, later: self._answered(over, later, then))
+        return [inquiry.ask_balances()]
+
+    def _answered(self, inquiry: Inquiry, at: Moment, then: Callable[[str, Moment], Effects] | None) -> Effects:
+        self._is_asking = False
+        busy = "something was booked meanwhile" if at.book.last_sequence("ledger") != self._ledger else ""
+        busy = busy or why_busy(at.book)
+        if inquiry.balances is None:
+            busy = "; ".join(inquiry.failed.values())
+            effects: Effects = [wants.Say("balances_not_fetched", {"reason": busy})]
+        else:
+            effects = [] if busy else self._compare(inquiry.balances, at)
+        return effects + (then(busy, at) if then is not None else [])
+
+    def _compare(self, venue: Mapping[str, Decimal], at: Moment) -> Effects:
+        totals = {balance.currency: balance.total for balance in at.book.balances()}
+        external = {total.currency: total.amount for total in at.book.external_totals()}
+        drift = reconcile.balance_drift(totals, venue)
+        effects: Effects = []
+        if not drift or drift == self._seen:  # a fill that the venue has and the book has not yet is gone next time
+            effects.append(wants.Record((BalancesCompared(at_ns=at.now_ns, drift=drift, external=external),)))
+        self._seen = drift
+        return effects + self._judge(unexplained(drift, external, known(at.book)), at)
+
+    def _judge(self, left: dict[str, Decimal], at: Moment) -> Effects:
+        is_same, self.unexplained = left == self.unexplained, left
+        if not left:
+            self._looks = 0
+            return []
+        if not is_same:
+            self._looks, self._is_swept = 1, False
+        if not self._is_swept:
+            return self._sweeps.begin(suspects(at.book, left), at, self._swept)
+        self._looks += 1
+        return self._alarm.raised(
+            Concern("BALANCE_DRIFT", f"venue minus book is {told(left)}", left), self._looks, at.now_ns
+        )
+
+    def _swept(self, swept: Swept, _at: Moment) -> Effects:
+        self._is_swept = not swept.failed
+        return []
+
+
+def why_busy(book: BookReader) -> str:
+    """Why balances cannot be compared now; empty if they can."""
+    flying = next((record for record in book.open_intents() if record.state in IN_FLIGHT), None)
+    return "" if flying is None else f"{flying.intent.intent_id} is {flying.state}"
+
+
+def suspects(book: BookReader, drift: Mapping[str, Decimal]) -> set[str]:
+    """Symbols whose trades may explain a difference: all that the book has traded, and others of these currencies."""
+    pairs = (
+        f"{base}/{quote}" for base, quote in itertools.permutations(sorted(drift), 2) if drift[base] * drift[quote] < 0
+    )
+    return {rules.symbol for rules in book.markets()} | set(itertools.islice(pairs, PAIRS_MAX))
+
+
+def told(amounts: Mapping[str, Decimal]) -> str:
+    return ", ".join(f"{text(amount)} {currency}" for currency, amount in sorted(amounts.items()))
+
+
+class Ledger:
+    """The comparison of the book with itself."""
+
+    def __init__(self, alarm: Alarm) -> None:
+        self._alarm = alarm
+        self._read = 0
+        self._sums: dict[str, Decimal] = defaultdict(lambda: ZERO)
+        """Of everything, by currency: zero if it balances."""
+        self._assets: dict[str, Decimal] = defaultdict(lambda: ZERO)
+        self._looks = 0
+
+    def go_on(self, at: Moment) -> Effects:
+        """Read on; compare when everything is read."""
+        rows = list(itertools.islice(at.book.ledger(after=self._read), LEDGER_ROWS_MAX))
+        self._read += len(rows)
+        for posting in (posting for row in rows for posting in row.postings):
+            self._sums[posting.currency] += posting.amount
+            if posting.account.startswith("Assets:"):
+                self._assets[posting.currency] += posting.amount
+        if len(rows) == LEDGER_ROWS_MAX:
+            return []
+        wrong = contradictions(at.book, self._sums, self._assets)
+        self._looks = self._looks + 1 if wrong else 0
+        return self._alarm.raised(Concern("LEDGER_DRIFT", "; ".join(wrong[:5]), {}), self._looks, at.now_ns)
+
+
+def contradictions(book: BookReader, sums: Mapping[str, Decimal], assets: Mapping[str, Decimal]) -> list[str]:
+    """What the book says against itself, one line each; `sums` of all postings and of those on assets, by currency."""
+    found = [f"the ledger does not balance in {currency}: {text(total)}" for currency, total in sums.items() if total]
+    found += [
+        f"the book has {text(balance.total)} {balance.currency}, its ledger {text(assets.get(balance.currency, ZERO))}"
+        for balance in book.balances()
+        if balance.total != assets.get(balance.currency, ZERO)
+    ]
+    return found + holdings.violations(book)

@@ -1,0 +1,176 @@
+"""Does an ended intent agree with the venue's own trades?
+
+Every intent that ends, told by the book's outbox, is compared soon afterwards; all of a symbol's are, in one question.
+How far the outbox has been worked off is durable and moves with the results, so nothing is forgotten by a restart, or
+compared for ever. An intent counts as finished when its result stands in the outbox *and* the trades of its symbol were
+read again, from the cursor on, after the time for which venues report trades late.
+
+A shortfall of the venue is looked at again before it is called a mismatch, since reads lag. A mismatch that lasts is
+drift (C5).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final
+
+from core import reconcile, wants
+from core.drift import NARROWS_AT, Alarm, Concern
+from core.events import OrderDone, ReconciliationResult
+from core.ids import IntentId
+from core.inquiry import Effects, Inquiries, Inquiry, Moment, Question
+from core.money import text
+from core.reconcile import Comparison
+from core.records import IntentRecord
+from core.searching import CLOCK_SLACK_NS
+from core.settings import Settings
+
+LOOKS_BEFORE_MISMATCH: Final = 5
+ENDED_MAX: Final = 20_000
+"""So many ended intents are kept in memory; the others wait in the outbox."""
+ROWS_MAX: Final = 50_000
+"""So many events are read in one go."""
+
+
+class Ended:
+    """An ended intent that is not finished."""
+
+    def __init__(self, sequence: int, done: OrderDone, record: IntentRecord) -> None:
+        self.sequence = sequence
+        """Of its end in the outbox."""
+        self.done_ns = done.at_ns
+        self.intent_id = record.intent.intent_id
+        self.symbol = record.intent.symbol
+        self.created_ns = record.intent.created_ns
+        self.is_told = False
+        """Its result stands in the outbox."""
+        self.is_over = False
+        """There is nothing more to compare."""
+        self.due_ns = 0
+        self.looks = 0
+
+
+class Comparisons:
+    """All ended intents that are not finished, in the order of their end."""
+
+    def __init__(self, settings: Settings, inquiries: Inquiries, alarm: Alarm) -> None:
+        self._settings = settings
+        self._inquiries = inquiries
+        self._alarm = alarm
+        self._ended: dict[IntentId, Ended] = {}
+        self._read: int | None = None
+        """Up to here the outbox has been read."""
+        self._noted = -1
+        """What the book knows to be finished."""
+        self._running: set[str] = set()
+
+    @property
+    def symbols(self) -> set[str]:
+        """Those with something unfinished."""
+        return {ended.symbol for ended in self._ended.values()}
+
+    def catch_up(self, at: Moment) -> None:
+        """Read on in the outbox: what has ended, and whose result is there."""
+        last = at.book.last_sequence("audit")
+        if self._read is None:
+            self._read = at.book.compared() or 0
+            self._noted = self._read
+        until = min(last, self._read + ROWS_MAX)
+        for sequence, event in at.book.events_of((OrderDone, ReconciliationResult), self._read, until):
+            if event.intent_id is None:
+                continue
+            if isinstance(event, OrderDone):
+                if len(self._ended) >= ENDED_MAX:
+                    until = sequence - 1
+                    break
+                record = at.book.intent(event.intent_id)
+                if record is not None:
+                    self._ended[event.intent_id] = Ended(sequence, event, record)
+            elif event.intent_id in self._ended:
+                self._ended[event.intent_id].is_told = True
+        self._read = max(self._read, until)
+
+    def go_on(self, at: Moment) -> Effects:
+        """Ask for the trades of every symbol that has something due."""
+        self.catch_up(at)
+        due: dict[str, list[Ended]] = defaultdict(list)
+        for ended in self._ended.values():
+            is_due = ended.due_ns <= at.now_ns and not (ended.is_told and ended.is_over)
+            if is_due and ended.symbol not in self._running:
+                due[ended.symbol].append(ended)
+        effects: Effects = self._note_finished()
+        for symbol, some in due.items():
+            effects.append(self._ask(symbol, some, at))
+        return effects
+
+    def _ask(self, symbol: str, some: list[Ended], at: Moment) -> Question:
+        self._running.add(symbol)
+        inquiry = self._inquiries.begin(at, lambda over, then: self._answered(symbol, some, over, then))
+        return inquiry.ask_trades(symbol, None, min(ended.created_ns for ended in some) - CLOCK_SLACK_NS)
+
+    def _answered(self, symbol: str, some: list[Ended], inquiry: Inquiry, at: Moment) -> Effects:
+        self._running.discard(symbol)
+        if not inquiry.has_trades(symbol):
+            return [wants.Say("trades_not_fetched", {"symbol": symbol, "reason": "; ".join(inquiry.failed.values())})]
+        effects: Effects = []
+        told = []
+        for ended in some:
+            result, also = self._compare(ended, inquiry, at)
+            effects += also
+            told += [] if result is None else [result]
+        return [*effects, wants.Record(tuple(told))] if told else effects
+
+    def _compare(self, ended: Ended, inquiry: Inquiry, at: Moment) -> tuple[ReconciliationResult | None, Effects]:
+        record = at.book.intent(ended.intent_id)
+        assert record is not None
+        found = reconcile.compare(record, list(at.book.attempts(ended.intent_id)), inquiry.trades_of(ended.symbol))
+        ended.looks += 1
+        effects: Effects = []
+        if found.missing:
+            effects.append(wants.Say("missing_trades_found", {"intent_id": ended.intent_id}))
+            effects += [wants.Apply(report) for report in found.missing]
+        result = reconcile.result_event(record, found, at.now_ns)
+        if result.code == reconcile.MISMATCH:
+            if ended.looks < LOOKS_BEFORE_MISMATCH:
+                return None, effects  # the venue's reads lag behind its answers
+            lasting = ended.looks - LOOKS_BEFORE_MISMATCH
+            effects += self._alarm.raised(_concern(record, found), lasting + NARROWS_AT, at.now_ns)
+            ended.is_over = self._alarm.is_final(lasting + NARROWS_AT)
+            is_news = lasting == 0 or (ended.is_over and not ended.is_told)
+            return result if is_news else None, effects
+        ended.is_over = True
+        ended.due_ns = at.now_ns + self._settings.engine.request_timeout  # until then its result is in the outbox
+        return result, effects
+
+    def is_awaited(self, intent_id: IntentId) -> bool:
+        """Whether its result is still to come."""
+        ended = self._ended.get(intent_id)
+        return ended is not None and not ended.is_told
+
+    # ── what is finished ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def swept(self, symbol: str, asked_ns: int) -> None:
+        """All trades of the symbol since its cursor were read, and what was missing was handed to the book."""
+        late_ns = self._settings.reconciler.late_fill_check
+        finished = [
+            ended.intent_id
+            for ended in self._ended.values()
+            if ended.symbol == symbol and ended.is_told and ended.is_over and asked_ns - ended.done_ns >= late_ns
+        ]
+        for intent_id in finished:
+            del self._ended[intent_id]
+
+    def _note_finished(self) -> Effects:
+        """Tell the book how far everything is finished, if that is news."""
+        first = next(iter(self._ended.values()), None)
+        finished = (self._read or 0) if first is None else first.sequence - 1
+        if finished <= self._noted:
+            return []
+        self._noted = finished
+        return [wants.Record((), compared=finished)]
+
+
+def _concern(record: IntentRecord, found: Comparison) -> Concern:
+    qty = f"quantity {text(found.venue_qty)} at the venue, {text(record.filled_qty)} in the book"
+    notional = f"notional {text(found.venue_notional)} and {text(record.filled_notional)}"
+    return Concern("FILL_MISMATCH", f"{record.intent.intent_id}: {qty}; {notional}; fees may differ, too", {})

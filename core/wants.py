@@ -1,0 +1,71 @@
+"""What the reconciler wants done, besides asking the venue (`core/inquiry.py`). Its shell carries it out."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from core.events import AnyEvent, StartReconciled
+from core.ids import ClientOrderId
+from core.records import TradingState
+from core.reports import Report
+from core.settling import Settlement
+from core.verdict import Verdict
+
+
+class Apply(msgspec.Struct, frozen=True):
+    """Portfolio: book these facts."""
+
+    report: Report
+
+
+class TellRouter(msgspec.Struct, frozen=True):
+    """The router of the symbol, which waits for it: this became of the attempt. Without one, the portfolio."""
+
+    symbol: str
+    client_order_id: ClientOrderId
+    report: Report
+
+
+class Settle(msgspec.Struct, frozen=True):
+    """Portfolio: note what is external, and move the cursor of a symbol's trades."""
+
+    settlement: Settlement
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Portfolio: write events; every intent that ended up to `compared` was compared, if it is given."""
+
+    events: tuple[AnyEvent, ...]
+    compared: int | None = None
+
+
+class Tighten(msgspec.Struct, frozen=True):
+    """Portfolio: narrow or stop trading."""
+
+    state: TradingState
+    reason: str
+    drift: dict[str, Decimal]
+    """Unexplained amounts by currency that are the reason, if any are."""
+
+
+class Started(msgspec.Struct, frozen=True):
+    """Engine: the comparison at the start is over."""
+
+    found: StartReconciled
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """Those who asked: this is how book and venue compare."""
+
+    request_ids: tuple[str, ...]
+    verdict: Verdict
+
+
+class Say(msgspec.Struct, frozen=True):
+    """The log: an event's name and its fields."""
+
+    event: str
+    fields: dict[str, Any]
