@@ -147,7 +147,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         if not self.keeps_credentials:
             for variable in CREDENTIAL_VARIABLES:
                 os.environ.pop(variable, None)
-        self.send(sender, ChildBorn(name=self.label, pid=os.getpid()))
+        self.send(sender, ChildBorn(name=self.label, pid=self.process_id()))
         self.log = self.open_log(message.session_id)
         try:
             answer = self.on_start(message)
@@ -161,7 +161,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
     def fail(self, reason: str) -> None:
         """This child cannot do its work, for a reason that somebody can mend."""
         self.log.error("child_failed", reason=reason)
-        self.send(self.engine, ChildFailed(name=self.label, pid=os.getpid(), reason=reason))
+        self.send(self.engine, ChildFailed(name=self.label, pid=self.process_id(), reason=reason))
 
     def receiveMsg_Rewire(self, _message: Rewire, _sender: Any) -> None:
         """Parts that ask others something override this."""
@@ -189,6 +189,13 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
     def now_ns(self) -> int:
         """The wall clock, ns UTC. The one place where actors read it."""
         return time.time_ns()
+
+    def monotonic_ns(self) -> int:
+        """A clock that nobody sets, for how long something takes."""
+        return time.monotonic_ns()
+
+    def process_id(self) -> int:
+        return os.getpid()
 
     def open_log(self, session_id: str) -> Any:
         return logs.configure(self.folder, self.settings.log.level, actor=self.label, session=session_id)

@@ -194,7 +194,9 @@ class Engine(Guarded):
     def announce(self) -> None:
         self.state = "running"
         self.log.info("engine_running", markets=len(self.markets), open_symbols=self.wanted)
-        self.send(self.launcher, EngineStarted(pid=os.getpid(), process_group=os.getpgrp(), markets=len(self.markets)))
+        self.send(
+            self.launcher, EngineStarted(pid=self.process_id(), process_group=os.getpgrp(), markets=len(self.markets))
+        )
         for name in list(self.children):
             self.router_ready(name)
 
@@ -296,7 +298,7 @@ class Engine(Guarded):
     def watch_launcher(self) -> None:
         """Without its launcher nobody could stop the system; end it rather than trade on unattended."""
         assert self.start is not None
-        if process_lives(self.start.launcher_pid):
+        if self.lives(self.start.launcher_pid):
             self.wake_after_ns(LAUNCHER_CHECK_NS, Tick(name=LAUNCHER_TICK))
             return
         self.orphaned = True
@@ -305,6 +307,10 @@ class Engine(Guarded):
             self.actorSystemShutdown()
         else:
             self.begin_stop("the launcher is gone")
+
+    def lives(self, pid: int) -> bool:
+        """Whether a process that is no child of ours is still there."""
+        return process_lives(pid)
 
     def give_up(self, reason: str) -> None:
         """The start cannot succeed: say why, and end."""
@@ -374,7 +380,7 @@ class Engine(Guarded):
     # ── operators ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMsg_AskStatus(self, message: AskStatus, sender: Any) -> None:
-        engine = ChildStatus(name=self.name, pid=os.getpid(), state=self.state)
+        engine = ChildStatus(name=self.name, pid=self.process_id(), state=self.state)
         children = [ChildStatus(name=c.name, pid=c.pid, state=c.state) for c in self.children.values() if c.is_there]
         children += [ChildStatus(name=name, pid=0, state=f"down: {why}") for name, why in self.resting.items()]
         self.send(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
@@ -84,14 +83,11 @@ class Gateway(Guarded):
     store: BookStore
 
     def on_start(self, message: ConfigureChild) -> None:
-        from exchange.client import VenueClient  # noqa: PLC0415  (ccxt is imported in this process alone)
-
         self.portfolio = message.portfolio
         self.store = self.open_book()
-        self.loop = PumpedLoop()
+        self.loop = PumpedLoop(self.monotonic_ns)
         self.watched = [self.loop.fileno()]
-        tracer = logs.LineFile(str(self.folder.tracer_log))
-        self.client = VenueClient(self.settings, os.environ, tracer.msg, self.now_ns)
+        self.client = self.open_venue()
         for variable in CREDENTIAL_VARIABLES:
             os.environ.pop(variable, None)
 
@@ -100,6 +96,12 @@ class Gateway(Guarded):
             return GatewayReady(markets=account.markets, totals=account.totals)
 
         self.run(None, start)
+
+    def open_venue(self) -> VenueClient:
+        from exchange.client import VenueClient  # noqa: PLC0415  (ccxt is imported in this process alone)
+
+        tracer = logs.LineFile(str(self.folder.tracer_log))
+        return VenueClient(self.settings, os.environ, tracer.msg, self.now_ns)
 
     def on_prepare_stop(self) -> bool:
         self.stopping = True
@@ -212,7 +214,7 @@ class Gateway(Guarded):
         self.introduced = True
         self.log.info("gateway_ready", opening_recorded=message.first)
         self.send(self.engine, self.ready)
-        self.send(self.engine, ChildReady(name=self.label, pid=os.getpid()))
+        self.send(self.engine, ChildReady(name=self.label, pid=self.process_id()))
 
     def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
         moved = self.portfolio != message.portfolio
@@ -260,7 +262,7 @@ class Gateway(Guarded):
             self.deliver(*self.results.popleft())
         if wait_s is None:
             return
-        due_ns = time.monotonic_ns() + int(wait_s * NS_PER_S)
+        due_ns = self.monotonic_ns() + int(wait_s * NS_PER_S)
         if due_ns < self.alarm_ns:  # else an alarm that comes first will look again
             self.alarm_ns = due_ns
             self.wake_after_ns(int(wait_s * NS_PER_S), due_ns)

@@ -8,7 +8,6 @@ nobody was told otherwise.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +81,7 @@ class Portfolio(Guarded):
         if self.store.used_share() > MAP_ALARM_SHARE:
             self.log.error("book_nearly_full", used_share=round(self.store.used_share(), 3))
         self.log.info("book_opened", open_symbols=symbols, epoch=self.epoch)
-        return ChildReady(name=self.label, pid=os.getpid(), open_symbols=tuple(symbols))
+        return ChildReady(name=self.label, pid=self.process_id(), open_symbols=tuple(symbols))
 
     def open_book_to_write(self) -> BookStore:
         return BookStore.open_writer(self.folder, self.settings.storage.map_size_gib, venue_name(self.settings))

@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+NS_PER_S = 1_000_000_000
+
 
 class _Unwaiting(selectors.DefaultSelector):
     """Looks, and never waits; `on_idle` is told how long the loop would have waited."""
@@ -34,11 +36,13 @@ class _Unwaiting(selectors.DefaultSelector):
 class PumpedLoop:
     """Runs coroutines whenever it is pumped. Belongs to one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        """`monotonic_ns` is the clock of its timers."""
         selector = _Unwaiting()
         selector.on_idle = self._note_idle
         self._selector = selector
         self._loop = asyncio.SelectorEventLoop(selector)
+        self._loop.time = lambda: monotonic_ns() / NS_PER_S  # type: ignore[method-assign]
         self._wait_s: float | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 

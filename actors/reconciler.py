@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from actors.base import Guarded
@@ -118,7 +117,7 @@ class Reconciler(Guarded):
         self.wake_after_ns(settings.lookup_interval, Tick(name=SEARCH_TICK))
         self.wake_after_ns(settings.order_interval, Tick(name=ORDERS_TICK))
         self.wake_after_ns(settings.balance_interval, Tick(name=BALANCES_TICK))
-        return ChildReady(name=self.label, pid=os.getpid())
+        return ChildReady(name=self.label, pid=self.process_id())
 
     def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
         """Where everybody is now; what was asked of a gateway that is gone is asked again."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -78,7 +77,7 @@ class OrderRouter(Guarded):
         open_intents = [(record, attempt) for record, attempt in found if attempt is not None]
         self.log.info("router_started", open_intents=len(open_intents))
         self.carry_out(self.brain.resume(open_intents, self.now_ns()))
-        return ChildReady(name=self.label, pid=os.getpid())
+        return ChildReady(name=self.label, pid=self.process_id())
 
     def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
         """Ask again whoever took the place of the one that was asked; what was being sent may be lost."""

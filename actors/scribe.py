@@ -97,7 +97,7 @@ class Scribe(Guarded):
         self.cursor = min(stream.last for stream in self.streams.values())
         self.follow()
         self.wake_after_ns(POLL_NS, Tick(name="follow"))
-        return ChildReady(name=self.label, pid=os.getpid())
+        return ChildReady(name=self.label, pid=self.process_id())
 
     def on_prepare_stop(self) -> bool:
         self.follow()
