@@ -1,0 +1,106 @@
+"""Whoever starts the daemon and starts it again: `run.py up` with its watchdog, as far as the other parts can tell.
+
+It notices an engine that died, failed or hangs, ends what is left of it and starts a new one. Sometimes a part of the
+old one survives that for a while: it was stopped, and nobody could kill it. That is what fencing is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from core.settings import Settings
+from messages.admin import AskStatus, EngineStarted, EngineStopped, StartEngine, StatusReported
+from tests.simulation.machine import Process
+from tests.simulation.parts import House, start_part
+from tests.simulation.scheduler import NS_PER_MS, NS_PER_S
+
+NAME: Final = "launcher"
+LOOK_NS: Final = 500 * NS_PER_MS
+START_TIMEOUT_NS: Final = 60 * NS_PER_S
+
+
+class Launcher:
+    def __init__(self, house: House, settings: Settings, random: Random) -> None:
+        self.engine: Any = None
+        """The address that clients find in `engine.json`; None while there is no engine that is ready."""
+        self.starts = 0
+        self.survives: Callable[[Process], int] = lambda _process: 0
+        """How long, ns, a process outlives being killed, because it is stopped and goes on later."""
+        self._house = house
+        self._settings = settings
+        self._random = random
+        self._process = house.machine.spawn(NAME, lambda _process: self)
+        self._running: Process | None = None
+        self._started_ns = self._heard_ns = 0
+
+    def start(self) -> None:
+        """An engine, and from then on whatever takes its place."""
+        self._launch()
+        self._house.machine.scheduler.after(LOOK_NS, self._look)
+
+    def _launch(self) -> None:
+        self.starts += 1
+        self._started_ns = self._heard_ns = self._house.machine.scheduler.now_ns
+        self._running = start_part(self._house, "actors.engine.Engine", None)
+        self._send(
+            StartEngine(
+                settings=self._settings,
+                state_root=str(self._house.book.folder.root),
+                session_id=f"session-{self.starts}",
+                launcher_pid=self._process.address.number,
+            )
+        )
+
+    def _send(self, message: Any) -> None:
+        assert self._running is not None
+        self._house.road.carry(self._process, self._running.address, message)
+
+    def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802  (thespian's name)
+        if self._running is None or sender != self._running.address:
+            return  # of one that is gone
+        self._heard_ns = self._house.machine.scheduler.now_ns
+        match message:
+            case EngineStarted():
+                self.engine = self._running.address
+            case EngineStopped():
+                self._relaunch(message.reason)
+            case StatusReported(state="halted"):
+                self._relaunch(message.reason)
+
+    def _look(self) -> None:
+        scheduler = self._house.machine.scheduler
+        scheduler.after(LOOK_NS, self._look)
+        if self._running is None:
+            return
+        silent_ns = scheduler.now_ns - self._heard_ns
+        if not self._running.is_alive:
+            self._relaunch("the engine died")
+        elif self.engine is None:
+            if scheduler.now_ns - self._started_ns > START_TIMEOUT_NS:
+                self._relaunch("the engine did not start")
+        elif silent_ns > self._settings.engine.hang_timeout:
+            self._relaunch("the engine hangs")
+        else:
+            self._send(AskStatus(request_id=NAME))
+
+    def _relaunch(self, reason: str) -> None:
+        """End what is left, and start anew a little later."""
+        machine = self._house.machine
+        self.engine = self._running = None
+        if machine.trace.on:
+            machine.trace.note(str(self._process.address), f"starts the engine anew: {reason}")
+        for process in machine.alive():
+            if process.is_part:
+                self._end(process)
+        machine.scheduler.after(self._random.randint(NS_PER_MS, NS_PER_S), self._launch)
+
+    def _end(self, process: Process) -> None:
+        machine = self._house.machine
+        for_ns = self.survives(process)
+        if for_ns:
+            machine.stop(process, self._random.randrange(for_ns))
+            machine.scheduler.after(for_ns, lambda: machine.kill(process, "killed at last"))
+        else:
+            machine.kill(process, "killed by the launcher")

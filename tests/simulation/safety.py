@@ -1,0 +1,290 @@
+"""What must be true after every step, whatever has happened (design §5).
+
+The venue's truth and the committed book are looked at directly; nothing that an actor believes is used. What is checked:
+
+* nobody outside is told anything about an intent that a crash at this moment would lose;
+* what leaves for the venue is in the committed book as the current attempt, to the digit, and of the present epoch;
+* at the venue a client id is used once, an intent has one live order at most, and what its orders have filled and may
+  still fill is never more than it wants; no order comes to life that the book has given up;
+* each trade is booked once and as it happened; the book's totals are the opening and its trades, nothing else;
+* every open intent holds the worst case of what is left, an ended one nothing; what is held adds up;
+* an intent ends when its orders are over and all that the venue shows of them is booked, and moves again only by a late
+  fill that is flagged;
+* the trail has no hole: events count up, every transition begins where the one before ended.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from core import events, holdings
+from core.events import AnyEvent
+from core.ids import CLIENT_ORDER_ID_PREFIX, ClientOrderId, IntentId
+from core.intent import Side, TimeInForce
+from core.lifecycle import State, is_terminal
+from core.money import ZERO, text
+from core.records import AttemptRecord, IntentRecord
+from exchange.simulator.orders import Order, Trade
+from messages.intents import IntentAnswered, IntentCancelNoted, IntentDone
+from storage.tables import Reader
+from tests.simulation.machine import Process
+from tests.simulation.shared_book import SharedBook
+from tests.simulation.venue import MARKETS, Venue
+
+CLIENT = "client"
+"""Name of every process outside of the daemon."""
+
+
+class Safety:
+    """Collects what was broken; the first entry ends the run."""
+
+    def __init__(self, book: SharedBook, venue: Venue) -> None:
+        self.violations: list[str] = []
+        self.late_fills = 0
+        self._book = book
+        self._venue = venue
+        self._opening = venue.totals()
+        self._totals = dict(self._opening)
+        """What the book must have, by currency."""
+        self._sequence = 0
+        self._states: dict[IntentId, State] = {}
+        self._booked: set[tuple[str, str]] = set()
+        self._orders_seen = dict.fromkeys(MARKETS, 0)
+        self._owners: dict[str, IntentId] = {}
+        """Of the venue's orders, by client id."""
+        self._orders_of: dict[IntentId, list[Order]] = defaultdict(list)
+
+    def broken(self, what: str) -> None:
+        self.violations.append(what)
+
+    # ── what leaves ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def leaves(self, _sender: Process, receiver: Any, message: Any) -> None:
+        """A message leaves a part of the daemon."""
+        if receiver is None or receiver.name != CLIENT:
+            return
+        match message:
+            case IntentAnswered():
+                told = message.answer.record
+            case IntentDone() | IntentCancelNoted():
+                told = message.record
+            case _:
+                return
+        if told is None:
+            return
+        with self._book.view() as view:
+            record = view.intent(told.intent.intent_id)
+        if record is None or record.revision < told.revision:
+            kept = "nothing" if record is None else f"revision {record.revision}"
+            self.broken(
+                f"{told.intent.intent_id} {told.state} revision {told.revision} was told to a client, "
+                f"and the committed book has {kept} of it"
+            )
+
+    def order_leaves(self, order: Mapping[str, str]) -> None:
+        """A placement leaves the gateway for the venue."""
+        client_id = order["newClientOrderId"]
+        with self._book.view() as view:
+            attempt = view.attempt_by_client_id(ClientOrderId(client_id))
+            record = view.intent(attempt.intent_id) if attempt else None
+            epoch = view.epoch()
+        if attempt is None or record is None:
+            self.broken(f"order {client_id} is sent and is not in the committed book")
+            return
+        if record.attempts != attempt.attempt or record.state not in {State.SENDING, State.UNKNOWN}:
+            self.broken(f"attempt {attempt.attempt} is sent, and its intent is {record.state} in {record.attempts}")
+        if epoch is None or epoch.number != attempt.epoch:
+            self.broken(f"order {client_id} of epoch {attempt.epoch} is sent in {epoch}")
+        if _wanted(attempt) != {name: order.get(name) for name in _wanted(attempt)}:
+            self.broken(f"order {client_id} is sent as {dict(order)}, and the book has {_wanted(attempt)}")
+
+    # ── the venue ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def venue_changed(self) -> None:
+        for symbol in MARKETS:
+            orders = self._venue.orders(symbol)
+            for order in orders[self._orders_seen[symbol] :]:
+                self._order_came(order)
+            self._orders_seen[symbol] = len(orders)
+        with self._book.view() as view:
+            for intent_id, orders in self._orders_of.items():
+                record = view.intent(intent_id)
+                if record is not None:
+                    self._check_orders(record, orders)
+
+    def _order_came(self, order: Order) -> None:
+        client_id = order.client_order_id
+        if not client_id.startswith(CLIENT_ORDER_ID_PREFIX):
+            return
+        with self._book.view() as view:
+            attempt = view.attempt_by_client_id(ClientOrderId(client_id))
+            record = view.intent(attempt.intent_id) if attempt else None
+        if attempt is None or record is None:
+            self.broken(f"the venue has order {client_id}, and the committed book has not")
+            return
+        if client_id in self._owners:
+            self.broken(f"the venue has two orders {client_id} of {attempt.intent_id}")
+        if attempt.attempt != record.attempts or record.state not in {State.SENDING, State.UNKNOWN}:
+            self.broken(
+                f"order {client_id}, attempt {attempt.attempt} of {attempt.intent_id}, comes to life at the venue "
+                f"when the book has {record.state} in attempt {record.attempts}"
+            )
+        self._owners[client_id] = attempt.intent_id
+        self._orders_of[attempt.intent_id].append(order)
+
+    def _check_orders(self, record: IntentRecord, orders: list[Order]) -> None:
+        live = [order for order in orders if order.is_open]
+        if len(live) > 1:
+            self.broken(f"{record.intent.intent_id} has {len(live)} live orders at the venue")
+        reach = sum((order.executed for order in orders), ZERO) + sum((order.remaining for order in live), ZERO)
+        if reach > record.qty:
+            self.broken(
+                f"orders of {record.intent.intent_id} have filled or may fill {text(reach)} of {text(record.qty)}"
+            )
+
+    # ── the book ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def committed(self) -> None:
+        """A transaction is durable."""
+        with self._book.view() as view:
+            told = list(view.events(after=self._sequence))
+            for sequence, event in told:
+                if sequence != self._sequence + 1:
+                    self.broken(f"the outbox has {sequence} after {self._sequence}")
+                self._sequence = sequence
+                self._take_in(event, [each for _, each in told])
+            for intent_id in dict.fromkeys(event.intent_id for _, event in told if event.intent_id):
+                self._check_intent(view, intent_id)
+            self._check_money(view)
+
+    def _take_in(self, event: AnyEvent, batch: list[AnyEvent]) -> None:
+        match event:
+            case events.StateChanged():
+                self._moved(event, batch)
+            case events.OrderFill():
+                self._filled(event)
+            case events.LedgerEntry():
+                sums: dict[str, Decimal] = defaultdict(Decimal)
+                for posting in event.postings:
+                    sums[posting.currency] += posting.amount
+                if any(sums.values()):
+                    self.broken(f"a ledger entry does not balance: {dict(sums)}")
+
+    def _moved(self, event: events.StateChanged, batch: list[AnyEvent]) -> None:
+        assert event.intent_id is not None
+        before = self._states.get(event.intent_id, State.NEW)
+        if event.from_state is not before:
+            self.broken(f"{event.intent_id} goes from {event.from_state} and was {before}")
+        self._states[event.intent_id] = event.to_state
+        if is_terminal(before) and not any(
+            isinstance(each, events.AlertFired) and each.code == "LATE_FILL" and each.intent_id == event.intent_id
+            for each in batch
+        ):
+            self.broken(f"{event.intent_id} had ended {before} and becomes {event.to_state} without an alert")
+
+    def _filled(self, event: events.OrderFill) -> None:
+        trade_key = (event.symbol, event.trade_id)
+        if trade_key in self._booked:
+            self.broken(f"trade {event.trade_id} of {event.symbol} is booked twice")
+            return
+        self._booked.add(trade_key)
+        self.late_fills += event.late
+        number = int(event.trade_id)
+        trades = self._venue.trades(event.symbol)
+        if not 0 < number <= len(trades):
+            self.broken(f"trade {event.trade_id} of {event.symbol} is booked, and the venue has no such trade")
+            return
+        trade = trades[number - 1]
+        owner = self._owners.get(self._venue.orders(event.symbol)[trade.order_id - 1].client_order_id)
+        booked = (event.qty, event.price, event.quote_qty, event.fee, event.fee_currency, event.maker, event.intent_id)
+        true = (
+            trade.qty, trade.price, trade.quote_qty, trade.commission, trade.commission_asset, trade.maker, owner
+        )  # fmt: skip
+        if booked != true:
+            self.broken(f"trade {event.trade_id} of {event.symbol} is booked as {booked}, and was {true}")
+        self._settle(trade)
+
+    def _settle(self, trade: Trade) -> None:
+        market, sign = self._venue.engine.market(trade.symbol), 1 if trade.side == "BUY" else -1
+        for currency, amount in (
+            (market.base, sign * trade.qty),
+            (market.quote, -sign * trade.quote_qty),
+            (trade.commission_asset, -trade.commission),
+        ):
+            self._totals[currency] = self._totals.get(currency, ZERO) + amount
+
+    def _check_intent(self, view: Reader, intent_id: IntentId) -> None:
+        record = view.intent(intent_id)
+        if record is None:
+            self.broken(f"the trail tells of {intent_id}, which the book does not have")
+            return
+        if record.state is not self._states.get(intent_id):
+            self.broken(f"{intent_id} is {record.state}, and its trail ends in {self._states.get(intent_id)}")
+        booked = sum((fill.qty for fill in view.fills(intent_id)), ZERO)
+        if booked != record.filled_qty:
+            self.broken(f"{intent_id} counts {text(record.filled_qty)} filled and has fills of {text(booked)}")
+        held = view.reservation(intent_id)
+        if is_terminal(record.state):
+            if held is not None:
+                self.broken(f"{intent_id} is {record.state} and holds {text(held.amount)} {held.currency}")
+            self._check_end(record)
+        elif held is None or held.amount < (needed := _worst_case(view, record)):
+            amount = "nothing" if held is None else f"{text(held.amount)} {held.currency}"
+            self.broken(f"{intent_id} is {record.state} and holds {amount}, its rest may need {text(needed)}")
+
+    def _check_end(self, record: IntentRecord) -> None:
+        """It has ended: nothing of it lives at the venue, and what the venue shows of it is booked."""
+        shown = ZERO
+        for order in self._orders_of.get(record.intent.intent_id, ()):
+            if order.is_open:
+                self.broken(f"{record.intent.intent_id} is {record.state}, and its {order.client_order_id} is live")
+            hidden = self._venue.hidden.get((order.symbol, order.id))
+            is_hidden = hidden is not None and self._venue.clock_ns() < hidden.until_ns
+            shown += hidden.shown.executed if hidden is not None and is_hidden else order.executed
+        if shown > record.filled_qty:
+            self.broken(
+                f"{record.intent.intent_id} is {record.state} with {text(record.filled_qty)} booked, "
+                f"and the venue shows {text(shown)}"
+            )
+
+    def _check_money(self, view: Reader) -> None:
+        balances = {balance.currency: balance for balance in view.balances()}
+        if not balances:
+            return  # before the opening
+        totals = {currency: balance.total for currency, balance in balances.items() if balance.total}
+        if totals != {currency: total for currency, total in self._totals.items() if total}:
+            self.broken(f"the book has {_texts(totals)}, its opening and trades make {_texts(self._totals)}")
+        short = [balance for balance in balances.values() if balance.free < 0]
+        if short and not self.late_fills:
+            self.broken(f"more is held than there is: {short}")
+        for problem in holdings.violations(view):
+            self.broken(problem)
+
+
+def _wanted(attempt: AttemptRecord) -> dict[str, str | None]:
+    """What the venue must be asked for."""
+    post_only = attempt.tif is TimeInForce.PO
+    return {
+        "symbol": attempt.symbol.replace("/", ""),
+        "side": attempt.side.upper(),
+        "type": "LIMIT_MAKER" if post_only else "LIMIT",
+        "timeInForce": None if post_only else str(attempt.tif),
+        "quantity": text(attempt.qty),
+        "price": text(attempt.price),
+    }
+
+
+def _worst_case(view: Reader, record: IntentRecord) -> Decimal:
+    """What the rest of an intent may take of the currency that it holds."""
+    if record.intent.side is Side.SELL:
+        return record.remaining_qty
+    rules = view.market(record.intent.symbol)
+    assert rules is not None
+    return record.remaining_qty * record.worst_price * (1 + rules.taker_fee)
+
+
+def _texts(totals: Mapping[str, Decimal]) -> dict[str, str]:
+    return {currency: text(total) for currency, total in sorted(totals.items())}

@@ -1,0 +1,237 @@
+"""Clients of the daemon: they wish, insist with the same key until they know how it ended, cancel, and forget nothing.
+
+A client that gets no answer asks again; one that hears that the engine or a router is gone looks for it anew. What it
+is told must fit what it was told before, or a promise is broken.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from random import Random
+from typing import Any, Final
+
+from core.book import OpeningOutcome
+from core.intent import RESTING, IntentRequest, Kind, Side, TimeInForce
+from core.lifecycle import is_terminal
+from core.planning import Refusal
+from core.records import IntentRecord
+from messages.admin import FindRouter, RouterFound
+from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, IntentDone, SubmitIntent
+from tests.simulation.launcher import Launcher
+from tests.simulation.machine import Machine, Process
+from tests.simulation.road import Road
+from tests.simulation.safety import CLIENT, Safety
+from tests.simulation.scheduler import NS_PER_MS, NS_PER_S
+from tests.simulation.venue import MARKETS, Venue
+
+ASK_AGAIN_NS: Final = (NS_PER_S, 6 * NS_PER_S)
+PASSING: Final = frozenset(
+    {"MARKET_DATA_UNAVAILABLE", "ENGINE_NOT_READY", "ENGINE_HALTED", "STOPPING", "SYMBOL_QUARANTINED"}
+)
+"""Refusals that say "not now"; any other is a "no"."""
+PATIENCE_NS: Final = 60 * NS_PER_S
+"""After so long of "not now" a client gives a wish up, if nothing was accepted."""
+NOTIONAL: Final = (20, 700)
+"""Quote."""
+
+
+class Wish:
+    """One request and what its client was told of it."""
+
+    def __init__(self, request: IntentRequest, number: int) -> None:
+        self.request = request
+        self.number = number
+        self.record: IntentRecord | None = None
+        """The newest that was told."""
+        self.refusal: Refusal | None = None
+        self.cancel = False
+        self.asked = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self.refusal is not None or (self.record is not None and is_terminal(self.record.state))
+
+
+class Strategy:
+    """One client process with its wishes."""
+
+    def __init__(
+        self, machine: Machine, road: Road, launcher: Launcher, venue: Venue, safety: Safety, random: Random
+    ) -> None:
+        self.wishes: list[Wish] = []
+        self._machine = machine
+        self._road = road
+        self._launcher = launcher
+        self._venue = venue
+        self._safety = safety
+        self._random = random
+        self._process: Process = machine.spawn(CLIENT, lambda _process: self)
+        self._routers: dict[str, Any] = {}
+        self._requests: dict[str, Wish] = {}
+
+    @property
+    def is_over(self) -> bool:
+        return all(wish.is_over for wish in self.wishes)
+
+    def plan_wishes(self, count: int, within_ns: int) -> None:
+        for number in range(count):
+            self._machine.scheduler.after(self._random.randrange(within_ns), lambda number=number: self._wish(number))  # type: ignore[misc]
+
+    def cancel_resting(self) -> None:
+        """The run comes to its end: nothing shall rest any longer."""
+        for wish in self.wishes:
+            if not wish.is_over and wish.request.tif in RESTING:
+                wish.cancel = True
+
+    # ── wishing ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _wish(self, number: int) -> None:
+        wish = Wish(self._request(number), number)
+        self.wishes.append(wish)
+        if self._machine.trace.on:
+            request = wish.request
+            size = request.qty if request.qty is not None else f"{request.quote_budget} quote"
+            self._machine.trace.note(
+                str(self._process.address),
+                f"wishes {request.key}: {request.side} {size} {request.symbol} {request.kind} {request.limit_price} "
+                f"{request.tif}",
+            )
+        if wish.request.tif in RESTING and self._random.random() < 0.4:
+            self._machine.scheduler.after(
+                self._random.randint(50 * NS_PER_MS, 8 * NS_PER_S), lambda: setattr(wish, "cancel", True)
+            )
+        self._insist(wish)
+        if self._random.random() < 0.15:  # an impatient one asks twice at once
+            self._ask(wish)
+        if self._random.random() < 0.1:
+            self._contradict(wish)
+
+    def _request(self, number: int) -> IntentRequest:
+        random = self._random
+        symbol = random.choice(list(MARKETS))
+        side = random.choice((Side.BUY, Side.BUY, Side.SELL))
+        bid, ask = self._venue.best(symbol)
+        touch = ask if side is Side.BUY else bid
+        notional = Decimal(random.randint(*NOTIONAL))
+        key = f"{self._process.address.number}-{number}"
+        if random.random() < 0.3:
+            if random.random() < 0.5:
+                return IntentRequest(symbol=symbol, side=side, kind=Kind.MARKET, quote_budget=notional, key=key)
+            return IntentRequest(symbol=symbol, side=side, kind=Kind.MARKET, qty=_cut(notional / touch), key=key)
+        worse_bps = random.choice((-30, -10, -2, 0, 5, 15, 40))
+        sign = 1 if side is Side.BUY else -1
+        return IntentRequest(
+            symbol=symbol,
+            side=side,
+            kind=Kind.LIMIT,
+            qty=_cut(notional / touch),
+            limit_price=_cut(touch * (10_000 + sign * worse_bps) / 10_000),
+            tif=random.choice((TimeInForce.IOC, TimeInForce.IOC, TimeInForce.GTC, TimeInForce.GTC, TimeInForce.FOK,
+                               TimeInForce.PO)),  # fmt: skip
+            key=key,
+        )
+
+    def _contradict(self, wish: Wish) -> None:
+        """Somebody uses the same key for something else: it must conflict, or be accepted in the other's place."""
+        request = wish.request
+        other = IntentRequest(
+            symbol=request.symbol, side=request.side, kind=Kind.MARKET, quote_budget=Decimal(50), key=request.key
+        )
+        router = self._routers.get(request.symbol)
+        if router is not None and request.quote_budget != other.quote_budget:
+            self._road.carry(
+                self._process,
+                router,
+                SubmitIntent(request_id=f"{request.key}-other", request=other, wait=False),
+            )
+
+    # ── insisting ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _insist(self, wish: Wish) -> None:
+        """Ask, and again until it is over."""
+        if wish.is_over:
+            return
+        self._ask(wish)
+        self._machine.scheduler.after(self._random.randint(*ASK_AGAIN_NS), lambda: self._insist(wish))
+
+    def _ask(self, wish: Wish) -> None:
+        engine = self._launcher.engine
+        if engine is None:
+            return
+        wish.asked += 1
+        request_id = f"{wish.request.key}-{wish.asked}"
+        self._requests[request_id] = wish
+        router = self._routers.pop(wish.request.symbol, None)
+        if router is None or wish.asked % 3 == 0:  # an address may be that of a router that is gone
+            self._send(engine, FindRouter(request_id=request_id, symbol=wish.request.symbol))
+            return
+        self._routers[wish.request.symbol] = router
+        self._submit(router, request_id, wish)
+
+    def _submit(self, router: Any, request_id: str, wish: Wish) -> None:
+        self._send(router, SubmitIntent(request_id=request_id, request=wish.request, wait=True))
+        if wish.cancel and wish.record is not None:
+            cancel = CancelIntent(
+                request_id=f"{request_id}-cancel", intent_id=wish.record.intent.intent_id, reason="changed its mind"
+            )
+            self._requests[cancel.request_id] = wish
+            self._send(router, cancel)
+
+    def _send(self, receiver: Any, message: Any) -> None:
+        self._road.carry(self._process, receiver, message)
+
+    # ── being told ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802, ARG002  (thespian's name)
+        wish = self._requests.get(getattr(message, "request_id", ""))
+        if wish is None:
+            return
+        match message:
+            case RouterFound(router=None):
+                self._refused(wish, message.refusal)
+            case RouterFound():
+                self._routers[message.symbol] = message.router
+                if not wish.is_over:
+                    self._submit(message.router, message.request_id, wish)
+            case IntentAnswered():
+                self._answered(wish, message)
+            case IntentDone():
+                self._told(wish, message.record)
+            case IntentCancelNoted() if message.record is not None:
+                self._told(wish, message.record)
+
+    def _answered(self, wish: Wish, message: IntentAnswered) -> None:
+        answer, key = message.answer, wish.request.key
+        if answer.outcome is OpeningOutcome.CONFLICT:
+            if wish.record is not None:
+                self._safety.broken(f"{key}: was accepted as {wish.record.intent.intent_id}, and is a conflict now")
+            wish.refusal = answer.refusal  # somebody else's wish of this key was first
+        elif answer.record is not None:
+            self._told(wish, answer.record)
+        else:
+            self._refused(wish, answer.refusal)
+
+    def _refused(self, wish: Wish, refusal: Refusal | None) -> None:
+        assert refusal is not None
+        if refusal.code in PASSING or refusal.code.startswith("TRADING_"):
+            if wish.record is None and wish.asked > 12:
+                wish.refusal = refusal  # it gives up
+        elif wish.record is not None:
+            self._safety.broken(f"{wish.request.key}: refused ({refusal.code}) after it was accepted")
+        else:
+            wish.refusal = refusal
+
+    def _told(self, wish: Wish, record: IntentRecord) -> None:
+        before = wish.record
+        if before is not None and before.intent.intent_id != record.intent.intent_id:
+            self._safety.broken(
+                f"{wish.request.key}: is {record.intent.intent_id}, and was {before.intent.intent_id} before"
+            )
+        if wish.refusal is not None:
+            return  # it was refused before, and asked once more meanwhile
+        if before is None or record.revision >= before.revision:
+            wish.record = record
+
+
+def _cut(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal("1e-8"))

@@ -1,0 +1,99 @@
+"""The venue of a simulated world: the simulator's own passage and matching engine, at virtual time.
+
+Other traders move its prices, so that resting orders fill. What it really holds (`truth`) is for the invariants alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from random import Random
+from typing import Final
+
+from core.money import floor_to
+from exchange.simulator import auth
+from exchange.simulator.answers import Answer
+from exchange.simulator.limits import RateLimits
+from exchange.simulator.opening import open_market
+from exchange.simulator.orders import Order, Trade
+from exchange.simulator.passage import Admitted, Outcome, Passage, Request
+from exchange.simulator.plan import Plan
+from tests.simulation.scheduler import NS_PER_MS, NS_PER_S, Scheduler
+
+MARKETS: Final = {"BTC/USDT": "BTCUSDT", "SOL/USDT": "SOLUSDT", "XRP/USDT": "XRPUSDT"}
+"""That are traded; their fees are charged in base, in BNB and in quote."""
+MARKETS_LISTED: Final = 5
+OPENING: Final = {
+    "USDT": Decimal(4_000), "BTC": Decimal("0.05"), "ETH": Decimal(1), "SOL": Decimal(15), "XRP": Decimal(4_000),
+    "BNB": Decimal("0.01"),
+}  # fmt: skip
+"""Little enough for money to run short, and for the BNB that pays fees to run out."""
+MOVE_NS: Final = (500 * NS_PER_MS, 4 * NS_PER_S)
+MOVE_BPS_MAX: Final = 40
+
+
+class Venue(Passage):
+    def __init__(self, scheduler: Scheduler, seed: int, random: Random) -> None:
+        engine = open_market(seed=seed, now_ns=scheduler.now_ns, symbols=MARKETS_LISTED, balances=OPENING)
+        super().__init__(
+            engine=engine,
+            save=lambda _records: None,
+            credentials=auth.credentials_from({}),
+            limits=RateLimits(0, 0),
+            clock_ns=lambda: scheduler.now_ns,
+        )
+        self.on_change: Callable[[], None] = lambda: None
+        """Something was carried out, or the market moved."""
+        self.faults_seen = 0
+        """Requests that did not go as usual."""
+        self._scheduler = scheduler
+        self._random = random
+
+    def admit(self, request: Request) -> Admitted | Answer | None:
+        admitted = super().admit(request)
+        faulty = not isinstance(admitted, Admitted) or admitted.plan != Plan(received_ns=admitted.plan.received_ns)
+        self.faults_seen += faulty
+        return admitted
+
+    def carry_out(self, admitted: Admitted) -> Outcome:
+        outcome = super().carry_out(admitted)
+        self.on_change()
+        return outcome
+
+    def move_prices(self, is_over: Callable[[], bool]) -> None:
+        """Other traders, until it is over."""
+
+        def move() -> None:
+            if is_over():
+                return
+            symbol = self._random.choice(list(MARKETS.values()))
+            market = self.engine.market(symbol)
+            bps = self._random.randint(-MOVE_BPS_MAX, MOVE_BPS_MAX)
+            self.engine.set_mid(self.clock_ns(), symbol, floor_to(market.price * (10_000 + bps) / 10_000, market.tick))
+            self.on_change()
+            self._plan(move)
+
+        self._plan(move)
+
+    def _plan(self, move: Callable[[], None]) -> None:
+        self._scheduler.after(self._random.randint(*MOVE_NS), move)
+
+    def best(self, symbol: str) -> tuple[Decimal, Decimal]:
+        """Bid and ask of a market, by our name of it."""
+        book = self.engine.book(self.clock_ns(), MARKETS[symbol])
+        return book.best_bid, book.best_ask
+
+    # ── the truth ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def orders(self, symbol: str) -> list[Order]:
+        return self.engine.orders(self.clock_ns(), MARKETS[symbol])
+
+    def trades(self, symbol: str) -> list[Trade]:
+        return self.engine.trades(self.clock_ns(), MARKETS[symbol])
+
+    def totals(self) -> dict[str, Decimal]:
+        """By currency, without zeros."""
+        totals = {row.asset: row.free + row.locked for row in self.engine.balances(self.clock_ns())}
+        return {asset: total for asset, total in totals.items() if total}
+
+

@@ -1,0 +1,113 @@
+"""What a seed does to the daemon: its faults and how likely each is, its timings, how much is wished for.
+
+Some seeds are calm, some have one kind of trouble, some have all of it. No read lags longer than `exchange.read_lag`,
+on which proofs of absence stand; everything else has no limit that intentd could rely on.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, Final, NamedTuple
+
+from core.settings import Settings, from_mapping
+from tests.simulation.crashes import CrashWeather
+from tests.simulation.road import RoadWeather
+from tests.simulation.scheduler import NS_PER_S
+
+BASE_URL: Final = "http://venue.invalid"
+QUICK: Final[dict[str, dict[str, Any]]] = {
+    "engine": {"restarts_max": 1_000, "hang_timeout": "5s", "request_timeout": "4s", "start_timeout": "20s"},
+    "exchange": {"timeout_ms": 1_500, "recv_window_ms": 1_500, "read_lag": "3s", "base_url": BASE_URL},
+    "router": {"backoff_ms": 200, "poll_interval": "700ms", "order_max_age": "40s"},
+    "reconciler": {
+        "order_interval": "2s", "late_fill_check": "5s", "balance_interval": "7s", "lookup_interval": "400ms",
+    },
+}  # fmt: skip
+"""Everything that waits, waits shorter: a run takes a minute of virtual time instead of five."""
+USUAL: Final[dict[str, dict[str, Any]]] = {
+    "engine": {"restarts_max": 1_000},
+    "exchange": {"base_url": BASE_URL},
+    "router": {"order_max_age": "2m"},
+}
+"""As shipped."""
+VENUE_FAULTS: Final[dict[str, Any]] = {
+    "partial_fill": {"probability": 0.3},
+    "reject": {"probability": 0.05, "codes": [-2010, -1003, -1015, -1021]},
+    "answer_lost": {"probability": 0.15},
+    "latency_ms": {"probability": 0.1, "min": 10, "max": 2_500},
+    "late_answer": {"probability": 0.05, "min": 500, "max": 15_000},
+    "close_connection": [{"probability": 0.03, "point": "before"}, {"probability": 0.03, "point": "after"}],
+    "server_error": [{"probability": 0.04, "point": "before"}, {"probability": 0.04, "point": "after"}],
+    "backend_timeout": [{"probability": 0.04, "point": "before"}, {"probability": 0.04, "point": "after"}],
+    "truncated_body": 0.03,
+    "empty_body": 0.02,
+    "html_body": 0.02,
+    "garbled_body": 0.03,
+    "clock_skew": {"probability": 0.03},
+    "rate_limited": [{"probability": 0.03}, {"probability": 0.01, "status": 418}],
+    "lagging_reads": {"probability": 0.3, "min": 100, "max": 2_500},
+    "fill_after_cancel": {"probability": 0.3, "ms": 2_000},
+    "cancel_crosses_fill": {"probability": 0.3, "share": 0.6},
+    "duplicate_trades": {"probability": 0.2, "on": ["place", "trades"]},
+    "reordered_trades": {"probability": 0.2, "on": ["place", "trades"]},
+    "hidden_order": {"probability": 0.15},
+    "outage": {"probability": 0.01, "min": 500, "max": 8_000},
+}
+
+
+class Weather(NamedTuple):
+    """Of one seed."""
+
+    settings: Settings
+    wishes: int
+    storm_ns: int
+    """Wishes and faults come within this time; then it is calm."""
+    venue: dict[str, Any]
+    """Rules of the simulator's faults."""
+    requests_lost: float
+    road: RoadWeather
+    crash: CrashWeather
+
+    @property
+    def is_calm(self) -> bool:
+        return not (self.venue or self.requests_lost or any(self.road) or self.crash.deaths_max)
+
+
+def forecast(seed: int, random: Random) -> Weather:
+    """What this seed brings."""
+    quick = random.random() < 0.85
+    settings = from_mapping(QUICK if quick else USUAL)
+    kinds = random.choice(((), ("venue",), ("road",), ("crash",), ("venue", "crash"), ("venue", "road", "crash"),
+                           ("venue", "road", "crash"), ("road", "crash")))  # fmt: skip
+    return Weather(
+        settings=settings,
+        wishes=random.randint(5, 12),
+        storm_ns=random.randint(6, 20) * NS_PER_S,
+        venue=_venue_faults(seed, random) if "venue" in kinds else {},
+        requests_lost=random.choice((0.0, 0.02, 0.1)) if "venue" in kinds else 0.0,
+        road=_road(random) if "road" in kinds else RoadWeather(),
+        crash=_crash(random) if "crash" in kinds else CrashWeather(),
+    )
+
+
+def _venue_faults(seed: int, random: Random) -> dict[str, Any]:
+    """A handful of the faults, or all."""
+    names = list(VENUE_FAULTS)
+    if random.random() < 0.7:
+        names = sorted(random.sample(names, random.randint(1, 6)))
+    return {"seed": seed} | {name: VENUE_FAULTS[name] for name in names}
+
+
+def _road(random: Random) -> RoadWeather:
+    return RoadWeather(
+        lost=random.choice((0.0, 0.005, 0.02)),
+        twice=random.choice((0.0, 0.02, 0.1)),
+        late=random.choice((0.0, 0.02, 0.08)),
+        overtaking=random.choice((0.0, 0.05, 0.3)),
+    )
+
+
+def _crash(random: Random) -> CrashWeather:
+    return CrashWeather(
+        deaths_max=random.randint(1, 8), chance=random.choice((0.01, 0.03)), survives=random.choice((0.0, 0.3))
+    )

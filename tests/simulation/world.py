@@ -1,0 +1,171 @@
+"""One run: a machine with the daemon on it, a venue, clients, and the trouble that a seed brings.
+
+A run has two parts. In the *storm* there are wishes and faults; in the *calm* after it nothing goes wrong any more, and
+the daemon has ten minutes of virtual time to put everything right. What must hold is looked at after every step
+(`safety.py`) and at the end (`settled.py`). The first thing that does not hold ends the run.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+import msgspec
+
+from core.ids import NS_PER_S
+from storage.book_store import venue_name
+from tests.simulation.crashes import Crashes, CrashWeather
+from tests.simulation.launcher import Launcher
+from tests.simulation.line import Line
+from tests.simulation.machine import Machine
+from tests.simulation.parts import House
+from tests.simulation.road import Road, RoadWeather
+from tests.simulation.safety import Safety
+from tests.simulation.scheduler import Scheduler
+from tests.simulation.settled import unsettled
+from tests.simulation.shared_book import SharedBook
+from tests.simulation.strategy import Strategy
+from tests.simulation.trace import Trace
+from tests.simulation.venue import Venue
+from tests.simulation.weather import forecast
+
+START_NS: Final = 1_697_123_460 * NS_PER_S
+CALM_NS: Final = 600 * NS_PER_S
+"""The longest wait until everything is settled."""
+LOOK_NS: Final = 1 * NS_PER_S
+"""Between two looks whether it is."""
+CLIENTS: Final = 2
+STEPS_MAX: Final = 300_000
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one run."""
+
+    seed: int
+    violation: str
+    """The first promise that was broken; empty: none."""
+    at_s: float
+    """Virtual time when the run ended."""
+    steps: int
+    crashes: int
+    faults: int
+    intents: int
+    fills: int
+
+
+class World:
+    """Everything of one run, wired together."""
+
+    def __init__(self, seed: int, book: SharedBook, write: Callable[[str], None] | None) -> None:
+        def stream(name: str) -> Random:
+            return Random(f"{seed}/{name}")
+
+        self.seed = seed
+        self.weather = forecast(seed, stream("weather"))
+        self.book = book
+        self.scheduler = Scheduler(START_NS)
+        self.trace = Trace(self.scheduler, write)
+        self.machine = Machine(self.scheduler, stream("machine"), self.trace)
+        self.road = Road(self.machine, stream("road"))
+        self.venue = Venue(self.scheduler, seed, stream("venue"))
+        self.line = Line(self.machine, self.venue, stream("line"))
+        self.safety = Safety(book, self.venue)
+        self.crashes = Crashes(self.machine, stream("crashes"))
+        self.launcher = Launcher(
+            House(self.machine, self.road, book, self.line, self.safety), self.weather.settings, stream("launcher")
+        )
+        self.launcher.survives = self.crashes.survives_ns
+        self.strategies = [
+            Strategy(self.machine, self.road, self.launcher, self.venue, self.safety, stream(f"client {number}"))
+            for number in range(CLIENTS)
+        ]
+        self.is_calm = False
+        self._is_settled = False
+        self._unsettled: list[str] = []
+        book.on_commit = self.safety.committed
+        self.venue.on_change = self.safety.venue_changed
+        self.line.on_order_leaving = self.safety.order_leaves
+
+    def run(self) -> Outcome:
+        """To the first violation, or until everything is settled."""
+        weather, scheduler = self.weather, self.scheduler
+        if self.trace.on:
+            self.trace.note("weather", f"{weather}")
+            self.trace.close_step()
+        self.launcher.start()
+        self._break_out()
+        self.venue.move_prices(lambda: self.is_calm)
+        for strategy in self.strategies:
+            strategy.plan_wishes(weather.wishes // CLIENTS + 1, weather.storm_ns)
+        scheduler.after(weather.storm_ns, self._calm_down)
+        while not self.safety.violations and not self._is_settled:
+            scheduler.step()
+            self.trace.close_step()
+            if scheduler.now_ns - START_NS > weather.storm_ns + CALM_NS:
+                self.safety.broken(f"after ten minutes of calm: {'; '.join(self._unsettled[:5])}")
+            elif scheduler.steps > STEPS_MAX:
+                self.safety.broken(f"{STEPS_MAX} steps were not enough: something goes on for ever")
+        return self._outcome()
+
+    def close(self) -> None:
+        """Give back what the operating system lent."""
+        for process in self.machine.alive():
+            self.machine.bury(process, "the run is over")
+
+    def _break_out(self) -> None:
+        self.venue.faults.set(self.weather.venue)
+        self.line.lost = self.weather.requests_lost
+        self.road.weather = self.weather.road
+        self.crashes.weather = self.weather.crash
+
+    def _calm_down(self) -> None:
+        """No more trouble. Whoever was stopped goes on; what was meant to rest is taken back."""
+        self.trace.note("weather", "calm")
+        self.is_calm = True
+        self.venue.faults.clear()
+        self.line.lost = 0.0
+        self.road.weather = RoadWeather()
+        self.crashes.weather = CrashWeather()
+        for process in self.machine.alive():
+            self.machine.go_on(process)
+        for strategy in self.strategies:
+            strategy.cancel_resting()
+        self._look()
+
+    def _look(self) -> None:
+        if not self.line.in_flight and all(strategy.is_over for strategy in self.strategies):
+            self._unsettled = unsettled(self.book, self.venue, self.strategies)
+            self._is_settled = not self._unsettled
+        else:
+            self._unsettled = ["requests are on their way, or clients wait"]
+        self.scheduler.after(LOOK_NS, self._look)
+
+    def _outcome(self) -> Outcome:
+        if self._unsettled and self.safety.violations:
+            self._unsettled = unsettled(self.book, self.venue, self.strategies)
+        with self.book.view() as view:
+            intents, fills = view.count("intents"), view.count("fills")
+        return Outcome(
+            seed=self.seed,
+            violation=self.safety.violations[0] if self.safety.violations else "",
+            at_s=self.scheduler.elapsed_s,
+            steps=self.scheduler.steps,
+            crashes=self.crashes.count,
+            faults=self.road.faults.total() + self.line.faults.total() + self.venue.faults_seen,
+            intents=intents,
+            fills=fills,
+        )
+
+
+def run_seed(seed: int, write: Callable[[str], None] | None = None) -> Outcome:
+    """One run from beginning to end. `write` gets its trace, line by line."""
+    settings = forecast(seed, Random(f"{seed}/weather")).settings
+    with SharedBook(venue_name(settings)) as book:
+        world = World(seed, book, write)
+        try:
+            return world.run()
+        finally:
+            world.close()
+            gc.unfreeze()  # actors freeze what is there when they start; here it shall go again
