@@ -83,7 +83,6 @@ class World:
         ]
         self.is_calm = False
         self._is_settled = False
-        self._unsettled: list[str] = []
         book.on_commit = self.safety.committed
         self.venue.on_change = self.safety.venue_changed
         self.line.on_order_leaving = self.safety.order_leaves
@@ -104,7 +103,8 @@ class World:
             scheduler.step()
             self.trace.close_step()
             if scheduler.now_ns - START_NS > weather.storm_ns + CALM_NS:
-                self.safety.broken(f"after ten minutes of calm: {'; '.join(self._unsettled[:5])}")
+                left = unsettled(self.book, self.venue, self.strategies) or ["requests are still on their way"]
+                self.safety.broken(f"after ten minutes of calm: {'; '.join(left[:5])}")
             elif scheduler.steps > STEPS_MAX:
                 self.safety.broken(f"{STEPS_MAX} steps were not enough: something goes on for ever")
         return self._outcome()
@@ -136,15 +136,10 @@ class World:
 
     def _look(self) -> None:
         if not self.line.in_flight and all(strategy.is_over for strategy in self.strategies):
-            self._unsettled = unsettled(self.book, self.venue, self.strategies)
-            self._is_settled = not self._unsettled
-        else:
-            self._unsettled = ["requests are on their way, or clients wait"]
+            self._is_settled = not unsettled(self.book, self.venue, self.strategies)
         self.scheduler.after(LOOK_NS, self._look)
 
     def _outcome(self) -> Outcome:
-        if self._unsettled and self.safety.violations:
-            self._unsettled = unsettled(self.book, self.venue, self.strategies)
         with self.book.view() as view:
             intents, fills = view.count("intents"), view.count("fills")
         return Outcome(
