@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from core import effects as do
-from core.book import OpeningOutcome, open_intent
+from core.book import OpeningOutcome, OpeningResult, open_intent
 from core.effects import SubmitAnswer
 from core.ids import IntentId
 from core.intent import TimeInForce
@@ -284,3 +284,30 @@ def test_an_acceptance_that_is_asked_for_again_may_have_come_further() -> None:
         again = open_intent(unit, asked.opening, T0)
     effects = floor.router.opened(asked.opening.intent.intent_id, again, T0)
     assert kinds(effects) == ["Answer", "Resolve"]
+
+
+def test_an_opening_that_is_answered_late_is_followed_from_where_it_is() -> None:
+    """The answer was lost and the opening asked for again: meanwhile the intent has come further, unheard."""
+    floor = Floor()
+    (asked,) = floor.router.submit(submission("r1"), None, T0)
+    assert isinstance(asked, do.Open)
+    attempt = floor.desk.accept(request())
+    record = floor.desk.apply(not_placed(attempt, retryable=True))
+    result = OpeningResult(
+        outcome=OpeningOutcome.ACCEPTED, record=record, attempt=floor.desk.attempt(attempt.intent_id)
+    )
+    effects = floor.router.opened(asked.opening.intent.intent_id, result, T0)
+    assert kinds(effects) == ["Answer", "WakeAt"]
+
+
+def test_what_was_told_before_a_late_answer_to_an_opening_does_not_hide_it() -> None:
+    """Told of a retry first and then answered with the same retry: its timer is set once."""
+    floor = Floor()
+    (asked,) = floor.router.submit(submission("r1"), None, T0)
+    assert isinstance(asked, do.Open)
+    attempt = floor.desk.accept(request())
+    record = floor.desk.apply(not_placed(attempt, retryable=True))
+    latest = floor.desk.attempt(attempt.intent_id)
+    assert floor.router.applied(record, latest, T0) == []
+    result = OpeningResult(outcome=OpeningOutcome.ACCEPTED, record=record, attempt=latest)
+    assert kinds(floor.router.opened(record.intent.intent_id, result, T0)) == ["Answer", "WakeAt"]
