@@ -11,6 +11,7 @@ from core import book, effects, events, intent
 from core.effects import SubmitAnswer, Timer
 from core.errors import InvalidInput
 from core.ids import NS_PER_MS, ClientOrderId, IntentId
+from core.lifecycle import State
 from core.patience import Patience
 from core.planning import Refusal
 from core.reports import OutcomeUnknown
@@ -188,9 +189,11 @@ class OrderRouter(Guarded):
         self.carry_out(self.brain.begun(message.record, message.attempt, self.now_ns()))
 
     def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
-        self.patience.heard(("place", message.attempt.client_order_id))
-        self.patience.heard(("apply", message.record.intent.intent_id))
-        self.patience.heard(("end", message.record.intent.intent_id))
+        if message.record.state is not State.SENDING:  # else it tells of an earlier attempt, and this one's is awaited
+            self.patience.heard(("place", message.attempt.client_order_id))
+            self.patience.heard(("apply", message.record.intent.intent_id))
+        if message.record.state is not State.RETRY:
+            self.patience.heard(("end", message.record.intent.intent_id))
         self.carry_out(self.brain.applied(message.record, message.attempt, self.now_ns()))
 
     def receiveMsg_CancelRequested(self, message: CancelRequested, _sender: Any) -> None:

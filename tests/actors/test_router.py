@@ -188,6 +188,23 @@ def test_a_placement_whose_outcome_is_in_the_book_is_not_asked_about(router: Rec
     assert router.to("portfolio", ApplyReport) == []
 
 
+def test_news_of_an_earlier_attempt_does_not_end_the_wait_for_this_one(router: RecordedRouter, desk: Desk) -> None:
+    """A late report about attempt 1 is answered with the intent as it is: attempt 2 is SENDING, and nobody knows more."""
+    submit(router)
+    quoted(router)
+    router.receiveMsg_IntentOpened(opened(router, desk), "portfolio")
+    ((_, first),) = router.brain.live.values()
+    applied(router, desk, desk.apply(not_placed(first, retryable=True)))
+    second = desk.begin(first.intent_id)
+    begun = AttemptBegun(record=desk.record(first.intent_id), attempt=second)
+    router.receiveMsg_AttemptBegun(begun, "portfolio")
+    late = ReportApplied(record=begun.record, attempt=second)
+    router.receiveMsg_ReportApplied(late, "portfolio")
+    router.on_timer(Tick(name="patience"))
+    (unheard,) = router.to("portfolio", ApplyReport)
+    assert unheard.report.client_order_id == second.client_order_id
+
+
 def test_a_repeat_is_told_to_the_audit_trail(router: RecordedRouter, desk: Desk) -> None:
     """A second request for the same wish leaves its event, also when it joined the first one."""
     submit(router, "r1")
