@@ -116,6 +116,13 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
             return None
 
     def send(self, targetAddr: Any, msg: Any) -> None:
+        """To nobody while a part is being replaced: as to one that has just died, whoever waits asks again."""
+        if targetAddr is None:
+            self.log.warning("nobody_to_send_to", actor=self.label, message=type(msg).__name__)
+        else:
+            self.transmit(targetAddr, msg)
+
+    def transmit(self, targetAddr: Any, msg: Any) -> None:
         """By the short way if the road has one and it is free."""
         post = getattr(self._myRef.transport, "post", None)
         if post is None or not post(targetAddr, msg):

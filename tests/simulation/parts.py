@@ -64,7 +64,7 @@ class Simulated(Guarded):
         self.log = Log(house, process)
         return self
 
-    def send(self, targetAddr: Any, msg: Any) -> None:  # noqa: N803  (thespian's names)
+    def transmit(self, targetAddr: Any, msg: Any) -> None:  # noqa: N803  (thespian's names)
         self.house.safety.leaves(self.process, targetAddr, msg)
         self.house.road.carry(self.process, targetAddr, msg)
         self.process.touch(f"sent {type(msg).__name__}")

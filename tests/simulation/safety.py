@@ -64,7 +64,7 @@ class Safety:
 
     def leaves(self, _sender: Process, receiver: Any, message: Any) -> None:
         """A message leaves a part of the daemon."""
-        if receiver is None or receiver.name != CLIENT:
+        if receiver.name != CLIENT:
             return
         match message:
             case IntentAnswered():
