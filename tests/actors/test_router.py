@@ -189,7 +189,7 @@ def test_a_placement_whose_outcome_is_in_the_book_is_not_asked_about(router: Rec
 
 
 def test_news_of_an_earlier_attempt_does_not_end_the_wait_for_this_one(router: RecordedRouter, desk: Desk) -> None:
-    """A late report about attempt 1 is answered with the intent as it is: attempt 2 is SENDING, and nobody knows more."""
+    """A late report about attempt 1 is answered with the intent as it is: attempt 2 is SENDING, nobody knows more."""
     submit(router)
     quoted(router)
     router.receiveMsg_IntentOpened(opened(router, desk), "portfolio")
