@@ -138,13 +138,17 @@ class VenueClient:
             account = await self._ccxt.fetch_balance()
             if self._settings.engine.mode in KEY_IS_CHECKED:
                 await self._refuse_withdrawing_key()
+            taker = _commission(account)
+            found = (market_rules(market, taker) for market in self._ccxt.markets.values())
+            markets = {rules.symbol: rules for rules in found if rules is not None}
+            totals = _totals(account, self._ccxt.safe_currency_code)
         except StartupFailed:
             raise
         except Exception as error:
             raise StartupFailed(f"the venue cannot be used: {self._explain(error)}; check address and keys") from None
-        taker = _commission(account)
-        markets = (market_rules(market, taker) for market in self._ccxt.markets.values())
-        return Account({rules.symbol: rules for rules in markets if rules is not None}, _totals(account))
+        if not markets:
+            raise StartupFailed("the venue lists no market that can be traded; check exchange.base_url")
+        return Account(markets, totals)
 
     async def _refuse_withdrawing_key(self) -> None:
         """S2: a key that can take money out has no place on a machine that only trades."""
@@ -267,7 +271,7 @@ class VenueClient:
 
         def parse(tickers: Any) -> Quote | QueryFailed:
             entry = tickers.get(symbol) or {}
-            bid, ask = _decimal(entry.get("bid")), _decimal(entry.get("ask"))
+            bid, ask = _amount(entry.get("bid") or ZERO), _amount(entry.get("ask") or ZERO)
             if bid <= 0 or ask <= 0:
                 return QueryFailed(reason=f"the venue has no bid and ask for {symbol}")
             return Quote(bid, ask, self._now_ns())
@@ -311,7 +315,9 @@ class VenueClient:
 
     async def balances(self) -> dict[str, Decimal] | QueryFailed:
         """Totals by currency, free and locked together; zeros are left out."""
-        return await self._read(self._ccxt.fetch_balance, _totals)
+        return await self._read(
+            self._ccxt.fetch_balance, lambda account: _totals(account, self._ccxt.safe_currency_code)
+        )
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -357,7 +363,7 @@ def _placed(answer: Any, client_order_id: ClientOrderId, currency: Callable[[str
         exchange_order_id=order_id,
         status=status,
         venue_status=str(answer["status"]),
-        filled_qty=Decimal(answer["executedQty"]),
+        filled_qty=_amount(answer["executedQty"]),
         trades=tuple(_fill(fill, order_id, venue_ns, currency) for fill in answer.get("fills") or ()),
         source="placement",
     )
@@ -373,7 +379,7 @@ def _looked_up(order: Mapping[str, Any], client_order_id: ClientOrderId) -> Orde
         exchange_order_id=ExchangeOrderId(str(order["id"])),
         status=status,
         venue_status=str((order.get("info") or {}).get("status", order["status"])),
-        filled_qty=_decimal(order.get("filled")),
+        filled_qty=_amount(order.get("filled")),
         trades=(),
         source="lookup",
     )
@@ -383,7 +389,7 @@ def _open(order: Mapping[str, Any]) -> OpenOrder:
     return OpenOrder(
         client_order_id=ClientOrderId(str(order.get("clientOrderId") or "")),
         exchange_order_id=ExchangeOrderId(str(order["id"])),
-        filled_qty=_decimal(order.get("filled")),
+        filled_qty=_amount(order.get("filled")),
     )
 
 
@@ -392,14 +398,14 @@ def _fill(fill: Mapping[str, Any], order_id: ExchangeOrderId, venue_ns: int, cur
 
     It is a taker's: a maker's comes later, when the order rests.
     """
-    qty, price = Decimal(fill["qty"]), Decimal(fill["price"])
+    qty, price = _amount(fill["qty"]), _amount(fill["price"])
     return Trade(
         trade_id=TradeId(str(fill["tradeId"])),
         exchange_order_id=order_id,
         qty=qty,
         price=price,
         quote_qty=floor_to(qty * price, QUOTE_GRID),
-        fee=Decimal(fill["commission"]),
+        fee=_amount(fill["commission"]),
         fee_currency=currency(fill["commissionAsset"]),
         maker=False,
         venue_ns=venue_ns,
@@ -411,26 +417,32 @@ def _listed(trade: Mapping[str, Any], currency: Callable[[str], str]) -> Trade:
     return Trade(
         trade_id=TradeId(str(trade["id"])),
         exchange_order_id=ExchangeOrderId(str(trade["orderId"])),
-        qty=_decimal(trade["qty"]),
-        price=_decimal(trade["price"]),
-        quote_qty=_decimal(trade["quoteQty"]),
-        fee=_decimal(trade["commission"]),
+        qty=_amount(trade["qty"]),
+        price=_amount(trade["price"]),
+        quote_qty=_amount(trade["quoteQty"]),
+        fee=_amount(trade["commission"]),
         fee_currency=currency(trade["commissionAsset"]),
         maker=bool(trade["isMaker"]),
         venue_ns=int(trade["time"]) * NS_PER_MS,
     )
 
 
-def _totals(account: Mapping[str, Any]) -> dict[str, Decimal]:
-    totals = {str(currency): _decimal(total) for currency, total in account["total"].items()}
-    return {currency: total for currency, total in totals.items() if total != 0}
+def _totals(account: Mapping[str, Any], currency: Callable[[str], str]) -> dict[str, Decimal]:
+    """From the venue's own list: ccxt makes an empty account of an answer that has none."""
+    rows = account["info"]["balances"]
+    totals = {currency(row["asset"]): _amount(row["free"]) + _amount(row["locked"]) for row in rows}
+    return {name: total for name, total in totals.items() if total != 0}
 
 
 def _commission(account: Mapping[str, Any]) -> Decimal:
     """The account's own taker fee, a fraction; the usual one where the venue does not tell."""
     rates = (account.get("info") or {}).get("commissionRates") or {}
-    return Decimal(str(rates.get("taker", TAKER_FEE_USUAL)))
+    return _amount(rates.get("taker", TAKER_FEE_USUAL))
 
 
-def _decimal(value: Any) -> Decimal:
-    return ZERO if value is None else Decimal(str(value))
+def _amount(value: Any) -> Decimal:
+    """A number of the venue. Raises for anything else: what is missing is not nothing, and NaN is a Decimal, too."""
+    amount = Decimal(str(value))
+    if not amount.is_finite():
+        raise ValueError(f"{value!r} is no amount")
+    return amount

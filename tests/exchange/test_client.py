@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from core.errors import StartupFailed
 from core.ids import ClientOrderId, IntentId, TradeId
 from core.intent import Side, TimeInForce
 from core.market import Quote
@@ -142,6 +143,8 @@ def test_post_only_is_refused_when_it_would_take(venue: Venue) -> None:
         ({"server_error": {"on": ["place"], "point": "before", "status": 500}}, OutcomeUnknown),
         ({"backend_timeout": {"on": ["place"], "point": "after"}}, OutcomeUnknown),
         ({"truncated_body": {"on": ["place"]}}, OutcomeUnknown),
+        ({"garbled_body": {"on": ["place"], "shapes": ["amounts"]}}, OutcomeUnknown),
+        ({"garbled_body": {"on": ["place"], "shapes": ["null"]}}, OutcomeUnknown),
     ],
 )
 def test_each_misfortune_of_a_placement_has_its_class(venue: Venue, fault: dict[str, Any], kind: type) -> None:
@@ -180,6 +183,38 @@ def test_reads_that_fail_are_no_empty_answers(venue: Venue) -> None:
             await client.all_orders("BTC/USDT", 0),
             trades.trades,
         ]
+
+    assert [type(answer) for answer in ask(venue, read)] == [QueryFailed] * 5
+
+
+@pytest.mark.parametrize("shape", ["container", "fields", "amounts", "null"])
+@pytest.mark.parametrize("kind", ["market", "account"])
+def test_a_start_on_garbled_answers_fails_with_a_reason(venue: Venue, kind: str, shape: str) -> None:
+    """A daemon that knows no market, or half of one, would refuse everything or send what the venue cannot take."""
+    venue.set_faults({"garbled_body": {"on": [kind], "shapes": [shape]}})
+    with pytest.raises(StartupFailed, match="the venue"):
+        ask(venue, lambda client: client.balances())
+
+
+@pytest.mark.parametrize("shape", ["container", "amounts", "null"])
+def test_garbled_answers_are_no_answers(venue: Venue, shape: str) -> None:
+    """`NaN` is a Decimal and a missing amount is not zero: neither may get into the book."""
+
+    async def read(client: VenueClient) -> list[Any]:
+        await client.place(resting(30), nothing)
+        await client.place(attempt(31), nothing)
+        venue.set_faults({"garbled_body": {"shapes": [shape]}})
+        trades = await client.trades("BTC/USDT", TradeId("0"), 0)
+        answers = [
+            await client.look_up(attempt(31)),
+            await client.open_orders("BTC/USDT"),
+            await client.recent_orders("BTC/USDT", 0),
+            await client.balances(),
+            trades.trades,
+        ]
+        venue.set_faults({})
+        await client.cancel(resting(30))
+        return answers
 
     assert [type(answer) for answer in ask(venue, read)] == [QueryFailed] * 5
 
