@@ -49,6 +49,7 @@ from storage.book_store import BookStore
 from storage.layout import StateFolder
 
 CRASH_EXIT_CODE = 70
+SLOW_CLIENTS_MAX = 1_000
 CREDENTIAL_VARIABLES = ("INTENTD_API_KEY", "INTENTD_API_SECRET")
 
 __all__ = ["CREDENTIAL_VARIABLES", "ActorExitRequest", "ChildActorExited", "Guarded", "WatchMessage"]
@@ -70,6 +71,8 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         self.log: Any = structlog.get_logger()
         self.is_configured = False
         self.watched: list[int] = []
+        self.slow_clients: dict[str, None] = {}
+        """Who was told of in the log, and has not caught up yet."""
         self.engine: Any = None
         self.settings = Settings()
 
@@ -118,7 +121,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         except (msgspec.ValidationError, TypeError, ValueError) as error:
             reason = f"{type(message).__name__}: {error}; use the types that the message declares"
             self.log.warning("request_refused", actor=self.label, reason=reason)
-            self.send(sender, RequestRefused(request_id=str(message.request_id), reason=reason))
+            self.answer(sender, RequestRefused(request_id=str(message.request_id), reason=reason))
             return None
 
     def send(self, targetAddr: Any, msg: Any) -> None:
@@ -135,6 +138,35 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
             super().send(targetAddr, msg)
         if crashpoints.armed:
             crashpoints.reach(crashpoints.sends(self.name, type(msg).__name__))
+
+    def answer(self, client: Any, message: Any) -> None:
+        """To somebody outside of the engine, who is never waited for.
+
+        Once much is held for a client that does not read, it gets nothing more until it has read all of that. It can
+        ask again, with its key.
+        """
+        if not self.is_behind(client):
+            if self.slow_clients:
+                self.slow_clients.pop(str(client), None)
+            self.send(client, message)
+        elif str(client) not in self.slow_clients:
+            if len(self.slow_clients) >= SLOW_CLIENTS_MAX:
+                self.slow_clients.clear()
+            self.slow_clients[str(client)] = None
+            self.log.warning("client_too_slow", actor=self.label, client=str(client))
+            self.forget_client(client)
+
+    def is_behind(self, client: Any) -> bool:
+        """Whether the road tells that a client does not read; TCP does not, and drops by itself what is too much."""
+        road = self.road()
+        return hasattr(road, "is_behind") and bool(road.is_behind(client))
+
+    def road(self) -> Any:
+        """thespian's transport; None in a world without one."""
+        return getattr(getattr(self, "_myRef", None), "transport", None)
+
+    def forget_client(self, _client: Any) -> None:
+        """It has asked for more than it reads. Actors that remember whom they owe an answer override this."""
 
     def crash(self, message: Any) -> None:
         """Log the exception being handled and end this process, now."""
@@ -161,6 +193,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
             for variable in CREDENTIAL_VARIABLES:
                 os.environ.pop(variable, None)
         self.send(sender, ChildBorn(name=self.label, pid=self.process_id()))
+        self.show_life_while_waiting()
         self.log = self.open_log(message.session_id)
         try:
             answer = self.on_start(message)
@@ -182,6 +215,12 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
 
     def receiveMsg_Probe(self, _message: Probe, sender: Any) -> None:
         self.send(sender, Alive(name=self.label))
+
+    def show_life_while_waiting(self) -> None:
+        """Who cannot send, because the receiver hangs, does not hang itself; it cannot answer a `Probe` then."""
+        road = self.road()
+        if hasattr(road, "call_while_waiting"):
+            road.call_while_waiting(lambda: road.post(self.engine, Alive(name=self.label)))
 
     def receiveMsg_PrepareStop(self, _message: PrepareStop, _sender: Any) -> None:
         if self.on_prepare_stop():

@@ -65,7 +65,10 @@ class Client:
         return self._routers[symbol]
 
     def send_intent(self, router: Any, request: IntentRequest, *, wait: bool) -> str:
-        """Send without waiting for the answer; returns the request's id. Collect with `next_message`."""
+        """Send without waiting for the answer; returns the request's id. Collect with `next_message`.
+
+        The engine does not wait for who does not collect: some thousand answers are held, then what follows is lost.
+        """
         request_id = new_request_id()
         self.tell(router, SubmitIntent(request_id=request_id, request=request, wait=wait))
         return request_id

@@ -196,7 +196,7 @@ class Engine(Guarded):
     def announce(self) -> None:
         self.state = "running"
         self.log.info("engine_running", markets=len(self.markets), open_symbols=self.wanted)
-        self.send(
+        self.answer(
             self.launcher, EngineStarted(pid=self.process_id(), process_group=os.getpgrp(), markets=len(self.markets))
         )
         for name in list(self.children):
@@ -322,7 +322,7 @@ class Engine(Guarded):
         self.stop_reason = reason
         self.log.critical("engine_failed", reason=reason)
         for receiver in [self.launcher, *self.stop_askers]:
-            self.send(receiver, EngineStopped(reason=reason, failed=True))
+            self.answer(receiver, EngineStopped(reason=reason, failed=True))
 
     # ── routers ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -377,7 +377,7 @@ class Engine(Guarded):
             self.answer_router(request_id, symbol, client, self.children[name].address, None)
 
     def answer_router(self, request_id: str, symbol: str, client: Any, address: Any, refusal: Refusal | None) -> None:
-        self.send(client, RouterFound(request_id=request_id, symbol=symbol, router=address, refusal=refusal))
+        self.answer(client, RouterFound(request_id=request_id, symbol=symbol, router=address, refusal=refusal))
 
     # ── operators ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -385,7 +385,7 @@ class Engine(Guarded):
         engine = ChildStatus(name=self.name, pid=self.process_id(), state=self.state)
         children = [ChildStatus(name=c.name, pid=c.pid, state=c.state) for c in self.children.values() if c.is_there]
         children += [ChildStatus(name=name, pid=0, state=f"down: {why}") for name, why in self.resting.items()]
-        self.send(
+        self.answer(
             sender,
             StatusReported(
                 request_id=message.request_id,
@@ -404,10 +404,10 @@ class Engine(Guarded):
         try:
             validate_free_text("reason", message.reason)
         except InvalidInput as error:
-            self.send(sender, RequestRefused(request_id=message.request_id, reason=str(error)))
+            self.answer(sender, RequestRefused(request_id=message.request_id, reason=str(error)))
             return
         if message.symbol not in self.markets:
-            self.send(sender, QuarantineAnswered(request_id=message.request_id, lifted=False))
+            self.answer(sender, QuarantineAnswered(request_id=message.request_id, lifted=False))
             return
         self.clients[message.request_id] = sender
         self.send(self.address_of(PORTFOLIO), message)
@@ -415,7 +415,7 @@ class Engine(Guarded):
     def receiveMsg_QuarantineAnswered(self, message: QuarantineAnswered, _sender: Any) -> None:
         client = self.clients.pop(message.request_id, None)
         if client is not None:
-            self.send(client, message)
+            self.answer(client, message)
 
     # ── stop ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -423,7 +423,7 @@ class Engine(Guarded):
         self.stop_askers.append(sender)
         if self.state in {"stopping", "failed"}:
             if self.state == "failed":
-                self.send(sender, EngineStopped(reason=self.stop_reason, failed=True))
+                self.answer(sender, EngineStopped(reason=self.stop_reason, failed=True))
             return
         self.begin_stop(message.reason)
 
@@ -462,7 +462,7 @@ class Engine(Guarded):
         self.state = "stopped"
         self.log.info("engine_stopped", reason=self.stop_reason)
         for receiver in [*([] if self.orphaned else [self.launcher]), *self.stop_askers]:
-            self.send(receiver, EngineStopped(reason=self.stop_reason, failed=False))
+            self.answer(receiver, EngineStopped(reason=self.stop_reason, failed=False))
         if self.orphaned:
             self.actorSystemShutdown()
 

@@ -8,18 +8,18 @@ whose process is gone says so at once.
   write to while it waits for its disk. So a mailbox has `SLOTS` sockets, and a sender always uses the same one of them:
   the order of what it sends is kept.
 - **Large messages** travel as a file in memory whose descriptor is handed over in the datagram, so that they too arrive
-  whole, in their place, and leave nothing behind when either side dies.
-- **Long paths.** A socket's address holds 107 bytes. Whatever is longer is reached through a descriptor of the folder.
+  whole, in their place, and leave nothing behind when either side dies. A receiver without a free descriptor loses such
+  a message, and is told so: the kernel has dropped the descriptor by then.
 - **Leftovers.** A name is never used twice, so files that a killed process left behind cannot be mistaken for another
-  mailbox; who finds nobody behind them removes them.
+  mailbox; who finds nobody behind them removes them. Only the admin's name is used again, by `_claim`.
 - **Forks.** A forked child that kept its copy of the sockets would keep a dead mailbox alive: it must `close` it.
 
-Whoever may enter the folder may write: the folder's mode is the protection, and it must be 0700.
+Whoever may enter the folder may write: the folder's mode is the protection, and it must be 0700. What he writes by
+mistake must not stop a process all the same: it is taken out as a message without a payload.
 """
 
 from __future__ import annotations
 
-import array
 import contextlib
 import enum
 import errno
@@ -27,22 +27,28 @@ import os
 import secrets
 import select
 import socket
+import time
 import zlib
-from functools import lru_cache
 from pathlib import Path
 
+from actors import memory
+from actors.doors import GONE, NO_MAILBOX, SLOTS, Door, Folder, datagram_socket, is_read, suffix
+from actors.memory import ANCILLARY
 from storage.layout import PRIVATE_FILE
 
-ADDRESS_MAX = 107
-"""Bytes of a path in a socket's address (`sun_path`, unix(7)), without the closing zero."""
 INLINE_MAX = 16_384
 """Bytes of payload that travel in the datagram itself; the default send buffer holds as many such as a mailbox."""
 DATAGRAM_MAX = INLINE_MAX + 4_096 + 16
-NO_ROOM = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS, errno.EMFILE, errno.ENFILE})
-GONE = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE})
-ANCILLARY = socket.CMSG_SPACE(array.array("i").itemsize)
+NO_ROOM = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
+SHORT = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
+"""The kernel is short of something that is not the receiver's; a door does not know when that is over."""
+SHORT_S = 0.001
+CUT = socket.MSG_CTRUNC | socket.MSG_TRUNC
 LENGTH_BYTES = 2
-SLOTS = 8
+KNOWN_MAX = 4_096
+
+Taken = tuple[str, bytes | None]
+"""Sender and payload; None for what cannot be read: it is no message, or its descriptor was lost."""
 
 
 class Put(enum.Enum):
@@ -64,8 +70,10 @@ class Mailbox:
         self._sockets: dict[int, socket.socket] = {}
         self._epoll = select.epoll()
         self._ready: list[int] = []
+        self._reserve = memory.Reserve()
+        self._folder = Folder(str(path.parent))
         try:
-            _claim(self.path)
+            self._claim()
             for slot in reversed(range(SLOTS)):  # who finds the first one finds all
                 self._open(slot)
         except BaseException:
@@ -74,20 +82,28 @@ class Mailbox:
         self._sender = next(iter(self._sockets.values()))
         name = os.fsencode(self.path)
         self._head = len(name).to_bytes(LENGTH_BYTES) + name
-        self._suffix = _suffix(zlib.crc32(name) % SLOTS)
-        self._buffer = bytearray(DATAGRAM_MAX)
-        self._view = memoryview(self._buffer)
+        self._suffix = suffix(zlib.crc32(name) % SLOTS)
+        self._addresses: dict[str, str] = {}
+        self._names: dict[bytes, str] = {}
+        self._view = memoryview(bytearray(DATAGRAM_MAX))
+        self._buffers = [self._view]
 
     @classmethod
-    def fresh(cls, folder: Path) -> Mailbox:
+    def fresh(cls, folder: Path, prefix: str = "") -> Mailbox:
         """With a name that was never used before."""
-        return cls(folder / secrets.token_hex(8))
+        return cls(folder / f"{prefix}{secrets.token_hex(8)}")
+
+    def _claim(self) -> None:
+        """Make the name free if a dead process left it behind. Raises `OSError` when a living one has it."""
+        if is_read(self.path):
+            raise OSError(errno.EADDRINUSE, "another process reads this mailbox", self.path)
+        self._folder.remove(self.path)
 
     def _open(self, slot: int) -> None:
-        opened = _datagram_socket()
+        opened = datagram_socket()
         self._sockets[opened.fileno()] = opened
         os.fchmod(opened.fileno(), PRIVATE_FILE)  # of the file that the bind makes
-        opened.bind(_reach(self.path + _suffix(slot)))
+        opened.bind(f"{self._folder.way_to(self.path)}{suffix(slot)}")
         self._epoll.register(opened, select.EPOLLIN)
 
     def fileno(self) -> int:
@@ -98,23 +114,49 @@ class Mailbox:
         """Of its sockets, for who wants to wait for them among others."""
         return list(self._sockets)
 
-    def door_to(self, target: str) -> Door:
-        """The way to a mailbox that is full, to wait at."""
-        return Door(target, self._suffix)
+    def can_reach(self, path: str) -> bool:
+        """Whether this can be the path of a mailbox."""
+        return self._folder.way_to(path) is not None
+
+    # ── putting ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def door_to(self, target: str) -> Door | None:
+        """The way to a mailbox that is full, to wait at; None when nobody is there any more."""
+        way = self._folder.way_to(target)
+        if way is None:
+            return None
+        door = self._reserve.spend(lambda: Door(way + self._suffix))
+        if door.open():
+            return door
+        self.give_back(door)
+        return None
+
+    def give_back(self, door: Door) -> None:
+        door.close()
+        self._reserve.refill()
 
     def put(self, target: str, payload: bytes) -> Put:
         """Hand a message to the mailbox at `target`. Never waits."""
-        return self._put(self._sender, target, payload)
+        address = self._addresses.get(target) or self._find(target)
+        return self._put(self._sender, target, payload, address) if address else Put.GONE
 
-    def put_through(self, door: Door, payload: bytes) -> Put:
+    def _find(self, target: str) -> str | None:
+        way = self._folder.way_to(target)
+        if way is None:
+            return None
+        if len(self._addresses) >= KNOWN_MAX:
+            self._addresses.clear()
+        address = self._addresses[target] = way + self._suffix
+        return address
+
+    def put_through(self, door: Door, target: str, payload: bytes) -> Put:
         """Hand a message to the mailbox behind a door. Never waits."""
-        return self._put(door.socket, door.target, payload)
+        return self._put(door.socket, target, payload, None)
 
-    def _put(self, via: socket.socket, target: str, payload: bytes) -> Put:
+    def _put(self, via: socket.socket, target: str, payload: bytes, address: str | None) -> Put:
         try:
-            address = _reach(target + self._suffix) if via is self._sender else None
             if len(payload) > INLINE_MAX:
-                _send_in_memory(via, self._head, payload, address)
+                memory.send(via, self._head, payload, address, self._reserve)
             elif address is None:
                 via.send(self._head + payload)
             else:
@@ -123,13 +165,24 @@ class Mailbox:
             if error.errno in NO_ROOM:
                 return Put.FULL
             if error.errno in GONE:
-                discard(target)
+                self.remove_dead(target)
                 return Put.GONE
+            if error.errno in NO_MAILBOX:
+                return Put.GONE
+            if error.errno in SHORT:
+                time.sleep(SHORT_S)  # whoever tries again at once finds no more of it
+                return Put.FULL
             raise
         return Put.DONE
 
-    def take(self) -> tuple[str, bytes] | None:
-        """The next message as (sender, payload); None when there is none now. Never waits."""
+    def remove_dead(self, target: str) -> None:
+        """The files of a mailbox whose process is gone."""
+        self._folder.remove(target)
+
+    # ── taking ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def take(self) -> Taken | None:
+        """The next message; None when there is none now. Never waits. For one thread at a time."""
         while not self._epoll.closed:
             if not self._ready:
                 self._ready = [descriptor for descriptor, _ in self._epoll.poll(0)]
@@ -140,128 +193,43 @@ class Mailbox:
                 return taken
         return None
 
-    def take_from(self, descriptor: int) -> tuple[str, bytes] | None:
+    def take_from(self, descriptor: int) -> Taken | None:
         """The same from one of its sockets, whose turn it is."""
         try:
             return self._receive(self._sockets[descriptor])
         except BlockingIOError:
             return None
 
-    def _receive(self, slot: socket.socket) -> tuple[str, bytes]:
-        size, ancillary, _, _ = slot.recvmsg_into([self._buffer], ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+    def _receive(self, slot: socket.socket) -> Taken:
+        size, ancillary, flags, _ = slot.recvmsg_into(self._buffers, ANCILLARY, socket.MSG_CMSG_CLOEXEC)
         start = int.from_bytes(self._view[:LENGTH_BYTES]) + LENGTH_BYTES
-        sender = os.fsdecode(bytes(self._view[LENGTH_BYTES:start]))
-        if ancillary:
-            return sender, _read_from_memory(ancillary)
-        return sender, bytes(self._view[start:size])
+        if flags & CUT or start > size:
+            memory.receive(ancillary)  # closes what came with it
+            return os.fsdecode(bytes(self._view[LENGTH_BYTES : min(start, size)])), None
+        name = bytes(self._view[LENGTH_BYTES:start])
+        sender = self._names.get(name) or self._decode(name)
+        return sender, bytes(self._view[start:size]) if not ancillary else memory.receive(ancillary)
+
+    def _decode(self, name: bytes) -> str:
+        if len(self._names) >= KNOWN_MAX:
+            self._names.clear()
+        path = os.fsdecode(name)
+        if self.can_reach(path):
+            self._names[name] = path
+        return path
 
     def close(self) -> None:
         """Give the name up; what had arrived and was not taken is lost. Harmless when it is closed already."""
         for opened in self._sockets.values():
             opened.close()
         if self._sockets and self._owner == os.getpid():
-            discard(self.path)
+            self._remove_own()
         self._sockets.clear()
         self._epoll.close()
+        self._reserve.close()
+        self._folder.close()
 
-
-class Door:
-    """A way to one full mailbox that can be waited for: it is writable (poll, epoll) when the mailbox has room.
-
-    A socket that sends to many has no such notion, so each full mailbox gets one that is connected to it alone.
-    """
-
-    def __init__(self, target: str, suffix: str) -> None:
-        self.target = target
-        self._address = target + suffix
-        self.socket = _datagram_socket()
-
-    def open(self) -> bool:
-        """False: there is nobody behind it."""
-        try:
-            self.socket.connect(_reach(self._address))
-        except OSError as error:
-            if error.errno in GONE:
-                return False
-            raise
-        return True
-
-    def fileno(self) -> int:
-        return self.socket.fileno()
-
-    def close(self) -> None:
-        self.socket.close()
-
-
-def is_read(path: str) -> bool:
-    """Whether a living process reads the mailbox at this path."""
-    door = Door(path, _suffix(0))
-    try:
-        return door.open()
-    finally:
-        door.close()
-
-
-def discard(path: str) -> None:
-    """Remove the files of a mailbox that nobody reads any more."""
-    for slot in range(SLOTS):
-        with contextlib.suppress(OSError):
-            os.unlink(path + _suffix(slot))  # noqa: PTH108  (on the way of a message to somebody who is gone)
-
-
-def _suffix(slot: int) -> str:
-    return f".{slot}"
-
-
-def _datagram_socket() -> socket.socket:
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    made.settimeout(0)
-    return made
-
-
-def _claim(path: str) -> None:
-    """Make the name free if a dead process left it behind. Raises `OSError` when a living one has it."""
-    if is_read(path):
-        raise OSError(errno.EADDRINUSE, "another process reads this mailbox", path)
-    discard(path)
-
-
-@lru_cache(maxsize=4_096)
-def _reach(path: str) -> str:
-    """The path, or a short one to the same place."""
-    if len(os.fsencode(path)) <= ADDRESS_MAX:
-        return path
-    folder, name = os.path.split(path)
-    return f"/proc/self/fd/{_folder_descriptor(folder)}/{name}"
-
-
-@lru_cache(maxsize=64)
-def _folder_descriptor(folder: str) -> int:
-    return os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _send_in_memory(via: socket.socket, head: bytes, payload: bytes, address: str | None) -> None:
-    descriptor = os.memfd_create("intentd-message", os.MFD_CLOEXEC)
-    try:
-        with os.fdopen(descriptor, "wb", closefd=False) as memory:
-            memory.write(payload)
-        handed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
-        if address is None:
-            via.sendmsg([head], handed)
-        else:
-            via.sendmsg([head], handed, 0, address)
-    finally:
-        os.close(descriptor)
-
-
-def _read_from_memory(ancillary: list[tuple[int, int, bytes]]) -> bytes:
-    descriptors = array.array("i")
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-    payload = b""
-    for descriptor in descriptors:  # one, unless somebody else writes here
-        with os.fdopen(descriptor, "rb") as memory:
-            memory.seek(0)
-            payload = memory.read()
-    return payload
+    def _remove_own(self) -> None:
+        for slot in range(SLOTS):
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self._folder.way_to(self.path)}{suffix(slot)}")  # noqa: PTH108  (Path knows no descriptors)

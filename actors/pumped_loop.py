@@ -71,6 +71,8 @@ class PumpedLoop:
         results: list[asyncio.Task[Any]] = []
         self.start(work, results.append)
         deadline = time.monotonic() + timeout_s
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
         while True:
             wait_s = self.pump()
             if results:
@@ -78,7 +80,7 @@ class PumpedLoop:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"not done within {timeout_s:g} s")
-            select.select([self.fileno()], [], [], left if wait_s is None else min(left, wait_s))
+            poll.poll((left if wait_s is None else min(left, wait_s)) * 1_000)
 
     def close(self) -> None:
         """Cancel what is running and release everything."""

@@ -308,9 +308,12 @@ class OrderRouter(Guarded):
         """Answer a client, and forget it unless it is still to hear of its intent's end."""
         client = self.clients.get(request_id)
         if client is not None:
-            self.send(client, message)
+            self.answer(client, message)
         if not self.brain.is_waiting(request_id):
             self.clients.pop(request_id, None)
+
+    def forget_client(self, client: Any) -> None:
+        self.clients = {request_id: other for request_id, other in self.clients.items() if other != client}
 
     def to_gateway(self, effect: effects.Effect) -> Any:
         symbol = self.brain.rules.symbol

@@ -36,7 +36,7 @@ from thespian.system.transport.IPBase import TCPv4ActorAddress
 
 from actors import loopback_tcp, manager  # noqa: F401  (the manager takes the place of thespian's)
 from actors.addressing import ADMIN_NAME, UnixAddress, address_of
-from actors.mailbox import is_read
+from actors.doors import is_read
 
 LOGGING = {
     "version": 1,

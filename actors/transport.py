@@ -7,51 +7,42 @@ What thespian asks of a transport, and how this one gives it:
 
 - **Order.** What one process sends to another arrives in the order in which it was sent. The kernel keeps it, and so
   do we: while something is held for a receiver, whatever follows is held behind it.
-- **Nothing is dropped.** When a mailbox is full, the message is *held* by its sender and leaves as soon as there is
-  room. A sender that holds too much (`Outgoing`) waits inside `send` until half of it has left: the slow hold back the
-  fast, and memory stays bounded. While it waits it goes on taking in what arrives, so two that write to each other
-  cannot both wait for ever. The admin never waits (thespian demands it); it says little.
-- **Reading ahead is bounded** too (`AHEAD_MAX`, `AHEAD_BYTES_MAX`); the rest waits in the mailbox, and so in its
-  senders. Only a sender that has waited `STUCK_S` without getting anything out reads past the bound, little by little.
+- **Between actors nothing is dropped.** When a mailbox is full, the message is *held* by its sender (`Outgoing`) and
+  leaves as soon as there is room. A sender that holds too much for one receiver waits inside `send` (`Waiting`): the
+  slow hold back the fast, and memory stays bounded. The admin never waits (thespian demands it); it says little.
+- **Clients**, the processes outside of the system, need not be waited for: `is_behind` tells whether one reads so
+  little that it is better to drop what it was to get. An actor that asks before each message never waits for one.
+- **Reading ahead is bounded** (`Inbox`); the rest waits in the mailbox, and so in its senders.
 - **The dead are noticed at once.** A message to a process that is gone fails when it is sent, held ones when they would
   have left; thespian makes them dead letters. Names are never used twice, so nothing reaches the wrong actor.
-- **To oneself.** What an actor sends to itself is handled after everything that had arrived by then (group commit
-  relies on it). It is not written down.
+- **To oneself.** What an actor sends to itself is handled after everything that had arrived by then and that it may
+  read ahead (group commit relies on it: the mark that ends a batch comes after the requests). It is not written down.
 - **File descriptors** that an actor watches are looked at with the mailbox, once a turn; a turn handles what was there
   at its beginning, so neither mail nor watches nor timers starve the others. Timers fire oldest first.
 - **Signals** set a flag and wake the process: a child that died, a request to end.
-- **Threads** may send; one thread at a time runs `run`, which thespian sees to.
+- **Threads** may send and set timers; one thread at a time runs `run`, which thespian sees to.
 
-A system's folder is named by the capability `Socket Folder`. Its admin is called `admin`, all others by random names.
+A system's folder is named by the capability `Socket Folder`. Its admin is called `admin`, clients `client-…`, all
+others by random names.
 """
 
 from __future__ import annotations
 
 import contextlib
-import heapq
-import itertools
 import os
 import select
 import threading
 import time
 import weakref
-from collections import deque
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from thespian.actors import (
-    ActorAddress,
-    ActorExitRequest,
-    InvalidActorAddress,
-    PoisonMessage,
-    WakeupMessage,
-    WatchMessage,
-)
+from thespian.actors import ActorAddress, ActorExitRequest, InvalidActorAddress, WatchMessage
 from thespian.system.addressManager import ActorLocalAddress, CannotPickleAddress
 from thespian.system.messages.multiproc import ChildMayHaveDied
 from thespian.system.multiprocCommon import multiprocessCommon
-from thespian.system.timing import ExpirationTimer
 from thespian.system.transport import (
     ExternalInterfaceTransportInit,
     SendStatus,
@@ -64,18 +55,15 @@ from thespian.system.transport import (
 
 from actors import wire
 from actors.addressing import ADMIN_NAME, Clone, Endpoint, Envelope, UnixAddress, address_of
-from actors.mailbox import Mailbox, Put, discard, is_read
-from actors.outgoing import Outgoing
+from actors.doors import is_read
+from actors.inbox import Inbox
+from actors.mailbox import Mailbox, Put
+from actors.outgoing import CLIENT_PREFIX, Outgoing
+from actors.waiting import Waiting, finish
+from actors.watches import Timers, Watches
 from messages import Message
 
 FOLDER_CAPABILITY = "Socket Folder"
-AHEAD_MAX = 2_000
-AHEAD_BYTES_MAX = 32 * 1024 * 1024
-STUCK_S = 1.0
-STUCK_BATCH = 64
-DRAIN_S = 7.0
-"""How long an ending process tries to get out what it holds; thespian's own limit for its transports."""
-KNOWN_SENDERS_MAX = 4_096
 
 _open_transports: weakref.WeakSet[UnixTransport] = weakref.WeakSet()
 
@@ -84,32 +72,29 @@ class UnixTransport:
     """One process's end of the road. The methods in camel case are thespian's."""
 
     def __init__(self, kind: Any, *args: Any) -> None:
-        mine = None
+        mine, prefix = None, CLIENT_PREFIX
         if isinstance(kind, ExternalInterfaceTransportInit):
             self._adminAddr = self.getAdminAddr(args[0])
         elif isinstance(kind, Endpoint):
-            self._adminAddr, mine = kind.admin, kind.address
+            self._adminAddr, mine, prefix = kind.admin, kind.address, ""
         else:
             self._adminAddr = kind.admin
-        admin = Path(self._adminAddr.addressDetails.path)
-        self._mailbox = Mailbox.fresh(admin.parent) if mine is None else Mailbox(Path(mine.addressDetails.path))
+        folder = Path(self._adminAddr.addressDetails.path).parent
+        self._mailbox = Mailbox.fresh(folder, prefix) if mine is None else Mailbox(Path(mine.addressDetails.path))
         self._path = self._mailbox.path
         self.myAddress = ActorAddress(UnixAddress(self._path))
-        self._lock = threading.RLock()
         self._may_wait = True
-        self._inbox: deque[Envelope] = deque()
-        self._ahead_bytes = 0
         self._turn = 0
         self._just_looked = False
-        self._senders: dict[str, Any] = {}
-        self._timers: list[tuple[float, int, ExpirationTimer, Any]] = []
-        self._numbers = itertools.count()
-        self._watched: list[int] = []
         self._children_died = self._end_requested = False
         self._ended = self._drains = False
+        self._runner: int | None = None
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
+        self._inbox = Inbox(self._mailbox, self.myAddress)
         self._outgoing = Outgoing(self._mailbox, self._epoll)
+        self._waiting = Waiting(self._mailbox, self._inbox, self._outgoing, self._tell_runner)
+        self._timers, self._watches = Timers(), Watches(self._epoll)
         self._slots = frozenset(self._mailbox.descriptors())
         for slot in self._slots:
             self._epoll.register(slot, select.EPOLLIN)
@@ -173,16 +158,15 @@ class UnixTransport:
         """A child has ended: nobody will read what is held for it."""
         known = manager.exportAddr(child)
         if isinstance(details := getattr(known, "addressDetails", None), UnixAddress):
-            discard(details.path)
-            self._finish(self._outgoing.let_go(details.path), SendStatus.DeadTarget)
+            self._mailbox.remove_dead(details.path)
+            finish(self._outgoing.let_go(details.path), SendStatus.DeadTarget)
 
     def _updateStatusResponse(self, response: Any) -> None:
-        with self._lock:
-            for _, _, intent in self._outgoing.items():
-                response.addPendingMessage(self.myAddress, intent.targetAddr, intent.message)
-            for envelope in self._inbox:
-                response.addReceivedMessage(envelope.sender, self.myAddress, envelope.message)
-            response.addWakeups([(self.myAddress, timer) for _, _, timer, _ in sorted(self._timers)])
+        for _, _, intent in self._outgoing.items():
+            response.addPendingMessage(self.myAddress, intent.targetAddr, intent.message)
+        for envelope in self._inbox.messages():
+            response.addReceivedMessage(envelope.sender, self.myAddress, envelope.message)
+        response.addWakeups([(self.myAddress, timer) for timer in self._timers.pending()])
 
     # ── sending ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -224,13 +208,20 @@ class UnixTransport:
         else:
             self._send(path, wire.dumps(intent.message), intent)
 
+    def is_behind(self, client: Any) -> bool:
+        """Whether a client reads so little that it should get nothing more until it has taken what is held for it."""
+        details = client.addressDetails
+        return type(details) is UnixAddress and self._outgoing.is_behind(details.path)
+
+    def call_while_waiting(self, told: Callable[[], None]) -> None:
+        """`told` is called now and then while a `send` waits for room; it must not wait itself."""
+        self._waiting.while_waiting = told
+
     def _keep(self, message: Any) -> None:
         """A message to ourselves: behind everything that has arrived."""
-        self._take_in(AHEAD_MAX)
-        with self._lock:
-            self._inbox.append(Envelope(self.myAddress, message))
-        if threading.current_thread() is not threading.main_thread():
-            self._ring()
+        self._inbox.take_in()
+        self._inbox.keep(message)
+        self._tell_runner()
 
     def _send(self, path: str, payload: bytes, intent: Any) -> None:
         put = self._outgoing.send(path, payload, intent)
@@ -238,44 +229,8 @@ class UnixTransport:
             intent.tx_done(SendStatus.Sent)
         elif put is Put.GONE:
             intent.tx_done(SendStatus.DeadTarget)
-        elif self._outgoing.too_much() and self._may_wait:
-            self._wait_for_room()
-
-    def _wait_for_room(self) -> None:
-        """Until half of what may be held is held. A request to end cuts it short: then more is held than allowed."""
-        moved_s = time.monotonic()
-        while self._outgoing.too_much(0.5) and not self._end_requested:
-            before = self._outgoing.count
-            stuck = time.monotonic() - moved_s > STUCK_S
-            self._wait_once(STUCK_S, past_bound=STUCK_BATCH if stuck else 0)
-            if self._outgoing.count < before or stuck:
-                moved_s = time.monotonic()
-
-    def _wait_once(self, timeout_s: float, past_bound: int = 0) -> None:
-        """Until a held message can leave or mail can be taken in, at most `timeout_s`; then do what can be done."""
-        bound = max(AHEAD_MAX, len(self._inbox) + past_bound) if past_bound else AHEAD_MAX
-        poll = select.poll()
-        doors = self._outgoing.doors()
-        for descriptor in doors:
-            poll.register(descriptor, select.POLLOUT)
-        if self._has_room(bound):
-            poll.register(self._mailbox, select.POLLIN)
-        poll.poll(timeout_s * 1_000)
-        self._take_in(bound)
-        if threading.current_thread() is not threading.main_thread():
-            self._ring()
-        for path in doors.values():
-            self._let_out(path)
-
-    def _let_out(self, path: str) -> None:
-        sent, lost = self._outgoing.let_out(path)
-        self._finish(sent, SendStatus.Sent)
-        self._finish(lost, SendStatus.DeadTarget)
-
-    @staticmethod
-    def _finish(intents: list[Any], status: Any) -> None:
-        for intent in intents:
-            intent.tx_done(status)
+        elif self._may_wait and self._outgoing.too_much(path):
+            self._waiting.for_room(path)
 
     # ── receiving ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -287,7 +242,14 @@ class UnixTransport:
         until = None if maximumDuration is None else time.monotonic() + maximumDuration.total_seconds()
         if handler is TransmitOnly or isinstance(handler, TransmitOnly):
             self._ended = False
-            return self._drain(until)
+            return self._waiting.drain_last() if self._waiting.ending else self._waiting.drain(until)
+        self._runner = threading.get_ident()
+        try:
+            return self._run(handler, until)
+        finally:
+            self._runner = None
+
+    def _run(self, handler: Any, until: float | None) -> Any:
         while not self._ended:
             envelope = self._next(until)
             if envelope is None:
@@ -301,20 +263,13 @@ class UnixTransport:
             return Thespian__Run_Expired()
         self._ended = False
         if self._drains:
-            self._drain(time.monotonic() + DRAIN_S)
+            self._waiting.drain_last()
         return Thespian__Run_Terminated()
 
     def abort_run(self, drain: bool = False) -> None:
+        """The run that is going on, or the next one, ends. With `drain` it is the last one of this process."""
         self._ended, self._drains = True, drain
         self._ring()
-
-    def _drain(self, until: float | None) -> int:
-        while self._outgoing.count:
-            left = STUCK_S if until is None else until - time.monotonic()
-            self._wait_once(min(max(left, 0), STUCK_S))
-            if left <= 0:
-                break
-        return self._outgoing.count
 
     def _next(self, until: float | None) -> Envelope | None:
         """The next message, waited for; None when the time is over or the run was aborted."""
@@ -345,103 +300,62 @@ class UnixTransport:
         if self._turn == 0:
             return None
         if not self._just_looked:
-            self._take_in(AHEAD_MAX)  # a mailbox is small: while we are busy it must not fill up and stop its senders
-        with self._lock:
-            self._just_looked = False
-            self._turn -= 1
-            envelope = self._inbox.popleft()
-            self._ahead_bytes -= envelope.size
-        return envelope
+            self._inbox.take_in()  # a mailbox is small: while we are busy it must not fill up and stop its senders
+        self._just_looked = False
+        self._turn -= 1
+        return self._inbox.pop()
 
     def _time_left(self, until: float | None) -> float:
         """Seconds to wait for mail; -1: for ever."""
         if self._inbox:
             return 0
-        times = [self._timers[0][0]] if self._timers else []
-        if until is not None:
-            times.append(until)
-        return max(min(times) - time.monotonic(), 0) if times else -1
+        due = self._timers.next_s()
+        if due is None or (until is not None and until < due):
+            due = until
+        return -1 if due is None else max(due - time.monotonic(), 0)
 
     def _look(self, wait_s: float) -> None:
         """Begin a turn: see what has arrived, what can leave, and which watched descriptors are ready."""
         ready: list[int] = []
         doors = self._outgoing.doors()
+        if self._watches.may_be_closed:
+            self._watches.look_again()
         for descriptor, _ in self._epoll.poll(wait_s):
             if descriptor in self._slots:
-                if self._has_room(AHEAD_MAX) and (taken := self._mailbox.take_from(descriptor)) is not None:
-                    self._admit(*taken)
+                self._inbox.take_in_from(descriptor)
             elif descriptor == self._bell:
                 os.eventfd_read(self._bell)
             elif descriptor in doors:
-                self._let_out(doors[descriptor])
-            elif descriptor in self._watched:
+                self._waiting.let_out(doors[descriptor])
+            elif descriptor in self._watches:
                 ready.append(descriptor)
-        with self._lock:
-            if ready:
-                self._inbox.append(Envelope(self.myAddress, WatchMessage(ready)))
-            self._inbox.extendleft(reversed(self._due_timers()))
-            self._turn, self._just_looked = len(self._inbox), True
-
-    def _due_timers(self) -> list[Envelope]:
-        """The oldest first."""
-        now_s, due = time.monotonic(), []
-        while self._timers and self._timers[0][0] <= now_s:
-            _, _, timer, payload = heapq.heappop(self._timers)
-            due.append(Envelope(self.myAddress, WakeupMessage(timer.duration, payload)))
-        return due
-
-    def _has_room(self, bound: int) -> bool:
-        return len(self._inbox) < bound and self._ahead_bytes < AHEAD_BYTES_MAX
-
-    def _take_in(self, bound: int) -> None:
-        """Move what has arrived from the mailbox to the inbox."""
-        with self._lock:
-            while self._has_room(bound) and (taken := self._mailbox.take()) is not None:
-                self._admit(*taken)
-
-    def _admit(self, path: str, payload: bytes) -> None:
-        try:
-            message = wire.loads(payload)
-        except Exception as error:
-            message = PoisonMessage(None, f"{len(payload)} bytes from {path} cannot be read: {error!r}")
-        with self._lock:
-            self._inbox.append(Envelope(self._sender(path), message, len(payload)))
-            self._ahead_bytes += len(payload)
-
-    def _sender(self, path: str) -> Any:
-        address = self._senders.get(path)
-        if address is None:
-            if len(self._senders) >= KNOWN_SENDERS_MAX:
-                self._senders.clear()
-            address = self._senders[path] = ActorAddress(UnixAddress(path))
-        return address
+        if ready:
+            self._inbox.keep(WatchMessage(ready))
+        if self._timers and (due := self._timers.pop_due()):
+            self._inbox.put_first(due)
+        self._turn, self._just_looked = self._inbox.begin_turn(), True
 
     # ── timers, watches, signals ──────────────────────────────────────────────────────────────────────────────────
 
     def addWakeup(self, period: timedelta, payload: Any) -> None:
-        due = time.monotonic() + period.total_seconds()
-        with self._lock:
-            heapq.heappush(self._timers, (due, next(self._numbers), ExpirationTimer(period), payload))
-        if threading.current_thread() is not threading.main_thread():
-            self._ring()
+        self._timers.add(period, payload)
+        self._tell_runner()
 
     def set_watch(self, descriptors: list[int]) -> None:
         """Watch exactly these for something to read. A descriptor that cannot be watched is left out."""
-        if descriptors == self._watched:
-            return
-        for descriptor in set(self._watched) - set(descriptors):
-            with contextlib.suppress(OSError, ValueError):
-                self._epoll.unregister(descriptor)
-        for descriptor in set(descriptors) - set(self._watched):
-            with contextlib.suppress(OSError, ValueError):
-                self._epoll.register(descriptor, select.EPOLLIN)
-        self._watched = list(descriptors)
+        self._watches.set(descriptors)
 
     def interrupt_wait(self, signal_shutdown: bool = False, check_children: bool = False) -> None:
         """Called by signal handlers, so it takes no lock."""
-        self._end_requested |= signal_shutdown
+        if signal_shutdown:
+            self._end_requested = self._waiting.ending = True
         self._children_died |= check_children
         self._ring()
+
+    def _tell_runner(self) -> None:
+        """Another thread may sleep in `run`; what it has to do has changed."""
+        if self._runner is not None and self._runner != threading.get_ident():
+            self._ring()
 
     def _ring(self) -> None:
         with contextlib.suppress(OSError, ValueError):  # it rings already, or is gone

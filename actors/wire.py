@@ -2,10 +2,11 @@
 
 A message of `messages/` is written as its class's name and its fields, and read back with every field of its declared
 type. That is ten times cheaper than pickle, half as long, and reading it runs no code. Messages that carry actors'
-addresses, thespian's own, and whatever does not fit its declaration are pickled.
+addresses, thespian's own, and those with a value that msgpack cannot write are pickled.
 
-A client's request that does not fit its declaration is still read, unchecked: its receiver answers what is wrong with
-it (`Guarded.checked`).
+Types are checked by the reader, not by the writer. A client's request with a field that does not fit its declaration is
+still read, unchecked: its receiver answers what is wrong with it (`Guarded.checked`). Any other such message cannot be
+read, and a pickled one is not checked at all: between our own actors mypy sees to that.
 """
 
 from __future__ import annotations

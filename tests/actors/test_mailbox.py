@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import array
 import os
+import resource
 import select
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from actors.mailbox import ADDRESS_MAX, INLINE_MAX, SLOTS, Mailbox, Put, is_read
+from actors.doors import ADDRESS_MAX, SLOTS, is_read
+from actors.mailbox import INLINE_MAX, Mailbox, Put
 
 
-def taken(box: Mailbox) -> list[tuple[str, bytes]]:
+def taken(box: Mailbox) -> list[tuple[str, bytes | None]]:
     """Everything that is in a mailbox now."""
     return list(iter(box.take, None))
 
@@ -71,13 +76,13 @@ def test_a_door_is_writable_exactly_when_there_is_room(boxes: tuple[Mailbox, Mai
     here, there = boxes
     fill(here, there.path)
     door = here.door_to(there.path)
-    assert door.open()
+    assert door is not None
     poll = select.poll()
     poll.register(door, select.POLLOUT)
     assert poll.poll(0) == []
     there.take()
     assert [event for _, event in poll.poll(1_000)] == [select.POLLOUT]
-    assert here.put_through(door, b"through") is Put.DONE
+    assert here.put_through(door, there.path, b"through") is Put.DONE
     assert taken(there)[-1] == (here.path, b"through")
     door.close()
 
@@ -100,12 +105,12 @@ def test_what_waits_at_a_door_learns_that_the_reader_died(boxes: tuple[Mailbox, 
     here, there = boxes
     fill(here, there.path)
     door = here.door_to(there.path)
-    door.open()
+    assert door is not None
     there.close()
     poll = select.poll()
     poll.register(door, select.POLLOUT)
     assert poll.poll(1_000) != []
-    assert here.put_through(door, b"late") is Put.GONE
+    assert here.put_through(door, there.path, b"late") is Put.GONE
     door.close()
 
 
@@ -131,7 +136,7 @@ def test_a_path_longer_than_an_address_works(tmp_path: Path) -> None:
     assert taken(there) == [(here.path, b"far")]
     fill(here, there.path)
     door = here.door_to(there.path)
-    assert door.open()
+    assert door is not None
     there.close()
     assert here.put(there.path, b"late") is Put.GONE
     assert [name.name for name in folder.iterdir() if name.name.startswith(Path(there.path).name)] == []
@@ -169,3 +174,155 @@ def test_no_descriptor_is_left_after_large_messages(boxes: tuple[Mailbox, Mailbo
         here.put(there.path, b"x" * 100_000)
         there.take()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+# ── short of descriptors, and forgeries ───────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def no_free_descriptor() -> Iterator[None]:
+    """In the block this process can open nothing more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+    try:
+        with pytest.raises(OSError, match="Too many"):
+            os.dup(0)
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def hand_over(box: Mailbox, sender: str, descriptors: list[int]) -> None:
+    """Send a datagram with these descriptors, as a large message would be sent."""
+    name = os.fsencode(sender)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        other.sendmsg([len(name).to_bytes(2) + name], rights, 0, f"{box.path}.0")
+
+
+def test_a_message_that_was_lost_for_want_of_a_descriptor_is_told(boxes: tuple[Mailbox, Mailbox]) -> None:
+    """The kernel drops it; silence would look as if it had never been sent."""
+    here, there = boxes
+    here.put(there.path, b"x" * 100_000)
+    here.put(there.path, b"small")
+    with no_free_descriptor():
+        assert taken(there) == [(here.path, None), (here.path, b"small")]
+
+
+def test_a_process_without_a_free_descriptor_can_send(boxes: tuple[Mailbox, Mailbox]) -> None:
+    """Large messages, and to a full mailbox: some descriptors are kept back for that, and are there again later."""
+    here, there = boxes
+    with no_free_descriptor():
+        for _ in range(10):
+            assert here.put(there.path, b"x" * 100_000) is Put.DONE
+        fill(here, there.path)
+        door = here.door_to(there.path)
+        assert door is not None
+        assert here.put_through(door, there.path, b"y" * 100_000) is Put.FULL
+        here.give_back(door)
+        assert here.put(there.path, b"y" * 100_000) is Put.FULL
+    before = open_descriptors()
+    assert {len(payload or b"") for _, payload in taken(there)[:10]} == {100_000}
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "two", "endless"])
+def test_a_descriptor_that_is_no_message_is_told_and_closed(boxes: tuple[Mailbox, Mailbox], kind: str) -> None:
+    """A pipe cannot be read from its beginning, a device has no end, and a message has one descriptor."""
+    here, there = boxes
+    reader, writer = os.pipe()
+    memory, device = os.memfd_create("test"), os.open("/dev/zero", os.O_RDONLY)
+    if kind == "endless":
+        os.truncate(memory, 1 << 40)
+    before = open_descriptors()
+    handed = {"pipe": [reader], "device": [device], "two": [memory, memory], "endless": [memory]}[kind]
+    for _ in range(20):
+        hand_over(there, here.path, handed)
+        assert taken(there) == [(here.path, None)]
+    assert open_descriptors() == before
+    for descriptor in (reader, writer, memory, device):
+        os.close(descriptor)
+
+
+def test_a_datagram_shorter_than_it_says_is_no_message(boxes: tuple[Mailbox, Mailbox]) -> None:
+    """What an earlier one left in the buffer is not read again as its sender."""
+    here, there = boxes
+    here.put(there.path, b"good")
+    assert taken(there) == [(here.path, b"good")]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.sendto(len(here.path).to_bytes(2), f"{there.path}.0")
+    assert taken(there) == [("", None)]
+
+
+def test_only_dead_sockets_of_the_own_folder_are_removed(boxes: tuple[Mailbox, Mailbox], tmp_path: Path) -> None:
+    """Neither files, nor what somebody reads, nor anything elsewhere."""
+    here, living = boxes
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    files = [folder / f"log.{slot}" for folder in (tmp_path, elsewhere) for slot in range(SLOTS)]
+    for file in files:
+        file.write_text("precious")
+    foreign = left_behind(elsewhere / "leftover")
+    for target in (tmp_path / "log", elsewhere / "log", foreign, tmp_path / "elsewhere" / ".." / "log"):
+        assert here.put(str(target), b"?") is Put.GONE
+        here.remove_dead(str(target))
+    here.remove_dead(living.path)
+    assert {file.read_text() for file in files} == {"precious"}
+    assert len(list(elsewhere.glob("leftover*"))) == SLOTS
+    assert here.put(living.path, b"!") is Put.DONE
+
+
+def test_who_names_another_socket_as_the_sender_hurts_nobody(boxes: tuple[Mailbox, Mailbox], tmp_path: Path) -> None:
+    """An answer to what is no mailbox goes to nobody."""
+    here, _ = boxes
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        for slot in range(SLOTS):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
+                bound.bind(str(tmp_path / f"stream.{slot}"))
+        stream.bind(str(tmp_path / "living.0"))
+        stream.listen()
+        assert not is_read(str(tmp_path / "living"))
+        assert here.put(str(tmp_path / "stream"), b"?") is Put.GONE
+        assert here.put(str(tmp_path / "stream" / "under"), b"?") is Put.GONE
+
+
+def test_a_mailbox_of_another_system_can_be_written_to(boxes: tuple[Mailbox, Mailbox], tmp_path: Path) -> None:
+    """It has a folder of its own."""
+    here, _ = boxes
+    (tmp_path / "other").mkdir()
+    other = Mailbox.fresh(tmp_path / "other")
+    assert here.put(other.path, b"hello") is Put.DONE
+    assert taken(other) == [(here.path, b"hello")]
+    other.close()
+
+
+def test_a_mailbox_that_is_being_made_is_not_taken_for_a_leftover(boxes: tuple[Mailbox, Mailbox]) -> None:
+    """Who writes to a slot that is not there yet removes none of those that are."""
+    here, _ = boxes
+    path = Path(here.path).parent / "admin"
+    made = Mailbox(path)
+    for slot in range(SLOTS - 1):
+        Path(f"{path}.{slot}").unlink()  # not made yet
+    sent = {Mailbox.fresh(path.parent).put(str(path), b"early") for _ in range(4 * SLOTS)}
+    assert sent <= {Put.GONE, Put.DONE}
+    assert Path(f"{path}.{SLOTS - 1}").exists()
+    made.close()
+
+
+def test_a_long_path_costs_no_descriptor_that_stays(tmp_path: Path) -> None:
+    """The way through the folder's descriptor ends with the mailbox."""
+    folder = tmp_path / ("a" * 120)
+    folder.mkdir()
+    before = open_descriptors()
+    here, there = Mailbox.fresh(folder), Mailbox.fresh(folder)
+    assert here.put(there.path, b"far") is Put.DONE
+    assert is_read(there.path)
+    here.close()
+    there.close()
+    assert open_descriptors() == before

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import select
 import socket
 import threading
@@ -133,3 +135,19 @@ def test_closing_cancels_what_runs() -> None:
     made.pump()
     made.close()
     assert cleaned == [True]
+
+
+def test_it_waits_in_a_process_with_many_descriptors() -> None:
+    """`select` knows descriptors below 1024 only."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(2_048, before[1]), before[1]))
+    opened = [os.dup(0) for _ in range(1_100)]
+    loop = PumpedLoop()
+    try:
+        assert loop.fileno() > 1_024
+        assert loop.complete(asyncio.sleep(0.01, "done"), 5) == "done"
+    finally:
+        loop.close()
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,49 +27,10 @@ from thespian.system.transport import (
 )
 
 from actors import outgoing
-from actors import transport as road
-from actors.addressing import Clone, UnixAddress, address_of
+from actors.addressing import UnixAddress, address_of
 from actors.transport import UnixTransport
 from messages.admin import AskStatus
-
-SOON = timedelta(seconds=5)
-NOW = timedelta(0)
-
-
-@pytest.fixture
-def ends(tmp_path: Path) -> Iterator[tuple[UnixTransport, UnixTransport]]:
-    admin = address_of(tmp_path / "admin")
-    here, there = UnixTransport(Clone(admin)), UnixTransport(Clone(admin))
-    yield here, there
-    here.close()
-    there.close()
-
-
-def send(from_: UnixTransport, to: Any, message: Any) -> TransmitIntent:
-    intent = TransmitIntent(to, message)
-    from_.scheduleTransmit(None, intent)
-    return intent
-
-
-def received(end: UnixTransport, duration: timedelta = NOW) -> list[Any]:
-    """Every message that arrives within the time."""
-    messages: list[Any] = []
-    end.run(lambda envelope: messages.append(envelope.message) or True, duration)
-    return messages
-
-
-def collect(end: UnixTransport, count: int) -> list[Any]:
-    """As many messages; fails when they do not come."""
-    messages: list[Any] = []
-
-    def handle(envelope: Any) -> bool:
-        messages.append(envelope.message)
-        return len(messages) < count
-
-    end.run(handle, SOON)
-    assert len(messages) == count
-    return messages
-
+from tests.actors.ends import NOW, SOON, actor, collect, received, send
 
 # ── order, loss, size ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -99,93 +61,12 @@ def test_what_finds_no_room_is_held_and_leaves_in_order(ends: tuple[UnixTranspor
 def test_a_slow_receiver_does_not_hold_up_the_others(ends: tuple[UnixTransport, UnixTransport], tmp_path: Path) -> None:
     """What is held for one is not in the way of another."""
     here, slow = ends
-    quick = UnixTransport(Clone(address_of(tmp_path / "admin")))
+    quick = actor(tmp_path)
     for number in range(100):
         send(here, slow.myAddress, "x" * 10_000)
         assert send(here, quick.myAddress, number).result is SendStatus.Sent
         assert quick.run(None, SOON).message == number
     quick.close()
-
-
-def test_a_sender_that_holds_too_much_waits(
-    ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It never holds much more than the bound, and goes on when the receiver has read."""
-    monkeypatch.setattr(outgoing, "HELD_MAX", 20)
-    here, there = ends
-    most, done = 0, threading.Event()
-
-    def write() -> None:
-        nonlocal most
-        for number in range(1_000):
-            send(here, there.myAddress, number)
-            most = max(most, here._outgoing.count)
-        here.run(TransmitOnly, SOON)
-        done.set()
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    assert collect(there, 1_000) == list(range(1_000))
-    writer.join()
-    assert done.is_set()
-    assert most <= 21
-
-
-def test_memory_of_a_receiver_is_bounded(
-    ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It reads ahead only so far; the rest waits with its sender."""
-    monkeypatch.setattr(road, "AHEAD_MAX", 5)
-    here, there = ends
-    for number in range(100):
-        send(here, there.myAddress, number)
-    most, got = 0, 0
-
-    def handle(envelope: Any) -> bool:
-        nonlocal most, got
-        if envelope.message != "mark":
-            send(there, there.myAddress, "mark")  # reads ahead, so that it comes last
-            most, got = max(most, len(there._inbox)), got + 1
-            here.run(TransmitOnly, NOW)
-        return got < 100
-
-    there.run(handle, SOON)
-    assert got == 100
-    assert 1 < most <= 5 + 1, "what is read ahead, and the mark"
-
-
-def test_two_that_write_to_each_other_at_once_both_get_through(
-    ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both are held back and neither handles anything meanwhile, yet neither waits for ever."""
-    monkeypatch.setattr(outgoing, "HELD_MAX", 20)
-    here, there = ends
-
-    got: list[list[int]] = []
-
-    def write_then_read(end: UnixTransport, other: UnixTransport) -> None:
-        for number in range(1_000):
-            send(end, other.myAddress, number)
-        got.append(collect(end, 1_000))
-        end.run(TransmitOnly, SOON)
-
-    threads = [threading.Thread(target=write_then_read, args=pair) for pair in ((here, there), (there, here))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-        assert not thread.is_alive(), "dead-locked"
-    assert got == [list(range(1_000))] * 2
-
-
-def test_both_ends_over_their_bounds_still_get_on(
-    ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The bound of reading ahead gives way, slowly, before two senders wait for each other for ever."""
-    monkeypatch.setattr(outgoing, "HELD_MAX", 10)
-    monkeypatch.setattr(road, "AHEAD_MAX", 10)
-    monkeypatch.setattr(road, "STUCK_S", 0.01)
-    test_two_that_write_to_each_other_at_once_both_get_through(ends, monkeypatch)
 
 
 # ── the dead ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -215,6 +96,8 @@ def test_a_dead_child_gets_nothing_more(ends: tuple[UnixTransport, UnixTransport
     here, there = ends
     manager = ActorAddressManager(None, here.myAddress)
     held = [send(here, there.myAddress, number) for number in range(100)][-1]
+    there._mailbox._owner = 0  # as if it had been killed: its files stay
+    there.close()
     here.deadAddress(manager, there.myAddress)
     assert held.result is SendStatus.DeadTarget
     assert (
@@ -268,6 +151,21 @@ def test_what_cannot_be_read_is_told_not_lost(ends: tuple[UnixTransport, UnixTra
     assert isinstance(poison, PoisonMessage)
     assert str(here.myAddress.addressDetails) in poison.details
     assert good == "good"
+
+
+@pytest.mark.parametrize("name", ["", "log", "elsewhere/log", "/nul/\0", "/" + "x" * 300], ids=repr)
+def test_what_a_stranger_sends_is_told_and_never_answered(
+    ends: tuple[UnixTransport, UnixTransport], tmp_path: Path, name: str
+) -> None:
+    """A sender that is no path, or one that is too long, is a forgery; there is no way back to it."""
+    here, _ = ends
+    path = os.fsencode(name)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as forger:
+        forger.sendto(len(path).to_bytes(2) + path + pickle.dumps("hello"), f"{here.myAddress.addressDetails}.0")
+    envelope = here.run(None, SOON)
+    assert isinstance(envelope.message, PoisonMessage)
+    assert envelope.sender == here.myAddress
+    assert send(here, address_of(Path(name)), "answer").result is SendStatus.DeadTarget
 
 
 # ── to oneself ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -370,6 +268,21 @@ def test_mail_does_not_starve_a_watched_descriptor(ends: tuple[UnixTransport, Un
     os.close(writer)
 
 
+def test_a_number_that_is_used_again_is_watched_again(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """A connection is closed and another opened, with the same descriptor; to the actor it is the same list."""
+    here, _ = ends
+    reader, writer = os.pipe()
+    here.set_watch([reader])
+    assert received(here) == []
+    other_reader, other_writer = os.pipe()
+    os.dup2(other_reader, reader)  # closes what was watched
+    here.set_watch([reader])
+    os.write(other_writer, b"!")
+    assert here.run(None, SOON).message.ready == [reader]
+    for descriptor in (reader, writer, other_reader, other_writer):
+        os.close(descriptor)
+
+
 def test_a_closed_descriptor_is_not_watched(ends: tuple[UnixTransport, UnixTransport]) -> None:
     """It is left out; everything else goes on."""
     here, there = ends
@@ -453,6 +366,56 @@ def test_threads_may_send_while_another_waits(ends: tuple[UnixTransport, UnixTra
     for thread in (main_loop, *writers):
         thread.join()
     assert [[number for name, number in got if name == each] for each in range(4)] == [list(range(300))] * 4
+
+
+def test_a_thread_may_send_while_another_reads(
+    ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits to send takes mail in too; both take it whole and in its order."""
+    here, there = ends
+    monkeypatch.setattr(outgoing, "HELD_MAX", 5)
+    stop, count = threading.Event(), 4_000
+
+    def write() -> None:
+        while not stop.is_set():
+            send(here, there.myAddress, "x" * 500)
+
+    def write_back() -> None:
+        for number in range(count):
+            send(there, here.myAddress, (number, bytes([number % 251]) * (number * 37 % 5_000)))
+        while writer.is_alive():
+            there.run(TransmitOnly, NOW)
+            received(there)
+
+    writer, other = threading.Thread(target=write), threading.Thread(target=write_back)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        writer.start()
+        other.start()
+        got = collect(here, count)
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        writer.join()
+        other.join()
+    assert got == [(number, bytes([number % 251]) * (number * 37 % 5_000)) for number in range(count)]
+
+
+def test_who_sleeps_in_run_is_told_of_mail_that_another_thread_took(
+    ends: tuple[UnixTransport, UnixTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the two is the main thread."""
+    here, there = ends
+    rings: list[bool] = []
+    monkeypatch.setattr(here, "_ring", lambda: rings.append(True))
+    here._runner = 0  # another thread than this one
+    send(there, here.myAddress, "mail")
+    here._waiting.once(0)
+    assert len(here._inbox) == len(rings) == 1
+    here._runner = threading.get_ident()
+    here._waiting.once(0)
+    assert len(rings) == 1
 
 
 def test_a_forked_child_does_not_keep_its_parent_reachable(ends: tuple[UnixTransport, UnixTransport]) -> None:

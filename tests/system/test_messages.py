@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -10,13 +11,16 @@ import msgspec
 import pytest
 
 from actors.client import Client, new_request_id
+from actors.inbox import AHEAD_MAX
+from actors.outgoing import CLIENT_HELD_MAX
 from core.book import OpeningOutcome
 from core.errors import IntentdError
 from core.intent import IntentRequest, Kind, Side
-from messages.admin import FindRouter, RouterFound
+from core.settings import SystemBase
+from messages.admin import AskStatus, FindRouter, RouterFound
 from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, SubmitIntent
 from storage.layout import StateFolder
-from tests.system.harness import Daemon
+from tests.system.harness import Daemon, until
 
 TIMEOUT_S = 10.0
 SOUND = IntentRequest(symbol="BTC/USDT", side=Side.BUY, kind=Kind.MARKET, quote_budget=Decimal(20))
@@ -103,3 +107,25 @@ def test_a_wish_for_another_symbol_is_not_taken_by_this_router(client: Client) -
     client.tell(router, SubmitIntent(request_id=request_id, request=other, wait=False))
     answered = client.await_answer(IntentAnswered, request_id, TIMEOUT_S)
     assert answered.answer.refusal.code == "INVALID"
+
+
+def test_a_client_that_does_not_read_holds_up_nobody(running: Daemon, client: Client) -> None:
+    """Far more questions than answers are held for, to engine and router; all others are answered as before."""
+    deaf = Client.connect(StateFolder(running.state))
+    router = deaf.router("BTC/USDT", TIMEOUT_S)
+    wrong = msgspec.structs.replace(SOUND, quote_budget=Decimal(-1))
+    for _ in range(CLIENT_HELD_MAX + AHEAD_MAX + 1_000):
+        deaf.send_intent(router, wrong, wait=False)
+        deaf.tell(deaf._engine, AskStatus(request_id=new_request_id()))
+    begun = time.monotonic()
+    assert client.status(TIMEOUT_S).state == "running"
+    for symbol in ("ETH/USDT", "BTC/USDT"):
+        other = client.router(symbol, TIMEOUT_S)
+        bought = client.submit(other, msgspec.structs.replace(SOUND, symbol=symbol), wait=True, timeout_s=TIMEOUT_S)
+        assert bought.record is not None
+    assert time.monotonic() - begun < TIMEOUT_S
+    if running.engine_file["system_base"] == SystemBase.UNIX:
+        log = running.state / "logs" / "intentd.jsonl"
+        until(lambda: log.read_text().count("client_too_slow") >= 2, "it is told of")
+        assert log.read_text().count("client_too_slow") == 2, "by the engine and the router, once each"
+    deaf.close()

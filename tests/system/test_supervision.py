@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
+from decimal import Decimal
 from typing import Any
 
 import psutil
 import pytest
 
+from actors.client import Client
+from actors.outgoing import HELD_MAX
+from core.intent import IntentRequest, Kind, Side
+from storage.layout import StateFolder
 from tests.system.harness import Daemon, until
 
 TRADES_AGAIN_S = 10.0
@@ -120,3 +125,23 @@ def test_a_part_that_hangs_is_replaced(daemon: Daemon) -> None:
     buy(daemon, "after")
     assert daemon.stop() == 0
     assert daemon.processes.alive() == []
+
+
+def test_who_waits_for_a_part_that_hangs_is_not_replaced(daemon: Daemon) -> None:
+    """A router with more for the portfolio than can be held stands still, and goes on with its successor."""
+    config = daemon.state.parent / "intentd.toml"
+    config.write_text('[engine]\nhang_timeout = "2s"\n')
+    daemon.start("--config", str(config))
+    buy(daemon, "before")
+    there = children(daemon)
+    client = Client.connect(StateFolder(daemon.state))
+    router = client.router("BTC/USDT", TRADES_AGAIN_S)
+    os.kill(there["portfolio"], signal.SIGSTOP)
+    wrong = IntentRequest(symbol="BTC/USDT", side=Side.BUY, kind=Kind.MARKET, quote_budget=Decimal(-1))
+    for _ in range(3 * HELD_MAX):
+        client.send_intent(router, wrong, wait=False)  # each is noted in the book
+    until(lambda: children(daemon).get("portfolio", 0) not in {there["portfolio"], 0}, "the portfolio is replaced")
+    buy(daemon, "after")
+    assert children(daemon)["router BTC/USDT"] == there["router BTC/USDT"]
+    client.close()
+    assert daemon.stop() == 0

@@ -45,7 +45,8 @@ def judge(view: Reader, folder: StateFolder, wishes: Mapping[str, Wish], truth: 
     venue_fills = {(symbol, trade_id) for symbol, trade_id in truth.fills}
     book_fills = {(fill.symbol.replace("/", ""), str(fill.trade_id)) for fill in view.fills()}
     return {
-        "intents": len(wishes),
+        "intents": sum(1 for wish in wishes.values() if wish.refusal is None),
+        "refused": sum(1 for wish in wishes.values() if wish.refusal is not None),
         "terminal": sum(1 for record in records.values() if is_terminal(record.state)),
         "by_state": dict(sorted(Counter(str(record.state) for record in records.values()).items())),
         "lost_intents": sum(1 for key, wish in wishes.items() if _is_lost(wish, records.get(key))),

@@ -155,7 +155,8 @@ def test_each_difference_is_named(scene: Scene, damage: Damage, figure: str) -> 
 def test_a_refused_wish_is_not_lost(scene: Scene) -> None:
     """The strategy was told no, so there need not be an intent."""
     scene.wishes["k2"] = Wish(request(key="k2"), refusal=Refusal("BELOW_MIN_QTY", "too little"))
-    assert scene.figures()["lost_intents"] == 0
+    assert problems(scene.figures()) == []
+    assert (scene.figures()["intents"], scene.figures()["refused"]) == (1, 1)
 
 
 @pytest.mark.parametrize("wrong", [{"leave_out": 3}, {"twice": 3}])
