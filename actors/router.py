@@ -47,6 +47,9 @@ from storage.book_store import BookStore
 PATIENCE_FACTOR = 3
 """A placement's answer is waited for at least this many times `exchange.timeout_ms`: it may queue in the gateway."""
 PATIENCE_CHECK_NS = 1_000_000_000
+BOOK_CHECK_NS = 5_000_000_000
+"""How often the book is looked at for news that was lost on the road."""
+PATIENCE_TICK, BOOK_TICK = "patience", "book"
 
 
 class OrderRouter(Guarded):
@@ -78,6 +81,7 @@ class OrderRouter(Guarded):
         open_intents = [(record, attempt) for record, attempt in found if attempt is not None]
         self.log.info("router_started", open_intents=len(open_intents))
         self.carry_out(self.brain.resume(open_intents, self.now_ns()))
+        self.wake_after_ns(BOOK_CHECK_NS, Tick(name=BOOK_TICK))
         return ChildReady(name=self.label, pid=self.process_id())
 
     def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
@@ -224,9 +228,26 @@ class OrderRouter(Guarded):
     def on_timer(self, payload: Any) -> None:
         if isinstance(payload, Timer):
             self.carry_out(self.brain.woken(payload, self.now_ns()))
-        elif isinstance(payload, Tick):
+        elif payload.name == PATIENCE_TICK:
             self.watching = False
             self.carry_out(self.patience.overdue(self.now_ns()))
+        else:
+            self.compare_with_book()
+            self.wake_after_ns(BOOK_CHECK_NS, payload)
+
+    def compare_with_book(self) -> None:
+        with self.store.snapshot() as view:
+            records = {record.intent.intent_id: record for record in view.open_intents(self.brain.rules.symbol)}
+            for intent_id in self.brain.live.keys() - records.keys():
+                ended = view.intent(intent_id)
+                if ended is not None:
+                    records[intent_id] = ended
+            found = [
+                (record, attempt)
+                for intent_id, record in sorted(records.items())
+                if (attempt := view.attempt(intent_id, record.attempts)) is not None
+            ]
+        self.carry_out(self.brain.compare(found, self.now_ns()))
 
     # ── effects ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -236,7 +257,7 @@ class OrderRouter(Guarded):
             self.expect_answer(effect)
         if self.patience and not self.watching:
             self.watching = True
-            self.wake_after_ns(PATIENCE_CHECK_NS, Tick(name="patience"))
+            self.wake_after_ns(PATIENCE_CHECK_NS, Tick(name=PATIENCE_TICK))
         if self.brain.stopping and self.on_prepare_stop():
             self.stop_prepared()
 

@@ -46,13 +46,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     violation: str
     """The first promise that was broken; empty: none."""
-    at_s: float
+    failed_itself: bool = False
+    """The violation is a traceback: not a promise was broken, but the simulation."""
+    at_s: float = 0.0
     """Virtual time when the run ended."""
-    steps: int
-    crashes: int
-    faults: int
-    intents: int
-    fills: int
+    steps: int = 0
+    crashes: int = 0
+    faults: int = 0
+    intents: int = 0
+    fills: int = 0
 
 
 class World:
