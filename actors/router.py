@@ -189,7 +189,7 @@ class OrderRouter(Guarded):
         self.carry_out(self.brain.opened(message.intent_id, message.result, self.now_ns()))
 
     def receiveMsg_AttemptBegun(self, message: AttemptBegun, _sender: Any) -> None:
-        self.patience.heard(("begin", message.record.intent.intent_id))
+        self.patience.heard(("begin", message.record.intent.intent_id, str(message.asked)))
         self.carry_out(self.brain.begun(message.record, message.attempt, self.now_ns()))
 
     def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
@@ -331,7 +331,7 @@ class OrderRouter(Guarded):
 ANSWER_KEYS: dict[type, Callable[[Any], tuple[str, ...]]] = {
     effects.AskQuote: lambda _: ("quote",),
     effects.Open: lambda effect: ("open", effect.opening.intent.intent_id),
-    effects.Begin: lambda effect: ("begin", effect.intent_id),
+    effects.Begin: lambda effect: ("begin", effect.intent_id, str(effect.attempt)),
     effects.GiveUp: lambda effect: ("end", effect.intent_id),
     effects.NoteCancel: lambda effect: ("note cancel", effect.intent_id),
     effects.Cancel: lambda effect: ("cancel", effect.attempt.client_order_id),

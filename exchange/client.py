@@ -223,8 +223,8 @@ class VenueClient:
 
     async def look_up(self, attempt: AttemptRecord) -> OrderSnapshot | OrderAbsent | QueryFailed:
         """How the order stands, with its trades if it has any."""
-        wanted = {"symbol": self._ccxt.market_id(attempt.symbol), "origClientOrderId": attempt.client_order_id}
         try:
+            wanted = {"symbol": self._ccxt.market_id(attempt.symbol), "origClientOrderId": attempt.client_order_id}
             async with self._read_slots:
                 order = await self._ccxt.private_get_order(wanted)
             report = _looked_up(order, attempt.client_order_id)

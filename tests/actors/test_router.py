@@ -196,7 +196,7 @@ def test_news_of_an_earlier_attempt_does_not_end_the_wait_for_this_one(router: R
     ((_, first),) = router.brain.live.values()
     applied(router, desk, desk.apply(not_placed(first, retryable=True)))
     second = desk.begin(first.intent_id)
-    begun = AttemptBegun(record=desk.record(first.intent_id), attempt=second)
+    begun = AttemptBegun(record=desk.record(first.intent_id), attempt=second, asked=2)
     router.receiveMsg_AttemptBegun(begun, "portfolio")
     late = ReportApplied(record=begun.record, attempt=second)
     router.receiveMsg_ReportApplied(late, "portfolio")
@@ -235,7 +235,7 @@ def test_a_stop_begins_no_attempt_and_waits_for_one_that_began(router: RecordedR
     router.receiveMsg_PrepareStop(PrepareStop(), ENGINE)
     assert router.to(ENGINE, StopPrepared) == []
     second = desk.begin(attempt.intent_id)
-    router.receiveMsg_AttemptBegun(AttemptBegun(record=desk.record(attempt.intent_id), attempt=second), "portfolio")
+    router.receiveMsg_AttemptBegun(AttemptBegun(record=desk.record(attempt.intent_id), attempt=second, asked=2), "portfolio")
     again = not_placed(second, retryable=True)
     router.receiveMsg_OrderReported(OrderReported(client_order_id=second.client_order_id, report=again), "gateway")
     record = desk.apply(again)
