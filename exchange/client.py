@@ -275,9 +275,9 @@ class VenueClient:
 
     async def open_orders(self, symbol: str) -> tuple[OpenOrder, ...] | QueryFailed:
         """Every open order of the symbol, ours or not."""
-        asked = {"symbol": self._ccxt.market_id(symbol)}
         return await self._read(
-            lambda: self._ccxt.private_get_openorders(asked), lambda found: tuple(map(_open, _rows(found)))
+            lambda: self._ccxt.private_get_openorders({"symbol": self._ccxt.market_id(symbol)}),
+            lambda found: tuple(map(_open, _rows(found))),
         )
 
     async def trades(self, symbol: str, from_trade_id: TradeId | None, since_ns: int) -> TradesPage:

@@ -178,7 +178,9 @@ class Response:
     def __init__(self, answer: Answer) -> None:
         self.status = answer.status
         self.reason = ""
-        self.headers = answer.headers
+        self.headers = answer.headers | {"Content-Type": answer.content_type}
+        self.content = object()
+        """aiohttp's stream, which ccxt returns where it finds neither JSON nor text."""
         self._body = answer.body
 
     async def text(self, errors: str) -> str:

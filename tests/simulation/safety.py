@@ -41,11 +41,13 @@ CLIENT = "client"
 class Safety:
     """Collects what was broken; the first entry ends the run."""
 
-    def __init__(self, book: SharedBook, venue: Venue) -> None:
+    def __init__(self, book: SharedBook, venue: Venue, read_lag_ns: int) -> None:
+        """`read_lag_ns`: so long after it may be seen, everybody sees a fill that the venue kept back."""
         self.violations: list[str] = []
         self.late_fills = 0
         self._book = book
         self._venue = venue
+        self._read_lag_ns = read_lag_ns
         self._opening = venue.totals()
         self._totals = dict(self._opening)
         """What the book must have, by currency."""
@@ -244,8 +246,10 @@ class Safety:
             if order.is_open:
                 self.broken(f"{record.intent.intent_id} is {record.state}, and its {order.client_order_id} is live")
             hidden = self._venue.hidden.get((order.symbol, order.id))
-            is_hidden = hidden is not None and self._venue.clock_ns() < hidden.until_ns
-            shown += hidden.shown.executed if hidden is not None and is_hidden else order.executed
+            if hidden is not None and self._venue.clock_ns() < hidden.until_ns + self._read_lag_ns:
+                shown += hidden.shown.executed
+            else:
+                shown += order.executed
         if shown > record.filled_qty:
             self.broken(
                 f"{record.intent.intent_id} is {record.state} with {text(record.filled_qty)} booked, "

@@ -73,7 +73,7 @@ class World:
         self.road = Road(self.machine, stream("road"))
         self.venue = Venue(self.scheduler, seed, stream("venue"))
         self.line = Line(self.machine, self.venue, stream("line"))
-        self.safety = Safety(book, self.venue)
+        self.safety = Safety(book, self.venue, self.weather.settings.exchange.read_lag)
         self.crashes = Crashes(self.machine, stream("crashes"))
         self.launcher = Launcher(
             House(self.machine, self.road, book, self.line, self.safety), self.weather.settings, stream("launcher")
