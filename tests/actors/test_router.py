@@ -205,6 +205,24 @@ def test_news_of_an_earlier_attempt_does_not_end_the_wait_for_this_one(router: R
     assert unheard.report.client_order_id == second.client_order_id
 
 
+def test_a_late_answer_to_an_earlier_attempt_does_not_end_the_wait_for_the_next(
+    router: RecordedRouter, desk: Desk
+) -> None:
+    """The request for attempt 2 was lost; what comes late is about attempt 1, so attempt 2 is asked for again."""
+    submit(router)
+    quoted(router)
+    router.receiveMsg_IntentOpened(opened(router, desk), "portfolio")
+    ((_, first),) = router.brain.live.values()
+    record = desk.apply(not_placed(first, retryable=True))
+    applied(router, desk, record)
+    router.on_timer(Timer(TimerKind.RETRY, first.intent_id, 1))
+    quoted(router)
+    late = AttemptBegun(record=record, attempt=first, asked=1)
+    router.receiveMsg_AttemptBegun(late, "portfolio")
+    router.on_timer(Tick(name=PATIENCE_TICK))
+    assert [message.attempt for message in router.to("portfolio", BeginAttempt)] == [2, 2]
+
+
 def test_a_repeat_is_told_to_the_audit_trail(router: RecordedRouter, desk: Desk) -> None:
     """A second request for the same wish leaves its event, also when it joined the first one."""
     submit(router, "r1")
@@ -235,7 +253,9 @@ def test_a_stop_begins_no_attempt_and_waits_for_one_that_began(router: RecordedR
     router.receiveMsg_PrepareStop(PrepareStop(), ENGINE)
     assert router.to(ENGINE, StopPrepared) == []
     second = desk.begin(attempt.intent_id)
-    router.receiveMsg_AttemptBegun(AttemptBegun(record=desk.record(attempt.intent_id), attempt=second, asked=2), "portfolio")
+    router.receiveMsg_AttemptBegun(
+        AttemptBegun(record=desk.record(attempt.intent_id), attempt=second, asked=2), "portfolio"
+    )
     again = not_placed(second, retryable=True)
     router.receiveMsg_OrderReported(OrderReported(client_order_id=second.client_order_id, report=again), "gateway")
     record = desk.apply(again)
