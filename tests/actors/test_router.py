@@ -205,6 +205,24 @@ def test_news_of_an_earlier_attempt_does_not_end_the_wait_for_this_one(router: R
     assert unheard.report.client_order_id == second.client_order_id
 
 
+def test_an_old_answer_that_comes_twice_does_not_end_a_wait(router: RecordedRouter, desk: Desk) -> None:
+    """The beginning of attempt 3 was lost; that of attempt 2 is told once more. Attempt 3 is asked for again."""
+    submit(router)
+    quoted(router)
+    router.receiveMsg_IntentOpened(opened(router, desk), "portfolio")
+    ((_, first),) = router.brain.live.values()
+    applied(router, desk, desk.apply(not_placed(first, retryable=True)))
+    second = desk.begin(first.intent_id)
+    begun = AttemptBegun(record=desk.record(first.intent_id), attempt=second)
+    router.receiveMsg_AttemptBegun(begun, "portfolio")
+    applied(router, desk, desk.apply(not_placed(second, retryable=True)))
+    router.on_timer(Timer(TimerKind.RETRY, first.intent_id, 2))
+    quoted(router)
+    router.receiveMsg_AttemptBegun(begun, "portfolio")
+    router.on_timer(Tick(name=PATIENCE_TICK))
+    assert [message.attempt for message in router.to("portfolio", BeginAttempt)] == [3, 3]
+
+
 def test_a_repeat_is_told_to_the_audit_trail(router: RecordedRouter, desk: Desk) -> None:
     """A second request for the same wish leaves its event, also when it joined the first one."""
     submit(router, "r1")
