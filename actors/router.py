@@ -14,6 +14,7 @@ from core.ids import NS_PER_MS, ClientOrderId, IntentId
 from core.lifecycle import State
 from core.patience import Patience
 from core.planning import Refusal
+from core.records import IntentRecord
 from core.reports import OutcomeUnknown
 from core.routing import Router, Submission
 from messages.book import (
@@ -193,12 +194,18 @@ class OrderRouter(Guarded):
         self.carry_out(self.brain.begun(message.record, message.attempt, self.now_ns()))
 
     def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
-        if message.record.state is not State.SENDING:  # else it tells of an earlier attempt, and this one's is awaited
-            self.patience.heard(("place", message.attempt.client_order_id))
-            self.patience.heard(("apply", message.record.intent.intent_id))
-        if message.record.state is not State.RETRY:
-            self.patience.heard(("end", message.record.intent.intent_id))
+        if self.is_news(message.record):
+            if message.record.state is not State.SENDING:  # else it tells of an earlier attempt, this one's is awaited
+                self.patience.heard(("place", message.attempt.client_order_id))
+                self.patience.heard(("apply", message.record.intent.intent_id))
+            if message.record.state is not State.RETRY:
+                self.patience.heard(("end", message.record.intent.intent_id))
         self.carry_out(self.brain.applied(message.record, message.attempt, self.now_ns()))
+
+    def is_news(self, record: IntentRecord) -> bool:
+        """An old answer that comes late, or twice, ends no wait: the one that is awaited may be lost."""
+        known = self.brain.live.get(record.intent.intent_id)
+        return known is None or record.revision >= known[0].revision
 
     def receiveMsg_CancelRequested(self, message: CancelRequested, _sender: Any) -> None:
         self.patience.heard(("note cancel", message.intent_id))

@@ -205,22 +205,22 @@ def test_news_of_an_earlier_attempt_does_not_end_the_wait_for_this_one(router: R
     assert unheard.report.client_order_id == second.client_order_id
 
 
-def test_a_late_answer_to_an_earlier_attempt_does_not_end_the_wait_for_the_next(
-    router: RecordedRouter, desk: Desk
-) -> None:
-    """The request for attempt 2 was lost; what comes late is about attempt 1, so attempt 2 is asked for again."""
+def test_an_old_answer_that_comes_twice_does_not_end_a_wait(router: RecordedRouter, desk: Desk) -> None:
+    """The beginning of attempt 3 was lost; that of attempt 2 is told once more. Attempt 3 is asked for again."""
     submit(router)
     quoted(router)
     router.receiveMsg_IntentOpened(opened(router, desk), "portfolio")
     ((_, first),) = router.brain.live.values()
-    record = desk.apply(not_placed(first, retryable=True))
-    applied(router, desk, record)
-    router.on_timer(Timer(TimerKind.RETRY, first.intent_id, 1))
+    applied(router, desk, desk.apply(not_placed(first, retryable=True)))
+    second = desk.begin(first.intent_id)
+    begun = AttemptBegun(record=desk.record(first.intent_id), attempt=second, asked=2)
+    router.receiveMsg_AttemptBegun(begun, "portfolio")
+    applied(router, desk, desk.apply(not_placed(second, retryable=True)))
+    router.on_timer(Timer(TimerKind.RETRY, first.intent_id, 2))
     quoted(router)
-    late = AttemptBegun(record=record, attempt=first, asked=1)
-    router.receiveMsg_AttemptBegun(late, "portfolio")
+    router.receiveMsg_AttemptBegun(begun, "portfolio")
     router.on_timer(Tick(name=PATIENCE_TICK))
-    assert [message.attempt for message in router.to("portfolio", BeginAttempt)] == [2, 2]
+    assert [message.attempt for message in router.to("portfolio", BeginAttempt)] == [3, 3]
 
 
 def test_a_repeat_is_told_to_the_audit_trail(router: RecordedRouter, desk: Desk) -> None:
