@@ -33,7 +33,7 @@ from thespian.actors import (
 from actors import crashpoints, logs
 from core.errors import IntentdError
 from core.settings import Settings
-from messages import ClientRequest, RequestRefused
+from messages import ClientRequest, Message, RequestRefused
 from messages.lifecycle import (
     Alive,
     ChildBorn,
@@ -60,6 +60,8 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
 
     name: ClassVar[str] = "actor"
     keeps_credentials: ClassVar[bool] = False
+    first: ClassVar[type] = ConfigureChild
+    """The message that makes it work. Another one may overtake it on the road."""
     folder: StateFolder
     """Set before `on_start`; nothing of an actor is used before it is configured."""
 
@@ -67,6 +69,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         super().__init__()
         self.label = self.name
         self.log: Any = structlog.get_logger()
+        self.is_configured = False
         self.watched: list[int] = []
         self.slow_clients: dict[str, None] = {}
         """Who was told of in the log, and has not caught up yet."""
@@ -101,6 +104,9 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
     def dispatch(self, message: Any, sender: Any) -> None:
         """To the handler of the message's own class; thespian looks through all its ancestors, twice."""
         kind = type(message).__name__
+        if not self.is_configured and not isinstance(message, self.first) and isinstance(message, Message):
+            self.log.warning("not_started_yet", actor=self.label, message=kind)  # whoever waits asks again
+            return
         if crashpoints.armed:
             crashpoints.reach(crashpoints.receives(self.name, kind))
         getattr(self, f"receiveMsg_{kind}", self.receiveUnrecognizedMessage)(message, sender)
@@ -195,6 +201,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
             self.fail(str(error))
             return
         gc.freeze()  # what is there now stays: no collection need walk it, nor copy the pages shared with the parent
+        self.is_configured = True
         if answer is not None:
             self.send(sender, answer)
 

@@ -74,6 +74,7 @@ PROBES_PER_TIMEOUT = 4
 
 class Engine(Guarded):
     name = "engine"
+    first = StartEngine
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,6 +101,7 @@ class Engine(Guarded):
     # ── start ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMsg_StartEngine(self, message: StartEngine, sender: Any) -> None:
+        self.is_configured = True
         self.start, self.launcher = message, sender
         self.settings = message.settings
         self.supervision = Supervision(self.settings.engine.restarts_max, self.settings.engine.restart_window)

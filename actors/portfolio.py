@@ -133,7 +133,7 @@ class Portfolio(Guarded):
             attempt = _latest(unit, record)
             if is_new and attempt.attempt == message.attempt:
                 self.leaving.append(attempt)
-            return AttemptBegun(record=record, attempt=attempt)
+            return AttemptBegun(record=record, attempt=attempt, asked=message.attempt)
 
         self.within(sender, begin)
 

@@ -14,6 +14,7 @@ from core.ids import NS_PER_MS, ClientOrderId, IntentId
 from core.lifecycle import State
 from core.patience import Patience
 from core.planning import Refusal
+from core.records import IntentRecord
 from core.reports import OutcomeUnknown
 from core.routing import Router, Submission
 from messages.book import (
@@ -47,6 +48,9 @@ from storage.book_store import BookStore
 PATIENCE_FACTOR = 3
 """A placement's answer is waited for at least this many times `exchange.timeout_ms`: it may queue in the gateway."""
 PATIENCE_CHECK_NS = 1_000_000_000
+BOOK_CHECK_NS = 5_000_000_000
+"""How often the book is looked at for news that was lost on the road."""
+PATIENCE_TICK, BOOK_TICK = "patience", "book"
 
 
 class OrderRouter(Guarded):
@@ -78,6 +82,7 @@ class OrderRouter(Guarded):
         open_intents = [(record, attempt) for record, attempt in found if attempt is not None]
         self.log.info("router_started", open_intents=len(open_intents))
         self.carry_out(self.brain.resume(open_intents, self.now_ns()))
+        self.wake_after_ns(BOOK_CHECK_NS, Tick(name=BOOK_TICK))
         return ChildReady(name=self.label, pid=self.process_id())
 
     def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
@@ -185,16 +190,22 @@ class OrderRouter(Guarded):
         self.carry_out(self.brain.opened(message.intent_id, message.result, self.now_ns()))
 
     def receiveMsg_AttemptBegun(self, message: AttemptBegun, _sender: Any) -> None:
-        self.patience.heard(("begin", message.record.intent.intent_id))
+        self.patience.heard(("begin", message.record.intent.intent_id, str(message.asked)))
         self.carry_out(self.brain.begun(message.record, message.attempt, self.now_ns()))
 
     def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
-        if message.record.state is not State.SENDING:  # else it tells of an earlier attempt, and this one's is awaited
-            self.patience.heard(("place", message.attempt.client_order_id))
-            self.patience.heard(("apply", message.record.intent.intent_id))
-        if message.record.state is not State.RETRY:
-            self.patience.heard(("end", message.record.intent.intent_id))
+        if self.is_news(message.record):
+            if message.record.state is not State.SENDING:  # else it tells of an earlier attempt, this one's is awaited
+                self.patience.heard(("place", message.attempt.client_order_id))
+                self.patience.heard(("apply", message.record.intent.intent_id))
+            if message.record.state is not State.RETRY:
+                self.patience.heard(("end", message.record.intent.intent_id))
         self.carry_out(self.brain.applied(message.record, message.attempt, self.now_ns()))
+
+    def is_news(self, record: IntentRecord) -> bool:
+        """An old answer that comes late, or twice, ends no wait: the one that is awaited may be lost."""
+        known = self.brain.live.get(record.intent.intent_id)
+        return known is None or record.revision >= known[0].revision
 
     def receiveMsg_CancelRequested(self, message: CancelRequested, _sender: Any) -> None:
         self.patience.heard(("note cancel", message.intent_id))
@@ -224,9 +235,26 @@ class OrderRouter(Guarded):
     def on_timer(self, payload: Any) -> None:
         if isinstance(payload, Timer):
             self.carry_out(self.brain.woken(payload, self.now_ns()))
-        elif isinstance(payload, Tick):
+        elif payload.name == PATIENCE_TICK:
             self.watching = False
             self.carry_out(self.patience.overdue(self.now_ns()))
+        else:
+            self.compare_with_book()
+            self.wake_after_ns(BOOK_CHECK_NS, payload)
+
+    def compare_with_book(self) -> None:
+        with self.store.snapshot() as view:
+            records = {record.intent.intent_id: record for record in view.open_intents(self.brain.rules.symbol)}
+            for intent_id in self.brain.live.keys() - records.keys():
+                ended = view.intent(intent_id)
+                if ended is not None:
+                    records[intent_id] = ended
+            found = [
+                (record, attempt)
+                for intent_id, record in sorted(records.items())
+                if (attempt := view.attempt(intent_id, record.attempts)) is not None
+            ]
+        self.carry_out(self.brain.compare(found, self.now_ns()))
 
     # ── effects ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -236,7 +264,7 @@ class OrderRouter(Guarded):
             self.expect_answer(effect)
         if self.patience and not self.watching:
             self.watching = True
-            self.wake_after_ns(PATIENCE_CHECK_NS, Tick(name="patience"))
+            self.wake_after_ns(PATIENCE_CHECK_NS, Tick(name=PATIENCE_TICK))
         if self.brain.stopping and self.on_prepare_stop():
             self.stop_prepared()
 
@@ -310,7 +338,7 @@ class OrderRouter(Guarded):
 ANSWER_KEYS: dict[type, Callable[[Any], tuple[str, ...]]] = {
     effects.AskQuote: lambda _: ("quote",),
     effects.Open: lambda effect: ("open", effect.opening.intent.intent_id),
-    effects.Begin: lambda effect: ("begin", effect.intent_id),
+    effects.Begin: lambda effect: ("begin", effect.intent_id, str(effect.attempt)),
     effects.GiveUp: lambda effect: ("end", effect.intent_id),
     effects.NoteCancel: lambda effect: ("note cancel", effect.intent_id),
     effects.Cancel: lambda effect: ("cancel", effect.attempt.client_order_id),

@@ -291,6 +291,24 @@ class Router:
                 effects += self._take_up(record, attempt, now_ns, entered=True)
         return effects
 
+    def compare(self, records: list[tuple[IntentRecord, AttemptRecord]], now_ns: int) -> list[Effect]:
+        """How the book stands: open intents of the symbol, and those that are live here and have ended there.
+
+        Take up what was never heard of. News may be lost on the road, and an intent may be opened by a router that has
+        died since. What is known here in the same revision is left alone.
+        """
+        effects: list[Effect] = []
+        for record, attempt in records:
+            intent_id = record.intent.intent_id
+            known = self.live.get(intent_id)
+            if intent_id in self.opening or (known is not None and known[0].revision >= record.revision):
+                continue
+            if is_terminal(record.state):
+                effects += self._finish(record)
+            else:
+                effects += self._take_up(record, attempt, now_ns, entered=True) + self._place(record, attempt)
+        return effects
+
     # ── questions of the shell ────────────────────────────────────────────────────────────────────────────────────
 
     @property

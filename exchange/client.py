@@ -52,15 +52,6 @@ QUOTE_GRID = Decimal("1e-8")
 """Binance states quote amounts with 8 decimals, truncated."""
 
 STATUSES: dict[str, OrderStatus] = {
-    "open": OrderStatus.OPEN,
-    "closed": OrderStatus.FILLED,
-    "canceled": OrderStatus.CANCELED,
-    "canceling": OrderStatus.OPEN,
-    "expired": OrderStatus.EXPIRED,
-    "rejected": OrderStatus.REJECTED,
-}
-"""ccxt's unified words."""
-VENUE_STATUSES: dict[str, OrderStatus] = {
     "NEW": OrderStatus.OPEN,
     "PENDING_NEW": OrderStatus.OPEN,
     "PARTIALLY_FILLED": OrderStatus.OPEN,
@@ -71,7 +62,7 @@ VENUE_STATUSES: dict[str, OrderStatus] = {
     "EXPIRED": OrderStatus.EXPIRED,
     "EXPIRED_IN_MATCH": OrderStatus.EXPIRED,
 }
-"""Binance's words, in its answer to a placement."""
+"""Binance's words."""
 
 _last_trace: ContextVar[TraceRecord | None] = ContextVar("last_trace", default=None)
 """The HTTP exchange that belongs to the running request; each request is a task of its own."""
@@ -237,10 +228,10 @@ class VenueClient:
 
     async def look_up(self, attempt: AttemptRecord) -> OrderSnapshot | OrderAbsent | QueryFailed:
         """How the order stands, with its trades if it has any."""
-        wanted = {"origClientOrderId": attempt.client_order_id}
         try:
+            wanted = {"symbol": self._ccxt.market_id(attempt.symbol), "origClientOrderId": attempt.client_order_id}
             async with self._read_slots:
-                order = await self._ccxt.fetch_order(None, attempt.symbol, wanted)
+                order = await self._ccxt.private_get_order(wanted)
             report = _looked_up(order, attempt.client_order_id)
             if report is None:
                 return QueryFailed(reason="the answer names neither the order nor our id")
@@ -265,9 +256,13 @@ class VenueClient:
     async def _list_trades(self, symbol: str, params: dict[str, Any]) -> tuple[Trade, ...]:
         """One page in the venue's own words: ccxt's form of a thousand takes 30 ms, and everybody waits meanwhile."""
         asked = {"symbol": self._ccxt.market_id(symbol), "limit": TRADES_PAGE} | params
-        return tuple(
-            _listed(trade, self._ccxt.safe_currency_code) for trade in await self._ccxt.private_get_mytrades(asked)
-        )
+        rows = _rows(await self._ccxt.private_get_mytrades(asked))
+        return tuple(_listed(row, self._ccxt.safe_currency_code) for row in rows)
+
+    async def _list_orders(self, symbol: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+        """One page, open or not, in the venue's own words: ccxt leaves out what it cannot place in time."""
+        asked = {"symbol": self._ccxt.market_id(symbol), "limit": ORDERS_PAGE} | params
+        return _rows(await self._ccxt.private_get_allorders(asked))
 
     # ── reads ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -285,7 +280,11 @@ class VenueClient:
 
     async def open_orders(self, symbol: str | None) -> tuple[OpenOrder, ...] | QueryFailed:
         """Every open order of the symbol or, without one, of the account; ours or not."""
-        return await self._read(lambda: self._ccxt.fetch_open_orders(symbol), lambda orders: tuple(map(_open, orders)))
+
+        async def ask() -> Any:
+            return await self._ccxt.private_get_openorders({"symbol": self._ccxt.market_id(symbol)} if symbol else {})
+
+        return await self._read(ask, lambda found: tuple(map(self._line, _rows(found))))
 
     async def trades(self, symbol: str, from_trade_id: TradeId | None, since_ns: int) -> TradesPage:
         """Own trades from an id (inclusive) or a time, oldest first, one page. What is no market has none."""
@@ -303,23 +302,21 @@ class VenueClient:
     async def all_orders(self, symbol: str, from_id: int) -> RawOrdersPage | QueryFailed:
         """The venue's own records of every order of the symbol from an order id on, oldest first, one page."""
 
-        def parse(found: Any) -> RawOrdersPage:
-            records = [order["info"] for order in found]
+        def parse(records: list[dict[str, Any]]) -> RawOrdersPage:
             full = len(records) == ORDERS_PAGE
             return RawOrdersPage(records, max(int(record["orderId"]) for record in records) + 1 if full else None)
 
-        params = {"orderId": from_id}
-        return await self._read(lambda: self._ccxt.fetch_orders(symbol, None, ORDERS_PAGE, params), parse)
+        return await self._read(lambda: self._list_orders(symbol, {"orderId": from_id}), parse)
 
     async def orders(self, symbol: str, from_order_id: ExchangeOrderId | None, since_ns: int) -> OrdersPage:
         """Every order of the symbol from an id (inclusive) or a time, whatever became of it; oldest first, one page."""
-        since_ms, params = (None, {"orderId": from_order_id}) if from_order_id else (since_ns // NS_PER_MS, {})
+        params = {"orderId": from_order_id} if from_order_id else {"startTime": since_ns // NS_PER_MS}
 
-        def parse(found: Any) -> OrdersPage:
-            by_id = {int(order["id"]): _open(order) for order in found}
+        def parse(found: list[dict[str, Any]]) -> OrdersPage:
+            by_id = {int(row["orderId"]): self._line(row) for row in found}
             return OrdersPage(tuple(by_id[key] for key in sorted(by_id)), complete=len(found) < ORDERS_PAGE)
 
-        page = await self._read(lambda: self._ccxt.fetch_orders(symbol, since_ms, ORDERS_PAGE, params), parse)
+        page = await self._read(lambda: self._list_orders(symbol, params), parse)
         return OrdersPage(page, complete=False) if isinstance(page, QueryFailed) else page
 
     async def balances(self) -> dict[str, Decimal] | QueryFailed:
@@ -339,6 +336,9 @@ class VenueClient:
                 return parse(await question())
         except Exception as error:
             return QueryFailed(reason=self._explain(error))
+
+    def _line(self, row: Mapping[str, Any]) -> OpenOrder:
+        return _open(row, self._ccxt.safe_symbol)
 
     def _placement_failure(self, error: Exception, client_order_id: ClientOrderId) -> NotPlaced | OutcomeUnknown:
         trace = _last_trace.get()
@@ -362,7 +362,7 @@ def _placed(answer: Any, client_order_id: ClientOrderId, currency: Callable[[str
     """From the venue's answer to a placement. None when it does not prove to be about our order."""
     if not isinstance(answer, Mapping) or answer.get("clientOrderId") != client_order_id or not answer.get("orderId"):
         return None
-    status = VENUE_STATUSES.get(str(answer.get("status")))
+    status = STATUSES.get(str(answer.get("status")))
     if status is None:
         return None
     order_id = ExchangeOrderId(str(answer["orderId"]))
@@ -378,31 +378,43 @@ def _placed(answer: Any, client_order_id: ClientOrderId, currency: Callable[[str
     )
 
 
-def _looked_up(order: Mapping[str, Any], client_order_id: ClientOrderId) -> OrderSnapshot | None:
-    """From ccxt's order, which carries no trades. None when the answer does not prove to be about our order."""
+def _looked_up(order: Any, client_order_id: ClientOrderId) -> OrderSnapshot | None:
+    """From the venue's own record, which carries no trades. None when it does not prove to be about our order.
+
+    Not from ccxt's form of it: where the record lacks how much is filled, ccxt says nothing is.
+    """
+    if not isinstance(order, Mapping) or order.get("clientOrderId") != client_order_id or not order.get("orderId"):
+        return None
     status = STATUSES.get(str(order.get("status")))
-    if not order.get("id") or order.get("clientOrderId") != client_order_id or status is None:
+    if status is None:
         return None
     return OrderSnapshot(
         client_order_id=client_order_id,
-        exchange_order_id=ExchangeOrderId(str(order["id"])),
+        exchange_order_id=ExchangeOrderId(str(order["orderId"])),
         status=status,
-        venue_status=str((order.get("info") or {}).get("status", order["status"])),
-        filled_qty=_amount(order.get("filled")),
+        venue_status=str(order["status"]),
+        filled_qty=_amount(order["executedQty"]),
         trades=(),
         source="lookup",
     )
 
 
-def _open(order: Mapping[str, Any]) -> OpenOrder:
-    """A line of a list. Raises for a status that we do not know."""
+def _rows(answer: Any) -> list[dict[str, Any]]:
+    """A list of the venue. Raises for anything else: an empty body is no empty list."""
+    if not isinstance(answer, list):
+        raise TypeError("the answer is no list")
+    return answer
+
+
+def _open(row: Mapping[str, Any], symbol: Callable[[str], str]) -> OpenOrder:
+    """A line of the venue's own list of orders. Raises for a status that we do not know."""
     return OpenOrder(
-        client_order_id=ClientOrderId(str(order.get("clientOrderId") or "")),
-        exchange_order_id=ExchangeOrderId(str(order["id"])),
-        symbol=str(order["symbol"]),
-        filled_qty=_amount(order.get("filled")),
-        status=STATUSES[str(order["status"])],
-        venue_status=str((order.get("info") or {}).get("status", order["status"])),
+        client_order_id=ClientOrderId(str(row["clientOrderId"])),
+        exchange_order_id=ExchangeOrderId(str(row["orderId"])),
+        symbol=symbol(str(row["symbol"])),
+        filled_qty=_amount(row["executedQty"]),
+        status=STATUSES[str(row["status"])],
+        venue_status=str(row["status"]),
     )
 
 

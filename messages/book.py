@@ -42,6 +42,8 @@ class AttemptBegun(Message, frozen=True, kw_only=True):
     record: IntentRecord
     attempt: AttemptRecord
     """The latest attempt as it is in the book."""
+    asked: int
+    """Number of the attempt that was asked for; an answer that comes late is known by it."""
 
 
 class ApplyReport(Message, frozen=True, kw_only=True):

@@ -273,7 +273,8 @@ class Launch:
             return
         if self._engine_pid:
             self.stop("the launcher ends")
-        if self._stopped is None or not self._stopped.failed:
+        leads = not self._engine_pid or system.process_lives(self._engine_pid)
+        if leads and (self._stopped is None or not self._stopped.failed):
             self._door.shutdown()
             self._crew.await_end(END_GRACE_S)
         self._kill_system()

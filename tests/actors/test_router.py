@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from actors.router import OrderRouter
+from actors.router import BOOK_TICK, PATIENCE_TICK, OrderRouter
 from core import book
 from core.book import OpeningOutcome
 from core.effects import SubmitAnswer, Timer, TimerKind
@@ -34,7 +34,7 @@ from messages.venue import FetchQuote, OrderReported, QuoteFetched
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.actors.recorded import Recorded
-from tests.builders import Desk, not_placed, quote, request, rules, snapshot
+from tests.builders import Desk, not_placed, opening, quote, request, rules, snapshot
 
 CLIENT, ENGINE = "client", "engine"
 
@@ -146,7 +146,7 @@ def test_a_quote_that_never_comes_is_asked_for_again(router: RecordedRouter) -> 
     """A lost answer does not silence the symbol."""
     submit(router)
     assert any(isinstance(payload, Tick) for _, payload in router.woken)
-    router.on_timer(Tick(name="patience"))
+    router.on_timer(Tick(name=PATIENCE_TICK))
     assert len(router.to("gateway", FetchQuote)) == 2
 
 
@@ -155,7 +155,7 @@ def test_an_opening_that_is_not_answered_is_asked_for_again(router: RecordedRout
     submit(router)
     quoted(router)
     first = opened(router, desk)  # its answer is lost
-    router.on_timer(Tick(name="patience"))
+    router.on_timer(Tick(name=PATIENCE_TICK))
     again = router.to("portfolio", OpenIntent)
     assert len(again) == 2
     with desk.book.transaction() as unit:
@@ -170,7 +170,7 @@ def test_a_placement_without_an_answer_is_unknown_and_never_repeated(router: Rec
     submit(router)
     quoted(router)
     router.receiveMsg_IntentOpened(opened(router, desk), "portfolio")
-    router.on_timer(Tick(name="patience"))
+    router.on_timer(Tick(name=PATIENCE_TICK))
     assert len(router.to("portfolio", OpenIntent)) == 1
     (applied,) = router.to("portfolio", ApplyReport)
     assert type(applied.report).__name__ == "OutcomeUnknown"
@@ -184,7 +184,7 @@ def test_a_placement_whose_outcome_is_in_the_book_is_not_asked_about(router: Rec
     ((_, attempt),) = router.brain.live.values()
     record = desk.apply(snapshot(attempt))
     applied(router, desk, record)
-    router.on_timer(Tick(name="patience"))
+    router.on_timer(Tick(name=PATIENCE_TICK))
     assert router.to("portfolio", ApplyReport) == []
 
 
@@ -196,13 +196,31 @@ def test_news_of_an_earlier_attempt_does_not_end_the_wait_for_this_one(router: R
     ((_, first),) = router.brain.live.values()
     applied(router, desk, desk.apply(not_placed(first, retryable=True)))
     second = desk.begin(first.intent_id)
-    begun = AttemptBegun(record=desk.record(first.intent_id), attempt=second)
+    begun = AttemptBegun(record=desk.record(first.intent_id), attempt=second, asked=2)
     router.receiveMsg_AttemptBegun(begun, "portfolio")
     late = ReportApplied(record=begun.record, attempt=second)
     router.receiveMsg_ReportApplied(late, "portfolio")
-    router.on_timer(Tick(name="patience"))
+    router.on_timer(Tick(name=PATIENCE_TICK))
     (unheard,) = router.to("portfolio", ApplyReport)
     assert unheard.report.client_order_id == second.client_order_id
+
+
+def test_an_old_answer_that_comes_twice_does_not_end_a_wait(router: RecordedRouter, desk: Desk) -> None:
+    """The beginning of attempt 3 was lost; that of attempt 2 is told once more. Attempt 3 is asked for again."""
+    submit(router)
+    quoted(router)
+    router.receiveMsg_IntentOpened(opened(router, desk), "portfolio")
+    ((_, first),) = router.brain.live.values()
+    applied(router, desk, desk.apply(not_placed(first, retryable=True)))
+    second = desk.begin(first.intent_id)
+    begun = AttemptBegun(record=desk.record(first.intent_id), attempt=second, asked=2)
+    router.receiveMsg_AttemptBegun(begun, "portfolio")
+    applied(router, desk, desk.apply(not_placed(second, retryable=True)))
+    router.on_timer(Timer(TimerKind.RETRY, first.intent_id, 2))
+    quoted(router)
+    router.receiveMsg_AttemptBegun(begun, "portfolio")
+    router.on_timer(Tick(name=PATIENCE_TICK))
+    assert [message.attempt for message in router.to("portfolio", BeginAttempt)] == [3, 3]
 
 
 def test_a_repeat_is_told_to_the_audit_trail(router: RecordedRouter, desk: Desk) -> None:
@@ -235,7 +253,9 @@ def test_a_stop_begins_no_attempt_and_waits_for_one_that_began(router: RecordedR
     router.receiveMsg_PrepareStop(PrepareStop(), ENGINE)
     assert router.to(ENGINE, StopPrepared) == []
     second = desk.begin(attempt.intent_id)
-    router.receiveMsg_AttemptBegun(AttemptBegun(record=desk.record(attempt.intent_id), attempt=second), "portfolio")
+    router.receiveMsg_AttemptBegun(
+        AttemptBegun(record=desk.record(attempt.intent_id), attempt=second, asked=2), "portfolio"
+    )
     again = not_placed(second, retryable=True)
     router.receiveMsg_OrderReported(OrderReported(client_order_id=second.client_order_id, report=again), "gateway")
     record = desk.apply(again)
@@ -246,3 +266,20 @@ def test_a_stop_begins_no_attempt_and_waits_for_one_that_began(router: RecordedR
     quoted(router)
     assert len(router.to("portfolio", BeginAttempt)) == 1
     assert router.to(ENGINE, StopPrepared) != []
+
+
+def test_what_the_road_lost_is_found_in_the_book(router: RecordedRouter, desk: Desk) -> None:
+    """Every few seconds the router looks at the book: an intent that it never heard of is taken up there."""
+    opening_of = opening(request(key="other"), at_ns=time.time_ns())
+    router.store.close()  # two environments of one book must not be open in one process
+    store = BookStore.open_writer(router.folder, 1, "binance/sim")
+    with store.transaction() as unit:
+        book.record_opening_balances(unit, {"USDT": Decimal(10_000)}, desk.now_ns)
+        book.open_intent(unit, opening_of, desk.now_ns)
+    store.close()
+    router.store = BookStore.open_reader(router.folder)
+    router.on_timer(Tick(name=BOOK_TICK))
+    assert list(router.brain.live) == [opening_of.intent.intent_id]
+    router.on_timer(Tick(name=PATIENCE_TICK))
+    (unheard,) = router.to("portfolio", ApplyReport)
+    assert type(unheard.report).__name__ == "OutcomeUnknown"

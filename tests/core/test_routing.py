@@ -311,3 +311,42 @@ def test_what_was_told_before_a_late_answer_to_an_opening_does_not_hide_it() -> 
     assert floor.router.applied(record, latest, T0) == []
     result = OpeningResult(outcome=OpeningOutcome.ACCEPTED, record=record, attempt=latest)
     assert kinds(floor.router.opened(record.intent.intent_id, result, T0)) == ["Answer", "WakeAt"]
+
+
+# ── what the road lost ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_news_that_was_lost_is_found_in_the_book() -> None:
+    """The book moved the intent to RETRY and its answer was lost: the timer is set all the same, once."""
+    floor = Floor()
+    attempt = floor.accept()
+    record = floor.desk.apply(not_placed(attempt, retryable=True))
+    found = [(record, floor.desk.attempt(attempt.intent_id))]
+    assert kinds(floor.router.compare(found, T0)) == ["WakeAt"]
+    assert floor.router.compare(found, T0) == []
+
+
+def test_an_end_that_was_lost_is_found_in_the_book() -> None:
+    """Whoever waits hears of it."""
+    floor = Floor()
+    attempt = floor.accept()
+    record = floor.desk.apply(not_placed(attempt))
+    assert floor.router.compare([(record, floor.desk.attempt(attempt.intent_id))], T0) == [do.Done("r1", record)]
+    assert floor.router.live == {}
+
+
+def test_an_intent_of_a_router_that_died_is_taken_over() -> None:
+    """Its opening was still on the road when this router started: the order is awaited like one of our own."""
+    floor = Floor()
+    attempt = floor.desk.accept()
+    found = [(floor.desk.record(attempt.intent_id), attempt)]
+    assert floor.router.compare(found, T0) == [do.Place(attempt)]
+    assert floor.router.compare(found, T0) == []
+
+
+def test_an_opening_that_is_under_way_is_left_to_its_answer() -> None:
+    """The book has it already; the client is told by the answer."""
+    floor = Floor()
+    floor.router.submit(submission("r1"), None, T0)
+    attempt = floor.desk.accept()
+    assert floor.router.compare([(floor.desk.record(attempt.intent_id), attempt)], T0) == []

@@ -196,14 +196,24 @@ def test_a_start_on_garbled_answers_fails_with_a_reason(venue: Venue, kind: str,
         ask(venue, lambda client: client.balances())
 
 
-@pytest.mark.parametrize("shape", ["container", "amounts", "null"])
-def test_garbled_answers_are_no_answers(venue: Venue, shape: str) -> None:
-    """`NaN` is a Decimal and a missing amount is not zero: neither may get into the book."""
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"garbled_body": {"shapes": ["container"]}},
+        {"garbled_body": {"shapes": ["amounts"]}},
+        {"garbled_body": {"shapes": ["null"]}},
+        {"empty_body": {}},
+        {"html_body": {}},
+        {"truncated_body": {}},
+    ],
+)
+def test_garbled_answers_are_no_answers(venue: Venue, fault: dict[str, Any]) -> None:
+    """`NaN` is a Decimal, an empty body is no empty list: nothing of it may get into the book or prove an absence."""
 
     async def read(client: VenueClient) -> list[Any]:
         await client.place(resting(30), nothing)
         await client.place(attempt(31), nothing)
-        venue.set_faults({"garbled_body": {"shapes": [shape]}})
+        venue.set_faults(fault)
         trades = await client.trades("BTC/USDT", TradeId("0"), 0)
         answers = [
             await client.look_up(attempt(31)),
@@ -217,6 +227,24 @@ def test_garbled_answers_are_no_answers(venue: Venue, shape: str) -> None:
         return answers
 
     assert [type(answer) for answer in ask(venue, read)] == [QueryFailed] * 5
+
+
+def test_what_an_answer_does_not_tell_is_not_taken_for_nothing(venue: Venue) -> None:
+    """A record without its filled quantity, or without our id, is no answer, whichever fields are missing."""
+
+    async def read(client: VenueClient) -> list[Any]:
+        await client.place(attempt(32), nothing)
+        answers: list[Any] = []
+        for seed in range(12):
+            venue.set_faults({"seed": seed, "garbled_body": {"on": ["order", "all_orders"], "shapes": ["fields"]}})
+            answers += [await client.look_up(attempt(32)), await client.recent_orders("BTC/USDT", 0)]
+        return answers
+
+    for answer in ask(venue, read):
+        if isinstance(answer, OrderSnapshot):
+            assert answer.filled_qty == Decimal("0.001")
+        elif not isinstance(answer, QueryFailed):
+            assert attempt(32).client_order_id in {order.client_order_id for order in answer}
 
 
 def test_a_quote_is_the_touch(venue: Venue) -> None:

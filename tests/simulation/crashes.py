@@ -1,13 +1,15 @@
 """Who dies when: chosen step by step, so that the moments at which something happens are hit, not the silence between.
 
-Before a part handles a message it may be killed there, or be doomed to die in the middle of it, at its k-th touch of the
-world (a message that leaves, a commit), or right after it. Any other part may be killed or stopped at that moment, too,
-or all of them at once.
+Before a part handles a message it may be killed there, or be doomed to die in the middle of it, at its k-th touch of
+the world (a message that leaves, a commit), or right after it. Any other part may be killed or stopped at that moment,
+too, or all of them be killed at once. And one may be stopped with what it has been sent while another one dies: when it
+goes on, the world around it is a new one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -57,22 +59,18 @@ class Crashes:
             return
         if self._random.random() >= self.weather.chance:
             return
-        drawn = self._random.random()
-        if drawn < 0.15:
-            self.counts["killed before"] += 1
-            raise Killed("killed before a step")
-        if drawn < 0.65:
-            self.counts["killed within"] += 1
-            process.doom(self._random.randint(0, TOUCHES_MAX))
-        elif drawn < 0.80:
-            self._another(process)
-        elif drawn < 0.93:
-            self._stop(process)
-        else:
-            self._everybody(process)
+        self._random.choices(list(WAYS), list(WAYS.values()))[0](self, process)
 
-    def _another(self, process: Process) -> None:
-        others = [other for other in self._machine.alive() if other.is_part and other is not process]
+    def _before(self, _process: Process) -> None:
+        self.counts["killed before"] += 1
+        raise Killed("killed before a step")
+
+    def _within(self, process: Process) -> None:
+        self.counts["killed within"] += 1
+        process.doom(self._random.randint(0, TOUCHES_MAX))
+
+    def _beside(self, process: Process) -> None:
+        others = self._others(process)
         if others:
             self.counts["killed beside"] += 1
             self._machine.kill(self._random.choice(others), "killed beside a step")
@@ -80,15 +78,39 @@ class Crashes:
     def _stop(self, process: Process) -> None:
         """After this message it does nothing for a while."""
         self.counts["stopped"] += 1
-        limits = LONG_STOP_NS if self._random.random() < LONG_STOP_SHARE else STOP_NS
-        for_ns = self._random.randint(*limits)
-        if not process.writes_book:  # one that holds the write lock would hold everybody up
-            self._machine.stop(process, for_ns)
+        self._hold(process)
+
+    def _depose(self, process: Process) -> None:
+        """It dies, and another one that it may have sent something to is stopped meanwhile."""
+        others = self._others(process)
+        if others:
+            self.counts["stopped beside a death"] += 1
+            self._hold(self._random.choice(others))
+            process.doom(self._random.randint(0, TOUCHES_MAX))
 
     def _everybody(self, process: Process) -> None:
         """Power is lost."""
         self.counts["all killed"] += 1
-        for other in self._machine.alive():
-            if other.is_part and other is not process:
-                self._machine.kill(other, "power lost")
+        for other in self._others(process):
+            self._machine.kill(other, "power lost")
         raise Killed("power lost")
+
+    def _hold(self, process: Process) -> None:
+        limits = LONG_STOP_NS if self._random.random() < LONG_STOP_SHARE else STOP_NS
+        for_ns = self._random.randint(*limits)
+        if self._machine.writer is not process:  # who holds the write lock would hold everybody up
+            self._machine.stop(process, for_ns)
+
+    def _others(self, process: Process) -> list[Process]:
+        return [other for other in self._machine.alive() if other.is_part and other is not process]
+
+
+WAYS: Final[dict[Callable[[Crashes, Process], None], int]] = {
+    Crashes._before: 15,
+    Crashes._within: 45,
+    Crashes._beside: 10,
+    Crashes._stop: 10,
+    Crashes._depose: 15,
+    Crashes._everybody: 5,
+}
+"""What may happen, and how often among all that does."""

@@ -99,9 +99,7 @@ class Line:
         if self._machine.trace.on:
             told = "no answer" if outcome.answer is None else f"{outcome.answer.status} {outcome.answer.body[:160]!r}"
             self._note("venue", f"{request.method} {_brief(request)} → {told}")
-        self._machine.scheduler.after(
-            outcome.late_ms * NS_PER_MS, lambda: self._reply(caller, answer, outcome.answer)
-        )
+        self._machine.scheduler.after(outcome.late_ms * NS_PER_MS, lambda: self._reply(caller, answer, outcome.answer))
 
     def _reply(self, caller: Process, answer: asyncio.Future[Response], content: Answer | None) -> None:
         def arrive() -> None:
@@ -155,7 +153,7 @@ class Call:
         *,
         data: bytes | None,
         headers: Mapping[str, str],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  (aiohttp's parameter)
+        timeout: aiohttp.ClientTimeout,
         proxy: None,
     ) -> None:
         assert proxy is None
@@ -180,7 +178,9 @@ class Response:
     def __init__(self, answer: Answer) -> None:
         self.status = answer.status
         self.reason = ""
-        self.headers = answer.headers
+        self.headers = answer.headers | {"Content-Type": answer.content_type}
+        self.content = object()
+        """aiohttp's stream, which ccxt returns where it finds neither JSON nor text."""
         self._body = answer.body
 
     async def text(self, errors: str) -> str:

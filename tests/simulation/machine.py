@@ -200,9 +200,7 @@ class Machine:
         parent = process.parent
         if parent is not None:
             told = ChildActorExited(process.address)
-            self.scheduler.after(
-                self.random.randint(*BURIAL_NS), lambda: parent.arrive(told, process.address)
-            )
+            self.scheduler.after(self.random.randint(*BURIAL_NS), lambda: parent.arrive(told, process.address))
 
     def stop(self, process: Process, for_ns: int) -> None:
         """It does nothing for a while. What is sent to it waits."""

@@ -17,7 +17,6 @@ from actors.portfolio import Portfolio
 from actors.reconciler import Reconciler
 from actors.router import OrderRouter
 from core.errors import Fenced
-from core.records import AttemptRecord
 from exchange.client import VenueClient
 from messages.lifecycle import ChildReady, ConfigureChild
 from storage.book_store import BookStore
@@ -92,7 +91,7 @@ class Simulated(Guarded):
     def process_id(self) -> int:
         return self.process.address.number
 
-    def open_log(self, session_id: str) -> Any:
+    def open_log(self, session_id: str) -> Any:  # noqa: ARG002  (all runs of a world share one trace)
         return Log(self.house, self.process)
 
     def open_book(self) -> BookStore:
@@ -113,7 +112,7 @@ class Simulated(Guarded):
 
 
 class SimulatedEngine(Simulated, Engine):
-    def lives(self, pid: int) -> bool:
+    def lives(self, pid: int) -> bool:  # noqa: ARG002  (its launcher does)
         return True
 
 
@@ -153,7 +152,7 @@ class QuietScribe(Simulated):
 
     name = "scribe"
 
-    def on_start(self, message: ConfigureChild) -> ChildReady:
+    def on_start(self, _message: ConfigureChild) -> ChildReady:
         return ChildReady(name=self.label, pid=self.process_id())
 
 

@@ -1,6 +1,6 @@
 """What must be true after every step, whatever has happened (design §5).
 
-The venue's truth and the committed book are looked at directly; nothing that an actor believes is used. What is checked:
+The venue's truth and the committed book are looked at directly; nothing that an actor believes is used.
 
 * nobody outside is told anything about an intent that a crash at this moment would lose;
 * what leaves for the venue is in the committed book as the current attempt, to the digit, and of the present epoch;
@@ -8,8 +8,8 @@ The venue's truth and the committed book are looked at directly; nothing that an
   still fill is never more than it wants; no order comes to life that the book has given up;
 * each trade is booked once and as it happened; the book's totals are the opening and its trades, nothing else;
 * every open intent holds the worst case of what is left, an ended one nothing; what is held adds up;
-* an intent ends when its orders are over and all that the venue shows of them is booked, and moves again only by a late
-  fill that is flagged;
+* an intent ends when its orders are over and all that the venue shows of them is booked, and moves again only by a
+  late fill that is flagged;
 * the trail has no hole: events count up, every transition begins where the one before ended.
 """
 
@@ -41,11 +41,13 @@ CLIENT = "client"
 class Safety:
     """Collects what was broken; the first entry ends the run."""
 
-    def __init__(self, book: SharedBook, venue: Venue) -> None:
+    def __init__(self, book: SharedBook, venue: Venue, read_lag_ns: int) -> None:
+        """`read_lag_ns`: so long after it may be seen, everybody sees a fill that the venue kept back."""
         self.violations: list[str] = []
         self.late_fills = 0
         self._book = book
         self._venue = venue
+        self._read_lag_ns = read_lag_ns
         self._opening = venue.totals()
         self._totals = dict(self._opening)
         """What the book must have, by currency."""
@@ -231,7 +233,9 @@ class Safety:
             if held is not None:
                 self.broken(f"{intent_id} is {record.state} and holds {text(held.amount)} {held.currency}")
             self._check_end(record)
-        elif held is None or held.amount < (needed := _worst_case(view, record)):
+            return
+        needed = _worst_case(view, record)
+        if held is None or held.amount < needed:
             amount = "nothing" if held is None else f"{text(held.amount)} {held.currency}"
             self.broken(f"{intent_id} is {record.state} and holds {amount}, its rest may need {text(needed)}")
 
@@ -242,8 +246,10 @@ class Safety:
             if order.is_open:
                 self.broken(f"{record.intent.intent_id} is {record.state}, and its {order.client_order_id} is live")
             hidden = self._venue.hidden.get((order.symbol, order.id))
-            is_hidden = hidden is not None and self._venue.clock_ns() < hidden.until_ns
-            shown += hidden.shown.executed if hidden is not None and is_hidden else order.executed
+            if hidden is not None and self._venue.clock_ns() < hidden.until_ns + self._read_lag_ns:
+                shown += hidden.shown.executed
+            else:
+                shown += order.executed
         if shown > record.filled_qty:
             self.broken(
                 f"{record.intent.intent_id} is {record.state} with {text(record.filled_qty)} booked, "

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import lmdb
 
@@ -35,7 +36,7 @@ class SharedBook:
         self.commits = 0
         self.on_commit: Callable[[], None] = lambda: None
 
-    def __enter__(self) -> SharedBook:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,6 +7,7 @@ is told must fit what it was told before, or a promise is broken.
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -29,8 +30,12 @@ PASSING: Final = frozenset(
     {"MARKET_DATA_UNAVAILABLE", "ENGINE_NOT_READY", "ENGINE_HALTED", "STOPPING", "SYMBOL_QUARANTINED"}
 )
 """Refusals that say "not now"; any other is a "no"."""
-PATIENCE_NS: Final = 60 * NS_PER_S
-"""After so long of "not now" a client gives a wish up, if nothing was accepted."""
+ASKED_MAX: Final = 12
+"""After so many times of "not now" a client gives a wish up, if nothing was accepted."""
+BURST_SHARE: Final = 0.3
+TIFS: Final = (
+    TimeInForce.IOC, TimeInForce.IOC, TimeInForce.GTC, TimeInForce.GTC, TimeInForce.FOK, TimeInForce.PO
+)  # fmt: skip
 NOTIONAL: Final = (20, 700)
 """Quote."""
 
@@ -74,8 +79,11 @@ class Strategy:
         return all(wish.is_over for wish in self.wishes)
 
     def plan_wishes(self, count: int, within_ns: int) -> None:
+        """Some at once, so that they share a commit, the others at any time."""
+        burst_ns = self._random.randrange(within_ns)
         for number in range(count):
-            self._machine.scheduler.after(self._random.randrange(within_ns), lambda number=number: self._wish(number))  # type: ignore[misc]
+            when_ns = burst_ns if self._random.random() < BURST_SHARE else self._random.randrange(within_ns)
+            self._machine.scheduler.after(when_ns, partial(self._wish, number))
 
     def cancel_resting(self) -> None:
         """The run comes to its end: nothing shall rest any longer."""
@@ -126,8 +134,7 @@ class Strategy:
             kind=Kind.LIMIT,
             qty=_cut(notional / touch),
             limit_price=_cut(touch * (10_000 + sign * worse_bps) / 10_000),
-            tif=random.choice((TimeInForce.IOC, TimeInForce.IOC, TimeInForce.GTC, TimeInForce.GTC, TimeInForce.FOK,
-                               TimeInForce.PO)),  # fmt: skip
+            tif=random.choice(TIFS),
             key=key,
         )
 
@@ -214,7 +221,7 @@ class Strategy:
     def _refused(self, wish: Wish, refusal: Refusal | None) -> None:
         assert refusal is not None
         if refusal.code in PASSING or refusal.code.startswith("TRADING_"):
-            if wish.record is None and wish.asked > 12:
+            if wish.record is None and wish.asked > ASKED_MAX:
                 wish.refusal = refusal  # it gives up
         elif wish.record is not None:
             self._safety.broken(f"{wish.request.key}: refused ({refusal.code}) after it was accepted")

@@ -7,6 +7,7 @@ process id, no wall clock, no address of an object.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import singledispatch
 from typing import Any, Final
 
 from core.records import AttemptRecord, IntentRecord
@@ -42,33 +43,61 @@ class Trace:
             self._parts.clear()
 
 
+@singledispatch
 def shown(value: Any) -> str:
     """A message, record or report in a few words."""
-    match value:
-        case IntentRecord():
-            return f"{value.intent.intent_id} {value.state} r{value.revision} {value.filled_qty}/{value.qty}"
-        case AttemptRecord():
-            return f"{value.client_order_id} #{value.attempt} {value.status} e{value.epoch}"
-        case OrderSnapshot():
-            return f"{value.client_order_id} {value.venue_status} {value.filled_qty} ({len(value.trades)} trades)"
-        case NotPlaced():
-            return f"{value.client_order_id} not placed: {value.code}"
-        case OutcomeUnknown():
-            return f"{value.client_order_id} unknown: {_short(value.reason)}"
-        case QueryFailed():
-            return f"failed: {_short(value.reason)}"
-        case OpenOrder():
-            return f"{value.client_order_id} {value.filled_qty}"
-        case tuple():
-            return f"[{len(value)}]" if len(value) > 3 else "[" + ", ".join(map(shown, value)) + "]"
-        case str() | int() | None:
-            return _short(str(value))
     fields = [
         f"{name}={shown(content)}"
         for name in WORTH_SHOWING
         if (content := getattr(value, name, None)) is not None and not callable(content)
     ]
     return f"{type(value).__name__}({', '.join(fields)})" if fields else type(value).__name__
+
+
+@shown.register
+def _(value: IntentRecord) -> str:
+    return f"{value.intent.intent_id} {value.state} r{value.revision} {value.filled_qty}/{value.qty}"
+
+
+@shown.register
+def _(value: AttemptRecord) -> str:
+    return f"{value.client_order_id} #{value.attempt} {value.status} e{value.epoch}"
+
+
+@shown.register
+def _(value: OrderSnapshot) -> str:
+    return f"{value.client_order_id} {value.venue_status} {value.filled_qty} ({len(value.trades)} trades)"
+
+
+@shown.register
+def _(value: NotPlaced) -> str:
+    return f"{value.client_order_id} not placed: {value.code}"
+
+
+@shown.register
+def _(value: OutcomeUnknown) -> str:
+    return f"{value.client_order_id} unknown: {_short(value.reason)}"
+
+
+@shown.register
+def _(value: QueryFailed) -> str:
+    return f"failed: {_short(value.reason)}"
+
+
+@shown.register
+def _(value: OpenOrder) -> str:
+    return f"{value.client_order_id} {value.filled_qty}"
+
+
+@shown.register
+def _(value: tuple) -> str:  # type: ignore[type-arg]
+    return f"{len(value)} of them" if len(value) > 3 else f"[{', '.join(map(shown, value))}]"
+
+
+@shown.register(str)
+@shown.register(int)
+def _(value: Any) -> str:
+    return _short(str(value))
 
 
 def _short(text: str) -> str:

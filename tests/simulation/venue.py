@@ -95,5 +95,3 @@ class Venue(Passage):
         """By currency, without zeros."""
         totals = {row.asset: row.free + row.locked for row in self.engine.balances(self.clock_ns())}
         return {asset: total for asset, total in totals.items() if total}
-
-

@@ -55,6 +55,12 @@ VENUE_FAULTS: Final[dict[str, Any]] = {
 }
 
 
+TROUBLES: Final = (
+    (), ("venue",), ("road",), ("crash",), ("venue", "crash"), ("road", "crash"), ("venue", "road", "crash"),
+    ("venue", "road", "crash"),
+)  # fmt: skip
+
+
 class Weather(NamedTuple):
     """Of one seed."""
 
@@ -77,8 +83,7 @@ def forecast(seed: int, random: Random) -> Weather:
     """What this seed brings."""
     quick = random.random() < 0.85
     settings = from_mapping(QUICK if quick else USUAL)
-    kinds = random.choice(((), ("venue",), ("road",), ("crash",), ("venue", "crash"), ("venue", "road", "crash"),
-                           ("venue", "road", "crash"), ("road", "crash")))  # fmt: skip
+    kinds = random.choice(TROUBLES)
     return Weather(
         settings=settings,
         wishes=random.randint(5, 12),

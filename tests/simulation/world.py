@@ -46,13 +46,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     violation: str
     """The first promise that was broken; empty: none."""
-    at_s: float
+    failed_itself: bool = False
+    """The violation is a traceback: not a promise was broken, but the simulation."""
+    at_s: float = 0.0
     """Virtual time when the run ended."""
-    steps: int
-    crashes: int
-    faults: int
-    intents: int
-    fills: int
+    steps: int = 0
+    crashes: int = 0
+    faults: int = 0
+    intents: int = 0
+    fills: int = 0
 
 
 class World:
@@ -71,7 +73,7 @@ class World:
         self.road = Road(self.machine, stream("road"))
         self.venue = Venue(self.scheduler, seed, stream("venue"))
         self.line = Line(self.machine, self.venue, stream("line"))
-        self.safety = Safety(book, self.venue)
+        self.safety = Safety(book, self.venue, self.weather.settings.exchange.read_lag)
         self.crashes = Crashes(self.machine, stream("crashes"))
         self.launcher = Launcher(
             House(self.machine, self.road, book, self.line, self.safety), self.weather.settings, stream("launcher")

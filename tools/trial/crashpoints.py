@@ -38,7 +38,8 @@ SYMBOL: Final = "BTC/USDT"
 STEP_S: Final = 0.02
 FLOW_TIMEOUT_S: Final = 20.0
 AGREE_TIMEOUT_S: Final = 60.0
-WORKERS: Final = 2
+WORKERS: Final = 4
+"""They wait more than they work."""
 PATIENT: Final = Decimal("0.9")
 """Of the market's price: far enough that nothing fills."""
 

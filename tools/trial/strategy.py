@@ -82,13 +82,13 @@ class Strategy:
             wish.cancel = wish.request.tif in RESTING
 
     def part(self, name: str) -> int:
-        """The process id of a part of the engine; 0 when it cannot be told now."""
+        """The process id of a part of the engine that is ready; 0 when there is none, or it cannot be told now."""
         try:
             children = self._connected().status(ROUTER_TIMEOUT_S).children
         except (IntentdError, OSError):
             self._disconnect()
             return 0
-        return next((child.pid for child in children if child.name == name), 0)
+        return next((child.pid for child in children if child.name == name and child.state == "ready"), 0)
 
     def step(self, timeout_s: float) -> None:
         """Ask what is due, then take in answers for a while. Never raises for an engine that is gone."""

@@ -1,0 +1,268 @@
+"""Bugs to be found: each is a small wrong turn of the daemon, switched on within a context and nowhere else.
+
+They are the mistakes that others have made (design, facts: "How others failed") and those that our own rules forbid. If
+the simulation overlooks one of them, it would overlook the real thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from decimal import Decimal
+from typing import Any, Final
+from unittest.mock import patch
+
+from msgspec.structs import replace
+
+import core.book
+import core.outcomes
+import exchange.client
+from actors.gateway import Gateway
+from actors.portfolio import Portfolio
+from core import effects as do
+from core import fencing, holdings
+from core.evidence import AbsenceCase
+from core.intent import Side
+from core.money import ZERO
+from core.planning import reservation_for
+from core.reports import NotPlaced, OrderAbsent, OrderSnapshot, OrderStatus
+from core.routing import Router
+from exchange import outcomes
+from messages.venue import PlaceOrder
+
+
+class Bug:
+    """A wrong turn. `plant` enters the patches that make it into the stack that it is given."""
+
+    def __init__(self, what: str, plant: Callable[[ExitStack], None]) -> None:
+        self.what = what
+        self._plant = plant
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            self._plant(stack)
+            yield
+
+
+BUGS: Final[dict[str, Bug]] = {}
+
+
+def _bug(what: str) -> Callable[[Callable[[ExitStack], None]], None]:
+    def note(plant: Callable[[ExitStack], None]) -> None:
+        BUGS[plant.__name__.strip("_").replace("_", " ")] = Bug(what, plant)
+
+    return note
+
+
+def _swap(stack: ExitStack, owner: Any, name: str, new: Any) -> None:
+    stack.enter_context(patch.object(owner, name, new))
+
+
+def _refused(report: Any, code: str) -> NotPlaced:
+    return NotPlaced(client_order_id=report.client_order_id, code=code, reason="planted", retryable=True)
+
+
+@_bug("a time-out is taken for a failure, and the order is sent again")
+def resend_after_unknown(stack: ExitStack) -> None:
+    def take_for_failed(book: Any, record: Any, attempt: Any, report: Any, now_ns: int) -> Any:
+        return core.outcomes._apply_not_placed(book, record, attempt, _refused(report, "Timeout"), now_ns)
+
+    _swap(stack, core.outcomes, "_apply_unknown", take_for_failed)
+
+
+@_bug("whatever the venue answers to a cancel, the order is taken to be gone")
+def release_on_cancel_acknowledgement(stack: ExitStack) -> None:
+    def believe(router: Router, client_order_id: Any) -> list[do.Effect]:
+        wanted = (attempt for _, attempt in router.live.values() if attempt.client_order_id == client_order_id)
+        attempt = next(wanted, None)
+        if attempt is None or attempt.exchange_order_id is None:
+            return []
+        canceled = OrderSnapshot(
+            client_order_id=client_order_id,
+            exchange_order_id=attempt.exchange_order_id,
+            status=OrderStatus.CANCELED,
+            venue_status="CANCELED",
+            filled_qty=attempt.filled_qty,
+            trades=(),
+            source="lookup",
+        )
+        return [do.Apply(canceled)]
+
+    _swap(stack, Router, "cancel_answered", believe)
+
+
+@_bug("a trade that is reported again is booked again")
+def skip_trade_deduplication(stack: ExitStack) -> None:
+    def book_all(snapshot: Any) -> Decimal:
+        for trade in snapshot.report.trades:
+            snapshot._book_one(trade)
+        return sum((trade.qty for trade in snapshot.report.trades), ZERO)
+
+    _swap(stack, core.outcomes._Snapshot, "_book_trades", book_all)
+
+
+@_bug("one witness who does not see the order is proof enough, at once")
+def absence_taken_as_proof(stack: ExitStack) -> None:
+    begin = AbsenceCase.__init__
+
+    def at_once(case: AbsenceCase, *args: Any) -> None:
+        begin(case, *args)
+        case.not_before_ns = 0
+
+    _swap(stack, AbsenceCase, "__init__", at_once)
+    _swap(stack, AbsenceCase, "proven", property(lambda case: bool(case._not_seen_ns)))
+
+
+@_bug("answers leave the portfolio before the commit")
+def answer_before_commit(stack: ExitStack) -> None:
+    within_for = Portfolio.within_for
+
+    def hasty(portfolio: Portfolio, receiver_of: Any, step: Any) -> None:
+        within_for(portfolio, receiver_of, step)
+        told, portfolio.answers = portfolio.answers, []
+        for address, answer in told:
+            portfolio.send(address, answer)
+
+    _swap(stack, Portfolio, "within_for", hasty)
+
+
+@_bug("orders leave for the gateway before the commit")
+def send_before_commit(stack: ExitStack) -> None:
+    commit = Portfolio.commit
+
+    def hasty(portfolio: Portfolio) -> None:
+        leaving, portfolio.leaving = portfolio.leaving, []
+        for attempt in leaving:
+            portfolio.send(portfolio.gateway, PlaceOrder(attempt=attempt))
+        commit(portfolio)
+
+    _swap(stack, Portfolio, "commit", hasty)
+
+
+@_bug("a buy reserves the price without the fee")
+def fee_left_out_of_the_reservation(stack: ExitStack) -> None:
+    whole = reservation_for
+
+    def without(side: Side, qty: Decimal, worst_price: Decimal, rules: Any) -> tuple[str, Decimal]:
+        return whole(side, qty, worst_price, replace(rules, taker_fee=ZERO))
+
+    _swap(stack, core.book, "reservation_for", without)
+
+
+@_bug("a fill that comes after the end is not booked")
+def late_fill_ignored(stack: ExitStack) -> None:
+    book_trades = core.outcomes._Snapshot._book_trades
+    _swap(
+        stack,
+        core.outcomes._Snapshot,
+        "_book_trades",
+        lambda snapshot: ZERO if snapshot.over_before else book_trades(snapshot),
+    )
+
+
+@_bug("what was on its way when a part died is dropped as never sent")
+def stale_intent_dropped_though_sent(stack: ExitStack) -> None:
+    def drop(book: Any, record: Any, attempt: Any, report: Any, now_ns: int) -> Any:
+        if "was started while" in report.reason:
+            stale = replace(_refused(report, "STALE"), retryable=False)
+            return core.outcomes._apply_not_placed(book, record, attempt, stale, now_ns)
+        return apply_unknown(book, record, attempt, report, now_ns)
+
+    apply_unknown = core.outcomes._apply_unknown
+    _swap(stack, core.outcomes, "_apply_unknown", drop)
+
+
+@_bug("nobody looks at the epoch")
+def second_epoch_may_send(stack: ExitStack) -> None:
+    blocked = Gateway.blocked
+
+    def lenient(gateway: Gateway, attempt: Any) -> NotPlaced | None:
+        refused = blocked(gateway, attempt)
+        return None if refused is not None and refused.code == "FENCED" else refused
+
+    _swap(stack, Gateway, "blocked", lenient)
+    _swap(stack, fencing, "check", lambda _book, _mine: None)
+
+
+@_bug("a retry asks for the whole quantity again")
+def retry_of_the_full_quantity(stack: ExitStack) -> None:
+    send = core.book._send
+
+    def whole(book: Any, record: Any, plan: Any, now_ns: int) -> Any:
+        return send(book, record, replace(plan, qty=record.qty), now_ns)
+
+    _swap(stack, core.book, "_send", whole)
+
+
+@_bug("an order is over when the venue calls it so, whatever trades are missing")
+def the_status_word_is_believed(stack: ExitStack) -> None:
+    end_or_follow = core.outcomes._Snapshot._end_or_follow
+
+    def believe(snapshot: Any) -> None:
+        snapshot.attempt = replace(snapshot.attempt, venue_filled_qty=snapshot.attempt.filled_qty)
+        end_or_follow(snapshot)
+
+    _swap(stack, core.outcomes._Snapshot, "_end_or_follow", believe)
+
+
+@_bug("a key is forgotten, so a client that asks again gets a second intent")
+def key_forgotten(stack: ExitStack) -> None:
+    find_known = core.book.find_known
+
+    def forgetful(book: Any, key: Any, alternate_key: Any, created_ns: int) -> Any:
+        known = find_known(book, key, alternate_key, created_ns)
+        return known if known is not None and created_ns - known.created_ns < 1_000_000_000 else None
+
+    _swap(stack, core.book, "find_known", forgetful)
+
+
+@_bug("a placement that is delivered twice is sent twice")
+def placement_sent_twice(stack: ExitStack) -> None:
+    place = Gateway.receiveMsg_PlaceOrder
+
+    def forgetful(gateway: Gateway, message: Any, sender: Any) -> None:
+        gateway.handed.clear()
+        place(gateway, message, sender)
+
+    _swap(stack, Gateway, "receiveMsg_PlaceOrder", forgetful)
+
+
+@_bug("a question that fails is taken for the answer that there is no such order")
+def failed_query_taken_for_absence(stack: ExitStack) -> None:
+    begin = AbsenceCase.__init__
+
+    def soon(case: AbsenceCase, *args: Any) -> None:
+        begin(case, *args)
+        case.not_before_ns = case.attempt.created_ns
+
+    def absent(_error: Any, client_order_id: Any, _text: str) -> OrderAbsent:
+        return OrderAbsent(client_order_id=client_order_id)
+
+    _swap(stack, AbsenceCase, "__init__", soon)
+    _swap(stack, AbsenceCase, "proven", property(lambda case: bool(case._not_seen_ns)))
+    _swap(stack, outcomes, "lookup_failure", absent)
+
+
+@_bug("a server error is taken for proof that nothing was placed")
+def server_error_taken_as_definite(stack: ExitStack) -> None:
+    _swap(stack, exchange.client, "SERVER_ERRORS_FROM", 1_000)
+    _swap(stack, outcomes, "_is_definite", lambda _error: True)
+
+
+@_bug("an unknown outcome releases what was held for it")
+def unknown_releases_its_money(stack: ExitStack) -> None:
+    apply_unknown = core.outcomes._apply_unknown
+
+    def careless(book: Any, record: Any, attempt: Any, report: Any, now_ns: int) -> Any:
+        after = apply_unknown(book, record, attempt, report, now_ns)
+        holdings.release(book, after.intent.intent_id)
+        return after
+
+    _swap(stack, core.outcomes, "_apply_unknown", careless)
+
+
+@_bug("a router that starts anew looks at none of its open intents")
+def open_intents_forgotten_at_a_start(stack: ExitStack) -> None:
+    _swap(stack, Router, "resume", lambda _router, _records, _now_ns: [])
+    _swap(stack, Router, "compare", lambda _router, _records, _now_ns: [])

@@ -1,0 +1,89 @@
+"""Many runs, on every core. Which process runs which seed changes nothing: a run knows of its seed alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from typing import Final
+
+import msgspec
+
+from tests.simulation import planted
+from tests.simulation.world import Outcome, run_seed
+
+SEEDS_AT_ONCE: Final = 4
+"""That a process takes."""
+REPLAY: Final = "python -m tests.simulation --seed {} --trace"
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """Of many runs; what `--json` prints."""
+
+    seeds: int = 0
+    violations: int = 0
+    crashes: int = 0
+    faults: int = 0
+    steps: int = 0
+    intents: int = 0
+    fills: int = 0
+    elapsed_s: float = 0.0
+    failing: list[dict[str, str | int | float]] = []
+
+    def add(self, outcome: Outcome) -> None:
+        self.seeds += 1
+        self.crashes += outcome.crashes
+        self.faults += outcome.faults
+        self.steps += outcome.steps
+        self.intents += outcome.intents
+        self.fills += outcome.fills
+        if outcome.violation:
+            self.violations += 1
+            self.failing.append(
+                {
+                    "seed": outcome.seed,
+                    "violation": outcome.violation,
+                    "at_s": outcome.at_s,
+                    "replay": REPLAY.format(outcome.seed),
+                }
+            )
+
+
+def run_many(seeds: Iterable[int], workers: int, on_progress: Callable[[Summary], None]) -> Summary:
+    """All of them; `on_progress` hears after each run how it stands."""
+    began_s, summary = time.monotonic(), Summary()
+    for outcome in outcomes(seeds, workers):
+        summary.add(outcome)
+        summary.elapsed_s = round(time.monotonic() - began_s, 1)
+        on_progress(summary)
+    summary.failing.sort(key=lambda failure: failure["seed"])
+    return summary
+
+
+def outcomes(seeds: Iterable[int], workers: int) -> Iterator[Outcome]:
+    """One for each seed, in no order."""
+    tasks: list[tuple[int, str | None]] = [(seed, None) for seed in seeds]
+    if workers == 1:
+        yield from map(run_task, tasks)
+        return
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        yield from pool.imap_unordered(run_task, tasks, chunksize=SEEDS_AT_ONCE)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def run_task(task: tuple[int, str | None]) -> Outcome:
+    """A seed, with a planted bug if one is named."""
+    seed, bug = task
+    with ExitStack() as stack:
+        if bug is not None:
+            stack.enter_context(planted.BUGS[bug].planted())
+        try:
+            return run_seed(seed)
+        except Exception:  # noqa: BLE001  (the others go on)
+            return Outcome(seed=seed, violation=traceback.format_exc(), failed_itself=True)
