@@ -17,13 +17,17 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from core.ids import ClientOrderId, ExchangeOrderId, TradeId
+from core.ids import NS_PER_S, ClientOrderId, ExchangeOrderId, TradeId
 from core.records import AttemptRecord
 from core.reports import OpenOrder, OrderAbsent, OrderSnapshot, QueryFailed, Trade
 from core.unit_of_work import BookReader
 
 PAGES_MAX: Final = 200
 """Of one list; whatever needs more is not answered."""
+BY_TIME_MAX_NS: Final = 20 * 3_600 * NS_PER_S
+"""Binance answers questions by time for one day at most (myTrades, allOrders); what is older is read by its ids."""
+FIRST: Final = "0"
+"""Asked for when everything is wanted; no trade and no order has this id."""
 
 
 class AskOrder(msgspec.Struct, frozen=True):
@@ -97,10 +101,14 @@ class Inquiry:
 
     def ask_orders(self, symbol: str, from_order_id: ExchangeOrderId | None, since_ns: int = 0) -> Question:
         self.orders.setdefault(symbol, {})
+        if from_order_id is None and self.asked_ns - since_ns > BY_TIME_MAX_NS:
+            from_order_id = ExchangeOrderId(FIRST)
         return self._put(AskOrders(next(self._words), symbol, from_order_id, since_ns))
 
     def ask_trades(self, symbol: str, from_trade_id: TradeId | None, since_ns: int) -> Question:
         self.trades.setdefault(symbol, {})
+        if from_trade_id is None and self.asked_ns - since_ns > BY_TIME_MAX_NS:
+            from_trade_id = TradeId(FIRST)
         return self._put(AskTrades(next(self._words), symbol, from_trade_id, since_ns))
 
     def ask_balances(self) -> Question:
@@ -152,17 +160,17 @@ class Inquiry:
                 self.orders[symbol].update(zip(ids, answer, strict=True))
                 following = self._next_page(question, first, ids, complete=complete)
                 return [] if following is None else [self.ask_orders(symbol, following)]
-            case AskTrades(symbol=symbol, from_trade_id=begin):
+            case AskTrades(symbol=symbol, from_trade_id=begin, since_ns=since_ns):
+                self.trades[symbol].update((trade.trade_id, trade) for trade in answer if trade.venue_ns >= since_ns)
                 trade_ids = [trade.trade_id for trade in answer]
-                self.trades[symbol].update(zip(trade_ids, answer, strict=True))
                 after = self._next_page(question, begin, trade_ids, complete=complete)
-                return [] if after is None else [self.ask_trades(symbol, after, 0)]
+                return [] if after is None else [self.ask_trades(symbol, after, since_ns)]
         return []
 
     def _next_page(self, question: Question, first: Any, ids: list[Any], *, complete: bool) -> Any:
         """Where the next page begins; None when this was the last one, or the list cannot be trusted."""
         name = name_of(question)
-        if first is not None and first not in ids:
+        if first not in {None, FIRST} and first not in ids:
             self.failed[name] = f"the list does not show {first}, which it must begin with"
         elif complete:
             return None
