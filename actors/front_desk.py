@@ -1,0 +1,136 @@
+"""Front desk: what clients and operators ask the engine for. It answers itself, or hands on to the part that can."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from actors.children import PORTFOLIO, RECONCILER, router_name, symbol_of
+from actors.supervisor import Supervisor
+from core.errors import InvalidInput
+from core.intent import SYMBOL_PATTERN, validate_free_text
+from core.planning import Refusal
+from messages import ClientRequest, RequestRefused
+from messages.admin import AskStatus, ChildStatus, FindRouter, RouterFound, StatusReported
+from messages.book import LiftQuarantine, QuarantineAnswered, RecordRefusal, SetTradingState, TradingStateSet
+from messages.reconciling import BookVerified, VerifyBook
+
+CLIENTS_MAX = 1_000
+"""So many wait for another part's answer at once; whoever has waited longest is forgotten first, and asks again."""
+
+
+class FrontDesk(Supervisor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.started_ns = 0
+        self.waiting_for_router: dict[str, list[tuple[str, Any]]] = {}
+        self.clients: dict[str, Any] = {}
+        """Who waits for another part's answer, by request."""
+
+    # ── clients ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receiveMsg_FindRouter(self, message: FindRouter, sender: Any) -> None:
+        refusal = self.refuse_symbol(message.symbol)
+        if refusal is not None:
+            if refusal.code == "UNKNOWN_SYMBOL":
+                self.send(
+                    self.address_of(PORTFOLIO), RecordRefusal(symbol=message.symbol[:40], key=None, refusal=refusal)
+                )
+            self.answer_router(message.request_id, message.symbol, sender, None, refusal)
+            return
+        self.waiting_for_router.setdefault(message.symbol, []).append((message.request_id, sender))
+        self.want(message.symbol)
+        self.advance()
+        self.router_ready(router_name(message.symbol))
+
+    def refuse_symbol(self, symbol: str) -> Refusal | None:
+        if self.state == "halted":
+            return Refusal(
+                "ENGINE_HALTED", f"{self.stop_reason}; look at {self.log_path()}, then start the engine anew"
+            )
+        if self.state != "running":
+            return Refusal("ENGINE_NOT_READY", f"the engine is {self.state}; see `intentctl status`")
+        if symbol in self.markets:
+            return None
+        if not SYMBOL_PATTERN.fullmatch(symbol):
+            return Refusal("INVALID", f"symbol {symbol[:40]!a}: must be BASE/QUOTE in upper case, like BTC/USDT")
+        close = difflib.get_close_matches(symbol, self.markets, n=1, cutoff=0.5)
+        remedy = f"did you mean {close[0]}?" if close else "see the venue's list of markets"
+        return Refusal("UNKNOWN_SYMBOL", f"symbol {symbol!r} is not traded at the venue; {remedy}")
+
+    def log_path(self) -> str:
+        return str(self.folder.program_log)
+
+    def router_ready(self, name: str) -> None:
+        symbol = symbol_of(name)
+        if symbol is None or not self.is_ready(name):
+            return
+        for request_id, client in self.waiting_for_router.pop(symbol, []):
+            self.answer_router(request_id, symbol, client, self.children[name].address, None)
+
+    def answer_router(self, request_id: str, symbol: str, client: Any, address: Any, refusal: Refusal | None) -> None:
+        self.answer(client, RouterFound(request_id=request_id, symbol=symbol, router=address, refusal=refusal))
+
+    # ── operators ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receiveMsg_AskStatus(self, message: AskStatus, sender: Any) -> None:
+        engine = ChildStatus(name=self.name, pid=self.process_id(), state=self.state)
+        children = [ChildStatus(name=c.name, pid=c.pid, state=c.state) for c in self.children.values() if c.is_there]
+        children += [ChildStatus(name=name, pid=0, state=f"down: {why}") for name, why in self.resting.items()]
+        self.answer(
+            sender,
+            StatusReported(
+                request_id=message.request_id,
+                state=self.state,
+                reason=self.stop_reason,
+                mode=str(self.settings.engine.mode),
+                session_id=self.start.session_id if self.start else "",
+                started_ns=self.started_ns,
+                restarts=self.supervision.total,
+                children=(engine, *children),
+                markets=len(self.markets),
+            ),
+        )
+
+    def receiveMsg_LiftQuarantine(self, message: LiftQuarantine, sender: Any) -> None:
+        self.hand_on_reasoned(message, message.reason, sender)
+
+    def receiveMsg_SetTradingState(self, message: SetTradingState, sender: Any) -> None:
+        self.hand_on_reasoned(message, message.reason, sender)
+
+    def receiveMsg_VerifyBook(self, message: VerifyBook, sender: Any) -> None:
+        self.hand_on(message, RECONCILER, sender)
+
+    def hand_on_reasoned(self, message: ClientRequest, reason: str, sender: Any) -> None:
+        """Something that the book keeps with the operator's words."""
+        try:
+            validate_free_text("reason", reason)
+        except InvalidInput as error:
+            self.answer(sender, RequestRefused(request_id=message.request_id, reason=str(error)))
+            return
+        self.hand_on(message, PORTFOLIO, sender)
+
+    def hand_on(self, message: ClientRequest, part: str, sender: Any) -> None:
+        """To the part that can answer; its answer goes back to the client."""
+        if not self.is_ready(part):
+            reason = f"the {part} is not ready; see `intentctl status`, then ask again"
+            self.answer(sender, RequestRefused(request_id=message.request_id, reason=reason))
+            return
+        self.clients[message.request_id] = sender
+        if len(self.clients) > CLIENTS_MAX:
+            del self.clients[next(iter(self.clients))]
+        self.send(self.address_of(part), message)
+
+    def receiveMsg_QuarantineAnswered(self, message: QuarantineAnswered, _sender: Any) -> None:
+        self.hand_back(message.request_id, message)
+
+    def receiveMsg_TradingStateSet(self, message: TradingStateSet, _sender: Any) -> None:
+        self.hand_back(message.request_id, message)
+
+    def receiveMsg_BookVerified(self, message: BookVerified, _sender: Any) -> None:
+        self.hand_back(message.request_id, message)
+
+    def hand_back(self, request_id: str, answer: Any) -> None:
+        client = self.clients.pop(request_id, None)
+        if client is not None:
+            self.answer(client, answer)

@@ -1,0 +1,276 @@
+"""Supervisor: which parts there are, where each one is, and a fresh one for each that dies or no longer answers.
+
+A part starts when what it needs is ready (`actors/children.py`), and begins from the book. Whenever one is ready,
+everybody is told where it is (`Rewire`). How often parts are replaced is bounded (`core/supervision.py`); when that is
+exhausted, trading is halted, and what is left goes on answering.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from actors.base import ActorExitRequest, ChildActorExited, Guarded
+from actors.children import (
+    CLASSES,
+    GATEWAY,
+    NEEDS,
+    PORTFOLIO,
+    RECONCILER,
+    ROUTER_CLASS,
+    ROUTER_NEEDS,
+    Child,
+    router_name,
+    symbol_of,
+)
+from core.events import AlertFired
+from core.market import MarketRules
+from core.records import TradingState
+from core.supervision import Exhausted, Supervision
+from messages.admin import StartEngine
+from messages.book import RecordEvents, TightenTrading
+from messages.lifecycle import (
+    Alive,
+    ChildBorn,
+    ChildFailed,
+    ChildReady,
+    ConfigureChild,
+    GatewayGone,
+    Probe,
+    RestartDue,
+    Rewire,
+    Tick,
+)
+
+PROBE_TICK = "probe"
+PROBES_PER_TIMEOUT = 4
+
+
+class Supervisor(Guarded):
+    """What is above it says what happens when a start is complete, and when it cannot succeed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = "starting"
+        """`starting`, `running`, `halted`, `stopping`, `stopped`, `failed`."""
+        self.stop_reason = ""
+        self.start: StartEngine | None = None
+        self.children: dict[str, Child] = {}
+        self.supervision = Supervision(self.settings.engine.restarts_max, self.settings.engine.restart_window)
+        self.resting: dict[str, str] = {}
+        """Parts that died and wait for their restart, or are not started again; with the reason."""
+        self.wanted: list[str] = []
+        """Symbols that have a router, or shall have one."""
+        self.markets: dict[str, MarketRules] = {}
+        self.credentials: dict[str, str] = {}
+        self.probed_ns = 0
+
+    # ── what is above ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def announce(self) -> None:
+        """Every part is ready for the first time."""
+        raise NotImplementedError
+
+    def give_up(self, reason: str) -> None:
+        """The start cannot succeed."""
+        raise NotImplementedError
+
+    def router_ready(self, name: str) -> None:
+        """A part is ready while the engine runs; maybe somebody waits for it."""
+        raise NotImplementedError
+
+    def go_on_stopping(self) -> None:
+        """A part has ended while everything stops."""
+        raise NotImplementedError
+
+    # ── where everybody is ────────────────────────────────────────────────────────────────────────────────────────
+
+    def address_of(self, name: str) -> Any:
+        child = self.children.get(name)
+        return child.address if child else None
+
+    def child_at(self, name: str, address: Any) -> Child | None:
+        """The part of this name, if this is where it is now."""
+        child = self.children.get(name)
+        return child if child is not None and child.address == address else None
+
+    def is_ready(self, name: str) -> bool:
+        return name in self.children and self.children[name].is_ready
+
+    def all_ready(self) -> bool:
+        wanted = [*CLASSES, *map(router_name, self.wanted)]
+        return all(map(self.is_ready, wanted))
+
+    def routers(self) -> list[Child]:
+        return [child for child in self.children.values() if symbol_of(child.name) is not None and child.is_there]
+
+    def router_addresses(self) -> dict[str, Any]:
+        return {symbol: child.address for child in self.routers() if (symbol := symbol_of(child.name))}
+
+    def want(self, symbol: str) -> None:
+        if symbol not in self.wanted:
+            self.wanted.append(symbol)
+
+    # ── a part starts ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def advance(self) -> None:
+        """Start every part that is missing and has what it needs; say so when all are there."""
+        if self.state not in {"starting", "running"}:
+            return
+        for name, actor_class in CLASSES.items():
+            if self.may_start(name, NEEDS[name]):
+                self.create(name, actor_class)
+        for symbol in self.wanted:
+            if self.may_start(router_name(symbol), ROUTER_NEEDS):
+                self.start_router(symbol)
+        if self.state == "starting" and self.all_ready():
+            self.announce()
+
+    def may_start(self, name: str, needs: tuple[str, ...]) -> bool:
+        return name not in self.children and name not in self.resting and all(map(self.is_ready, needs))
+
+    def start_router(self, symbol: str) -> None:
+        rules = self.markets.get(symbol)
+        if rules is None:
+            self.give_up(f"{symbol} has open intents, but the venue no longer trades it; cancel them at the venue")
+            return
+        self.create(router_name(symbol), ROUTER_CLASS, rules)
+
+    def create(self, name: str, actor_class: str, rules: MarketRules | None = None) -> None:
+        assert self.start is not None
+        if name == GATEWAY:
+            os.environ.update(self.credentials)  # only for the fork: nobody else has them
+        child = Child(name, self.createActor(actor_class), self.now_ns())
+        for variable in self.credentials if name == GATEWAY else ():
+            os.environ.pop(variable, None)
+        self.children[name] = child
+        self.send(
+            child.address,
+            ConfigureChild(
+                settings=self.start.settings,
+                state_root=self.start.state_root,
+                session_id=self.start.session_id,
+                portfolio=self.address_of(PORTFOLIO) if name != PORTFOLIO else None,
+                gateway=self.address_of(GATEWAY) if name != GATEWAY else None,
+                reconciler=self.address_of(RECONCILER) if name != RECONCILER else None,
+                routers=self.router_addresses() if name == PORTFOLIO else {},
+                rules=rules,
+            ),
+        )
+        if rules is not None:
+            self.rewire_one(self.children[PORTFOLIO], name)  # it answers the router of a symbol, so it comes first
+
+    def receiveMsg_ChildBorn(self, message: ChildBorn, sender: Any) -> None:
+        child = self.child_at(message.name, sender)
+        if child is not None:
+            child.pid = message.pid
+
+    def receiveMsg_ChildReady(self, message: ChildReady, sender: Any) -> None:
+        child = self.child_at(message.name, sender)
+        if child is None or child.is_ready:
+            return  # of one that was replaced meanwhile, or told twice
+        child.pid, child.state, child.heard_ns = message.pid, "ready", self.now_ns()
+        self.log.info("child_ready", child=message.name, child_pid=message.pid)
+        for symbol in message.open_symbols:
+            self.want(symbol)
+        self.rewire(message.name)
+        if self.state == "running":
+            self.router_ready(message.name)
+        self.advance()
+
+    def rewire(self, name: str) -> None:
+        """Tell everybody where a new part is."""
+        for child in self.children.values():
+            if child.name != name and child.is_there:
+                self.rewire_one(child, name)
+
+    def rewire_one(self, child: Child, replaced: str) -> None:
+        self.send(
+            child.address,
+            Rewire(
+                replaced=replaced,
+                portfolio=self.address_of(PORTFOLIO),
+                gateway=self.address_of(GATEWAY),
+                reconciler=self.address_of(RECONCILER),
+                routers=self.router_addresses(),
+            ),
+        )
+
+    # ── a part ends ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receiveMsg_ChildActorExited(self, message: ChildActorExited, _sender: Any) -> None:
+        child = next((c for c in self.children.values() if c.address == message.childAddress), None)
+        if child is None or not child.is_there:
+            return
+        child.state = "gone"
+        if self.state == "stopping":
+            self.go_on_stopping()
+        elif self.state in {"starting", "running"}:
+            self.replace(child, f"the {child.name} process (pid {child.pid}) died")
+
+    def receiveMsg_ChildFailed(self, message: ChildFailed, sender: Any) -> None:
+        child = self.child_at(message.name, sender)
+        if child is None:
+            return
+        child.state = "failed"
+        if self.state == "starting" and self.supervision.total == 0:
+            self.give_up(message.reason)
+        elif self.state in {"starting", "running"}:
+            self.send(child.address, ActorExitRequest())
+            self.replace(child, message.reason)
+
+    def replace(self, child: Child, reason: str) -> None:
+        """Start a part anew, now or a little later; when that was done too often, stop trading instead."""
+        decision = self.supervision.died(child.name, self.now_ns())
+        self.resting[child.name] = reason
+        if isinstance(decision, Exhausted):
+            self.halt(f"{reason}; {decision.reason}")
+            return
+        self.log.error("child_replaced", child=child.name, reason=reason, restarts=self.supervision.total)
+        del self.children[child.name]
+        if child.name == GATEWAY and self.is_ready(PORTFOLIO):
+            self.send(self.address_of(PORTFOLIO), GatewayGone())
+        if decision.after_ns:
+            self.wake_after_ns(decision.after_ns, RestartDue(name=child.name))
+        else:
+            self.restart(child.name)
+
+    def restart(self, name: str) -> None:
+        self.resting.pop(name, None)
+        self.advance()
+
+    def halt(self, reason: str) -> None:
+        """Restarts do not help: nothing new is sent any more, and somebody must look."""
+        self.state = "halted"
+        self.stop_reason = reason
+        self.log.critical("engine_halted", reason=reason)
+        if self.is_ready(PORTFOLIO):
+            book = self.address_of(PORTFOLIO)
+            self.send(book, TightenTrading(state=TradingState.HALTED, reason=reason, by=self.name))
+            alert = AlertFired(at_ns=self.now_ns(), code="RESTARTS_EXHAUSTED", text=reason)
+            self.send(book, RecordEvents(events=(alert,)))
+
+    # ── signs of life ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receiveMsg_Alive(self, message: Alive, sender: Any) -> None:
+        child = self.child_at(message.name, sender)
+        if child is not None:
+            child.heard_ns = self.now_ns()
+
+    def probe(self) -> None:
+        """Ask everybody for a sign of life; a part that has given none for too long is ended, and so replaced."""
+        timeout_ns, now = self.settings.engine.hang_timeout, self.now_ns()
+        overslept = now - self.probed_ns > timeout_ns // 2  # then it is not they who were silent
+        self.probed_ns = now
+        for child in self.children.values():
+            if not child.is_there:
+                continue
+            if overslept:
+                child.heard_ns = now
+            allowed_ns = timeout_ns if child.is_ready else max(timeout_ns, self.settings.engine.start_timeout)
+            if now - child.heard_ns > allowed_ns and child.pid:
+                self.log.error("child_hangs", child=child.name, child_pid=child.pid)
+                self.kill_process(child.pid)
+            elif child.is_ready:
+                self.send(child.address, Probe())
+        self.wake_after_ns(timeout_ns // PROBES_PER_TIMEOUT, Tick(name=PROBE_TICK))
