@@ -167,7 +167,9 @@ class Client:
             if isinstance(message, RequestRefused):
                 raise IntentdError(message.reason)
             if isinstance(message, DeadEnvelope):
-                raise EngineNotRunning("a part of the engine is gone; see `intentctl status`")
+                raise EngineNotRunning(
+                    "a part of the engine is gone, and is being replaced; ask again, an intent with the same key"
+                )
             if len(self._inbox) < INBOX_MAX:
                 self._inbox.append(message)
         raise RequestTimedOut(
