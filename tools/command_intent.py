@@ -289,7 +289,7 @@ def _story(view: Reader, intent_id: IntentId) -> Iterator[dict[str, Any]]:
 
 def event_dict(event: AnyEvent) -> dict[str, Any]:
     """An event with its name, for JSON."""
-    fields: dict[str, Any] = msgspec.to_builtins(event)
+    fields: dict[str, Any] = jsonable(msgspec.to_builtins(event, builtin_types=(Decimal,)))
     return fields
 
 
