@@ -20,10 +20,13 @@ from core.ids import IntentId
 from core.intent import IntentRequest
 from core.lifecycle import is_terminal
 from core.planning import Refusal
+from core.records import Standing, TradingState
+from core.verdict import Verdict
 from messages import RequestRefused
 from messages.admin import AskStatus, EngineStopped, FindRouter, RouterFound, StatusReported, StopEngine
-from messages.book import LiftQuarantine, QuarantineAnswered
+from messages.book import LiftQuarantine, QuarantineAnswered, SetTradingState, TradingStateSet
 from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, IntentDone, SubmitIntent
+from messages.reconciling import BookVerified, VerifyBook
 from storage.layout import StateFolder
 
 INBOX_MAX = 100_000
@@ -114,6 +117,20 @@ class Client:
         request_id = new_request_id()
         self.tell(self._engine, LiftQuarantine(request_id=request_id, symbol=symbol, reason=reason))
         return bool(self.await_answer(QuarantineAnswered, request_id, timeout_s).lifted)
+
+    def set_trading(self, state: TradingState, reason: str, timeout_s: float) -> Standing:
+        """What is in force from now on."""
+        request_id = new_request_id()
+        self.tell(self._engine, SetTradingState(request_id=request_id, state=state, reason=reason))
+        answer: TradingStateSet = self.await_answer(TradingStateSet, request_id, timeout_s)
+        return answer.standing
+
+    def verify(self, timeout_s: float) -> Verdict:
+        """The whole book against the venue."""
+        request_id = new_request_id()
+        self.tell(self._engine, VerifyBook(request_id=request_id))
+        answer: BookVerified = self.await_answer(BookVerified, request_id, timeout_s)
+        return answer.verdict
 
     def stop(self, reason: str, timeout_s: float) -> EngineStopped:
         self.tell(self._engine, StopEngine(request_id=new_request_id(), reason=reason))

@@ -1,4 +1,4 @@
-"""intentctl: status, stop, resume, config."""
+"""intentctl: status, stop, config."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from actors import system
 from actors.client import Client
 from core.errors import EngineNotRunning, IntentdError
 from core.settings import Settings, duration_text
+from core.trading import standing
 from messages.admin import StatusReported
 from storage import settings_file
 from storage.layout import StateFolder
@@ -63,6 +64,8 @@ def _engine_status(folder: StateFolder) -> dict[str, Any]:
         "session_id": reported.session_id,
         "started": views.time_text(reported.started_ns),
         "uptime_s": uptime_s,
+        "reason": reported.reason,
+        "restarts": reported.restarts,
         "markets": reported.markets,
         "children": [jsonable(child) for child in reported.children],
     }
@@ -78,6 +81,8 @@ def _book_status(folder: StateFolder) -> dict[str, Any] | None:
             "orders": view.count("attempts"),
             "fills": view.count("fills"),
             "reservations": view.count("reservations"),
+            "trading": views.trading(standing(view)),
+            "external_orders": view.count("external_orders"),
             "quarantined": {entry.symbol: entry.reason for entry in view.quarantines()},
         }
 
@@ -90,6 +95,8 @@ def _print_status(shown: dict[str, Any]) -> None:
         rows = [(child["name"], child["pid"], child["state"]) for child in engine["children"]]
         print_table("Processes", ("name", "pid", "state"), rows)
     if shown["book"] is not None:
+        trading = shown["book"].pop("trading")
+        print_table("Trading", ("field", "value"), list(trading.items()))
         print_table("Book", ("field", "value"), list(shown["book"].items()))
 
 
@@ -115,24 +122,6 @@ def stop(shared: Shared, *, reason: str) -> int:
     else:
         click.echo(f"stopped (pid {file.pid})")
     return 0
-
-
-@click.command()
-@click.option("--symbol", required=True, help="The quarantined symbol.")
-@click.option("--reason", required=True, help="What you found; it goes to the audit trail.")
-@shared_options
-def resume(shared: Shared, *, symbol: str, reason: str) -> int:
-    """Lift the quarantine of a symbol, after you have looked at why it was set (see `intentctl status`)."""
-    client = Client.connect(shared.folder)
-    try:
-        lifted = client.lift_quarantine(symbol, reason, ANSWER_TIMEOUT_S)
-    finally:
-        client.close()
-    if shared.json:
-        print_json({"symbol": symbol, "lifted": lifted})
-    else:
-        click.echo(f"{symbol}: quarantine lifted" if lifted else f"{symbol} was not quarantined")
-    return 0 if lifted else 1
 
 
 @click.command()
@@ -187,4 +176,4 @@ def _toml(value: Any) -> str:
     return f'"{plain}"' if isinstance(value, str) else str(plain)
 
 
-COMMANDS = (status, stop, resume, config)
+COMMANDS = (status, stop, config)

@@ -275,7 +275,9 @@ def trace(shared: Shared, intent_id: str) -> int:
         print_json(events)
         return 0
     first_ns = record.intent.created_ns
-    rows = [(views.milliseconds(event["at_ns"] - first_ns), event["event"], _detail(event)) for event in events]
+    rows = [
+        (views.milliseconds(event["at_ns"] - first_ns), event["event"], _detail(event, first_ns)) for event in events
+    ]
     print_table(f"Trace of {intent_id}", ("ms", "event", "what"), rows)
     return 0
 
@@ -291,13 +293,27 @@ def event_dict(event: AnyEvent) -> dict[str, Any]:
     return fields
 
 
-def _detail(event: dict[str, Any]) -> str:
+def _detail(event: dict[str, Any], first_ns: int) -> str:
     hidden = {"at_ns", "intent_id", "event", "intent", "postings"}
     if event["event"] == "state_changed":
         note = f": {event['note']}" if event["note"] else ""
         return f"{event['from_state']} → {event['to_state']} ({event['cause']}){note}"
+    if event["event"] == "absence_proven":
+        return (
+            f"attempt={event['attempt']} client_order_id={event['client_order_id']} {_proof(event['proof'], first_ns)}"
+        )
     return " ".join(
         f"{name}={value}" for name, value in event.items() if name not in hidden and value not in (None, "")
+    )
+
+
+def _proof(proof: dict[str, Any], first_ns: int) -> str:
+    """Who has not seen the order, and why that proves something; times in ms as in the trace's first column."""
+    asked_ns: dict[str, int] = proof["asked"]
+    return (
+        f"sent no later than {views.milliseconds(proof['last_sent_ns'] - first_ns)} ms ({proof['because']}), refused by "
+        f"the venue {proof['recv_window_ms']} ms later, visible {views.milliseconds(proof['read_lag_ns'])} ms after that; "
+        f"asked at {views.milliseconds(min(asked_ns.values()) - first_ns)} ms and not seen by: {', '.join(asked_ns)}"
     )
 
 

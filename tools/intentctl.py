@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tools import command_book, command_engine, command_intent
+from tools import command_book, command_engine, command_intent, command_trading
 from tools.options import Shared, run, shared_options
 
 EPILOG = """\b
@@ -13,6 +13,7 @@ Examples:
   intentctl submit --symbol ETH/USDT --side sell --qty 0.02 --limit 3500 --tif GTC --key tp-1
   intentctl intents --json | jq '.[].state'
   intentctl trace 1697123456789-BTCUSDT-a3f5c2d1
+  intentctl verify
   intentctl --state /var/lib/intentd status
 
 \b
@@ -29,7 +30,7 @@ def cli(_shared: Shared) -> None:
     """
 
 
-for module in (command_intent, command_book, command_engine):
+for module in (command_intent, command_book, command_engine, command_trading):
     for command in module.COMMANDS:
         cli.add_command(command)
 

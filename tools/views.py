@@ -6,11 +6,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from core.book import OpeningOutcome
 from core.effects import SubmitAnswer
 from core.ids import NS_PER_MS, NS_PER_S
-from core.records import AttemptRecord, IntentRecord, Position
+from core.records import AttemptRecord, IntentRecord, Position, Standing
 from core.transitions import latency_ns
+from core.verdict import Verdict
 
 
 def time_text(at_ns: int) -> str | None:
@@ -95,4 +98,36 @@ def position(record: Position) -> dict[str, Any]:
         "dust_qty": record.dust_qty,
         "inventory_sold_qty": record.inventory_sold_qty,
         "updated": time_text(record.updated_ns),
+    }
+
+
+def trading(standing: Standing) -> dict[str, Any]:
+    return {
+        "state": str(standing.state),
+        "reason": standing.reason,
+        "by": standing.by,
+        "since": time_text(standing.since_ns),
+    }
+
+
+def verdict(found: Verdict) -> dict[str, Any]:
+    """The one object that `verify --json` prints."""
+    return {
+        "agrees": not found.differences and not found.not_compared,
+        "differences": [msgspec.to_builtins(difference) for difference in found.differences],
+        "not_compared": list(found.not_compared),
+        "fills": found.fills,
+        "orders": found.orders,
+        "balances": found.balances,
+        "unresolved": found.unresolved,
+        "external": [
+            {
+                "symbol": order.symbol,
+                "exchange_order_id": order.exchange_order_id,
+                "client_order_id": order.client_order_id,
+                "seen": time_text(order.seen_ns),
+            }
+            for order in found.external
+        ],
+        "at": time_text(found.at_ns),
     }

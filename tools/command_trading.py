@@ -1,0 +1,135 @@
+"""intentctl: halt, reduce, resume, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+from rich.console import Console
+
+from actors.client import Client
+from core.records import Standing, TradingState
+from core.verdict import Verdict
+from tools import views
+from tools.options import Shared, shared_options, timeout_option
+from tools.output import print_json, print_table
+
+ANSWER_TIMEOUT_S: Final = 5.0
+VERIFY_TIMEOUT_S: Final = 120.0
+
+reason_option = click.option("--reason", required=True, help="Why; it goes to the audit trail and to `status`.")
+
+
+@click.command()
+@reason_option
+@timeout_option(ANSWER_TIMEOUT_S)
+@shared_options
+def halt(shared: Shared, *, reason: str, timeout_s: float) -> int:
+    """Stop trading: no order leaves any more, until `resume`. It stays so over restarts.
+
+    Working orders stay at the venue and are followed; cancel them with `intentctl cancel`.
+
+    \b
+    Example: intentctl halt --reason "odd fills on ETH"
+    """
+    return _set(shared, TradingState.HALTED, reason, timeout_s)
+
+
+@click.command()
+@reason_option
+@timeout_option(ANSWER_TIMEOUT_S)
+@shared_options
+def reduce(shared: Shared, *, reason: str, timeout_s: float) -> int:
+    """Allow sells only, until `resume` or `halt`. It stays so over restarts.
+
+    \b
+    Example: intentctl reduce --reason "winding down for the weekend"
+    """
+    return _set(shared, TradingState.REDUCING, reason, timeout_s)
+
+
+@click.command()
+@click.option("--symbol", help="Lift the quarantine of this symbol instead; trading itself stays as it is.")
+@reason_option
+@timeout_option(ANSWER_TIMEOUT_S)
+@shared_options
+def resume(shared: Shared, *, symbol: str | None, reason: str, timeout_s: float) -> int:
+    """Let trading go on, after you have looked at why it was stopped (see `intentctl status`).
+
+    A difference of balances that had stopped it counts as known from now on: the same amount alarms nobody again.
+
+    \b
+    Examples:
+      intentctl resume --reason "withdrew 100 USDT by hand"
+      intentctl resume --symbol BTC/USDT --reason "venue is back to lot size 0.001"
+    """
+    if symbol is None:
+        return _set(shared, TradingState.ACTIVE, reason, timeout_s)
+    lifted = _asked(shared, lambda client: client.lift_quarantine(symbol, reason, timeout_s))
+    if shared.json:
+        print_json({"symbol": symbol, "lifted": lifted})
+    else:
+        click.echo(f"{symbol}: quarantine lifted" if lifted else f"{symbol} was not quarantined")
+    return 0 if lifted else 1
+
+
+def _set(shared: Shared, state: TradingState, reason: str, timeout_s: float) -> int:
+    standing: Standing = _asked(shared, lambda client: client.set_trading(state, reason, timeout_s))
+    if shared.json:
+        print_json(views.trading(standing))
+    else:
+        click.echo(f"trading is {standing.state}" + (f" ({standing.reason})" if standing.reason else ""))
+    return 0
+
+
+@click.command()
+@timeout_option(VERIFY_TIMEOUT_S)
+@shared_options
+def verify(shared: Shared, *, timeout_s: float) -> int:
+    """Compare the whole book with the venue, now: every fill since the book began, every open order, every balance.
+
+    Nothing is changed. What differs is looked at twice, so that a fill of this very moment is no difference. Orders
+    that are not intentd's are listed; they are no difference. Exit code 1 when something differs, or could not be
+    compared.
+
+    \b
+    Examples:
+      intentctl verify
+      intentctl verify --json | jq '.differences'
+    """
+    with Console(stderr=True).status("comparing the book with the venue …"):
+        verdict: Verdict = _asked(shared, lambda client: client.verify(timeout_s))
+    shown = views.verdict(verdict)
+    if shared.json:
+        print_json(shown)
+    else:
+        _print_verdict(shown)
+    return 0 if shown["agrees"] else 1
+
+
+def _print_verdict(shown: dict[str, Any]) -> None:
+    for name, title, columns in (
+        ("differences", "Differences", ("kind", "subject", "symbol", "intent_id", "book", "venue")),
+        ("external", "Orders of others", ("symbol", "exchange_order_id", "client_order_id", "seen")),
+    ):
+        if shown[name]:
+            print_table(title, columns, [[row[column] for column in columns] for row in shown[name]])
+    for reason in shown["not_compared"]:
+        click.echo(f"not compared: {reason}", err=True)
+    count = len(shown["differences"])
+    what = {0: "no difference", 1: "1 difference"}.get(count, f"{count} differences")
+    click.echo(f"{what}: {shown['fills']} fills, {shown['orders']} open orders, {shown['balances']} balances compared")
+    if shown["not_compared"]:
+        click.echo("the comparison is not complete; ask again when the venue answers", err=True)
+
+
+def _asked(shared: Shared, ask: Callable[[Client], Any]) -> Any:
+    client = Client.connect(shared.folder)
+    try:
+        return ask(client)
+    finally:
+        client.close()
+
+
+COMMANDS = (halt, reduce, resume, verify)
