@@ -29,6 +29,9 @@ from core.unit_of_work import BookReader
 IN_FLIGHT: Final = frozenset({State.SENDING, State.UNKNOWN, State.CANCELING})
 PAIRS_MAX: Final = 30
 """So many markets that the book has never traded are asked about to explain one difference."""
+SWEEPS_MAX: Final = 10
+"""So often trades that may explain a difference are asked for. What cannot be read then, as that of a market that is no
+more, keeps nobody from being told."""
 LEDGER_ROWS_MAX: Final = 5_000
 """So many transactions are read in one go."""
 
@@ -49,6 +52,9 @@ class Balances:
         self._looks = 0
         self._is_swept = False
         """Every trade that could explain it was read after it was seen first."""
+        self._sweeps_failed = 0
+        self._unread: tuple[str, ...] = ()
+        """What the last sweep could not read."""
 
     def go_on(self, at: Moment, then: Callable[[str, Moment], Effects] | None = None) -> Effects:
         """Look, if it is quiet. `then` is told why nothing was compared, or nothing."""
@@ -87,16 +93,18 @@ class Balances:
             self._looks = 0
             return []
         if not is_same:
-            self._looks, self._is_swept = 1, False
-        if not self._is_swept:
+            self._looks, self._is_swept, self._sweeps_failed = 1, False, 0
+        if not self._is_swept and self._sweeps_failed < SWEEPS_MAX:
             return self._sweeps.begin(suspects(at.book, left), at, self._swept)
         self._looks += 1
+        but = "" if self._is_swept else f", and not everything could be read: {'; '.join(self._unread)}"
         return self._alarm.raised(
-            Concern("BALANCE_DRIFT", f"venue minus book is {told(left)}", left), self._looks, at.now_ns
+            Concern("BALANCE_DRIFT", f"venue minus book is {told(left)}{but}", left), self._looks, at.now_ns
         )
 
     def _swept(self, swept: Swept, _at: Moment) -> Effects:
-        self._is_swept = not swept.failed
+        self._is_swept, self._unread = not swept.failed, swept.failed
+        self._sweeps_failed += bool(swept.failed)
         return []
 
 

@@ -16,12 +16,13 @@ from typing import Final
 
 from core import reconcile, wants
 from core.drift import NARROWS_AT, Alarm, Concern
-from core.events import OrderDone, ReconciliationResult
-from core.ids import IntentId
+from core.events import AnyEvent, OrderDone, ReconciliationResult
+from core.ids import ExchangeOrderId, IntentId
 from core.inquiry import Effects, Inquiries, Inquiry, Moment, Question
 from core.money import text
 from core.reconcile import Comparison
-from core.records import IntentRecord
+from core.records import IntentRecord, OrderRecord
+from core.reports import Trade
 from core.searching import CLOCK_SLACK_NS
 from core.settings import Settings
 
@@ -87,8 +88,13 @@ class Comparisons:
                 if record is not None:
                     self._ended[event.intent_id] = Ended(sequence, event, record)
             elif event.intent_id in self._ended:
-                self._ended[event.intent_id].is_told = True
+                self._told(self._ended[event.intent_id], event)
         self._read = max(self._read, until)
+
+    def _told(self, ended: Ended, result: AnyEvent) -> None:
+        ended.is_told = True
+        if ended.looks == 0 and isinstance(result, ReconciliationResult) and result.code == reconcile.RECONCILED:
+            ended.is_over = True  # by this actor before its restart
 
     def go_on(self, at: Moment) -> Effects:
         """Ask for the trades of every symbol that has something due."""
@@ -112,18 +118,26 @@ class Comparisons:
         self._running.discard(symbol)
         if not inquiry.has_trades(symbol):
             return [wants.Say("trades_not_fetched", {"symbol": symbol, "reason": "; ".join(inquiry.failed.values())})]
+        trades = inquiry.trades_of(symbol)
+        orders = {trade.exchange_order_id: at.book.order(symbol, trade.exchange_order_id) for trade in trades}
+        known: dict[IntentId, dict[ExchangeOrderId, OrderRecord]] = defaultdict(dict)
+        for order_id, order in orders.items():
+            if order is not None:
+                known[order.intent_id][order_id] = order
         effects: Effects = []
         told = []
         for ended in some:
-            result, also = self._compare(ended, inquiry, at)
+            result, also = self._compare(ended, trades, known[ended.intent_id], at)
             effects += also
             told += [] if result is None else [result]
         return [*effects, wants.Record(tuple(told))] if told else effects
 
-    def _compare(self, ended: Ended, inquiry: Inquiry, at: Moment) -> tuple[ReconciliationResult | None, Effects]:
+    def _compare(
+        self, ended: Ended, trades: list[Trade], known: dict[ExchangeOrderId, OrderRecord], at: Moment
+    ) -> tuple[ReconciliationResult | None, Effects]:
         record = at.book.intent(ended.intent_id)
         assert record is not None
-        found = reconcile.compare(record, list(at.book.attempts(ended.intent_id)), inquiry.trades_of(ended.symbol))
+        found = reconcile.compare(record, at.book.attempts(ended.intent_id), trades, known)
         ended.looks += 1
         effects: Effects = []
         if found.missing:

@@ -165,6 +165,7 @@ def of_balances(book: BookReader, venue: Mapping[str, Decimal], external: Mappin
             subject=currency,
             book=text(totals.get(currency, ZERO)),
             venue=f"{text(venue.get(currency, ZERO))}, unexplained {text(amount)}",
+            amount=amount,
         )
         for currency, amount in sorted(left.items())
     ]

@@ -5,13 +5,15 @@ failed, or is too late. Three things are kept apart, whatever happens: an answer
 at all (G3). A list that does not show what it must begin with is no answer.
 
 Every question carries a word of its own, so that an answer that comes twice, too late, or to somebody else's question
-counts for nothing here. Lists that the venue cuts into pages are asked for page by page. Pure: the clock comes in.
+counts for nothing here; not to a question of this actor before its restart, either, so the word tells the time, too.
+Lists that the venue cuts into pages are asked for page by page. Pure: the clock comes in.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -74,10 +76,11 @@ Question = AskOrder | AskOpenOrders | AskOrders | AskTrades | AskBalances
 class Inquiry:
     """One look at the venue. Made by `Inquiries.begin`."""
 
-    def __init__(self, words: Iterable[str], asked_ns: int, due_ns: int) -> None:
+    def __init__(self, numbers: Iterator[int], asked_ns: int, due_ns: int) -> None:
         self.asked_ns = asked_ns
         """Every question was put then or later."""
         self.due_ns = due_ns
+        """When it ends without the answers that are missing; every answer puts it off."""
         self.pending: dict[str, Question] = {}
         self.failed: dict[str, str] = {}
         """What was not answered, and why."""
@@ -88,31 +91,34 @@ class Inquiry:
         self.trades: dict[str, dict[TradeId, Trade]] = {}
         """By symbol, oldest first."""
         self.balances: dict[str, Decimal] | None = None
-        self._words = iter(words)
-        self._pages = 0
+        self._numbers = numbers
+        self._pages: Counter[str] = Counter()
 
     # ── what is asked ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def ask_order(self, attempt: AttemptRecord) -> Question:
-        return self._put(AskOrder(next(self._words), attempt))
+        return self._put(AskOrder(self._word(), attempt))
 
     def ask_open_orders(self, symbol: str | None) -> Question:
-        return self._put(AskOpenOrders(next(self._words), symbol))
+        return self._put(AskOpenOrders(self._word(), symbol))
 
     def ask_orders(self, symbol: str, from_order_id: ExchangeOrderId | None, since_ns: int = 0) -> Question:
         self.orders.setdefault(symbol, {})
         if from_order_id is None and self.asked_ns - since_ns > BY_TIME_MAX_NS:
             from_order_id = ExchangeOrderId(FIRST)
-        return self._put(AskOrders(next(self._words), symbol, from_order_id, since_ns))
+        return self._put(AskOrders(self._word(), symbol, from_order_id, since_ns))
 
     def ask_trades(self, symbol: str, from_trade_id: TradeId | None, since_ns: int) -> Question:
         self.trades.setdefault(symbol, {})
         if from_trade_id is None and self.asked_ns - since_ns > BY_TIME_MAX_NS:
             from_trade_id = TradeId(FIRST)
-        return self._put(AskTrades(next(self._words), symbol, from_trade_id, since_ns))
+        return self._put(AskTrades(self._word(), symbol, from_trade_id, since_ns))
 
     def ask_balances(self) -> Question:
-        return self._put(AskBalances(next(self._words)))
+        return self._put(AskBalances(self._word()))
+
+    def _word(self) -> str:
+        return f"{self.asked_ns}/{next(self._numbers)}"
 
     def _put(self, question: Question) -> Question:
         self.pending[question.purpose] = question
@@ -174,10 +180,10 @@ class Inquiry:
             self.failed[name] = f"the list does not show {first}, which it must begin with"
         elif complete:
             return None
-        elif not ids or ids[-1] == first or self._pages >= PAGES_MAX:
+        elif not ids or ids[-1] == first or self._pages[name] >= PAGES_MAX:
             self.failed[name] = f"the list does not end within {PAGES_MAX} pages"
         else:
-            self._pages += 1
+            self._pages[name] += 1
             return ids[-1]
         return None
 
@@ -222,12 +228,12 @@ class Inquiries:
 
     def __init__(self, patience_ns: int) -> None:
         self._patience_ns = patience_ns
-        self._words = (str(number) for number in itertools.count(1))
+        self._numbers = itertools.count(1)
         self._running: list[tuple[Inquiry, WhenOver]] = []
 
     def begin(self, at: Moment, when_over: WhenOver) -> Inquiry:
         """A new one; put its questions at once."""
-        inquiry = Inquiry(self._words, at.now_ns, at.now_ns + self._patience_ns)
+        inquiry = Inquiry(self._numbers, at.now_ns, at.now_ns + self._patience_ns)
         self._running.append((inquiry, when_over))
         return inquiry
 
@@ -236,11 +242,12 @@ class Inquiries:
         for entry in self._running:
             if purpose in entry[0].pending:
                 following = entry[0].answered(purpose, answer, complete=complete)
+                entry[0].due_ns = at.now_ns + self._patience_ns
                 return following + self._finish(entry, at)
         return []
 
     def overdue(self, at: Moment) -> Effects:
-        """End those whose time is over."""
+        """End those that have waited too long for any answer."""
         effects: Effects = []
         for entry in list(self._running):
             if entry[0].due_ns <= at.now_ns:
@@ -258,7 +265,7 @@ class Inquiries:
         inquiry, when_over = entry
         if not inquiry.is_over:
             return []
-        inquiry.due_ns = at.now_ns + self._patience_ns
+        inquiry.due_ns = at.now_ns + self._patience_ns  # of what it may ask now
         effects = when_over(inquiry, at)
         if inquiry.is_over:
             self._running.remove(entry)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from types import MappingProxyType
 
 import msgspec
 
 from core.events import ReconciliationResult
+from core.ids import ExchangeOrderId
 from core.money import ZERO
-from core.records import AttemptRecord, IntentRecord
+from core.records import AttemptRecord, IntentRecord, OrderRecord
 from core.reports import OrderSnapshot, OrderStatus, Trade
 
 RECONCILED = "RECONCILED"
@@ -35,9 +37,17 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """One report per attempt that has trades the book lacks; applying it books them."""
 
 
-def compare(record: IntentRecord, attempts: Iterable[AttemptRecord], trades: Iterable[Trade]) -> Comparison:
-    """Compare by quantity. `trades` are the venue's, of the symbol; those of other orders are left out."""
-    by_order: dict[str, list[Trade]] = {}
+def compare(
+    record: IntentRecord,
+    attempts: Iterable[AttemptRecord],
+    trades: Iterable[Trade],
+    known: Mapping[ExchangeOrderId, OrderRecord] = MappingProxyType({}),
+) -> Comparison:
+    """Compare by quantity. `trades` are the venue's, of the symbol; those of other orders are left out.
+
+    `known`: the book's orders. An attempt has a second one when the venue has executed it twice; both count.
+    """
+    by_order: dict[ExchangeOrderId, list[Trade]] = {}
     for trade in trades:
         by_order.setdefault(trade.exchange_order_id, []).append(trade)
     missing: list[OrderSnapshot] = []
@@ -45,11 +55,13 @@ def compare(record: IntentRecord, attempts: Iterable[AttemptRecord], trades: Ite
     for attempt in attempts:
         if attempt.exchange_order_id is None:
             continue
-        of_order = by_order.get(attempt.exchange_order_id, [])
-        own += of_order
-        total = sum((trade.qty for trade in of_order), ZERO)
-        if total > attempt.filled_qty:
-            missing.append(_as_report(attempt, tuple(of_order), total))
+        owner = attempt.intent_id, attempt.attempt
+        twins = [order.exchange_order_id for order in known.values() if (order.intent_id, order.attempt) == owner]
+        shown = {order_id: by_order.get(order_id, []) for order_id in [attempt.exchange_order_id, *twins]}
+        of_attempt = [trade for some in shown.values() for trade in some]
+        own += of_attempt
+        if sum((trade.qty for trade in of_attempt), ZERO) > attempt.filled_qty:
+            missing += [_as_report(attempt, order_id, tuple(some)) for order_id, some in shown.items() if some]
     venue_qty = sum((trade.qty for trade in own), ZERO)
     fees: dict[str, Decimal] = {}
     for trade in own:
@@ -63,14 +75,13 @@ def compare(record: IntentRecord, attempts: Iterable[AttemptRecord], trades: Ite
     )
 
 
-def _as_report(attempt: AttemptRecord, trades: tuple[Trade, ...], total: Decimal) -> OrderSnapshot:
-    assert attempt.exchange_order_id is not None
+def _as_report(attempt: AttemptRecord, order_id: ExchangeOrderId, trades: tuple[Trade, ...]) -> OrderSnapshot:
     return OrderSnapshot(
         client_order_id=attempt.client_order_id,
-        exchange_order_id=attempt.exchange_order_id,
+        exchange_order_id=order_id,
         status=attempt.order_status or OrderStatus.OPEN,
         venue_status=attempt.venue_status,
-        filled_qty=total,
+        filled_qty=sum((trade.qty for trade in trades), ZERO),
         trades=trades,
         source="trades",
     )

@@ -29,7 +29,7 @@ from core.ids import NS_PER_S, ClientOrderId
 from core.inquiry import Effects, Inquiries, Moment
 from core.lifecycle import State
 from core.open_orders import OpenOrders
-from core.records import AttemptRecord
+from core.records import AttemptRecord, AttemptStatus
 from core.reports import OpenOrder, OrderAbsent, OrderSnapshot, OutcomeUnknown, QueryFailed, Report, Trade
 from core.searching import Searches
 from core.settings import Settings
@@ -38,6 +38,8 @@ from core.sweeping import Sweeps
 from core.verifying import Verifying
 
 SEARCH: Final = "search"
+SEARCH_INTERVAL_MAX_NS: Final = NS_PER_S // 2
+"""Whatever waits for time to pass, the end of a start too, is looked at so often at least."""
 IN_FLIGHT, ENDED, TRADES, ORDERS, BALANCES = "in flight", "ended", "trades", "orders", "balances"
 
 
@@ -58,7 +60,7 @@ class Reconciliation:
         self._verifying = Verifying(self._inquiries)
         self._start = Start(settings, self._searches, self._comparisons, self._sweeps, self._orders, self._balances)
         self.intervals = {
-            SEARCH: own.lookup_interval,
+            SEARCH: min(own.lookup_interval or SEARCH_INTERVAL_MAX_NS, SEARCH_INTERVAL_MAX_NS),
             IN_FLIGHT: own.in_flight_interval,
             ENDED: own.order_interval,
             TRADES: own.trades_interval,
@@ -147,5 +149,9 @@ def _if_news(report: OrderSnapshot, client_order_id: ClientOrderId, at: Moment) 
     attempt = at.book.attempt_by_client_id(client_order_id)
     if attempt is None:
         return []
-    is_known = attempt.exchange_order_id == report.exchange_order_id and attempt.venue_filled_qty >= report.filled_qty
+    is_known = (
+        attempt.exchange_order_id == report.exchange_order_id
+        and attempt.filled_qty >= report.filled_qty
+        and (attempt.status is AttemptStatus.CLOSED or attempt.order_status is report.status)
+    )
     return [] if is_known else [wants.Apply(report)]

@@ -5,8 +5,8 @@ Theory of operation
 Whatever the book has as UNKNOWN is looked for, whether a router asked or not. A *round* asks the venue about every
 attempt of a symbol whose time has come: each is looked up; those that may already be proven absent are also looked for
 in three lists, which all of a symbol share. When many of a symbol are unknown at once, as after a restart, the lists
-are asked first, which cost as much as a few look-ups, and then only what they do not show is looked up. What a round
-proves, `core/evidence.py` says:
+are asked first, which cost as much as a few look-ups, and then only what they do not show is looked up, or everything
+if a list fails. What a round proves, `core/evidence.py` says:
 
 | the round shows | next |
 |---|---|
@@ -149,7 +149,7 @@ class Searches:
                 continue  # decided meanwhile
             said = self._testimony(search, inquiry, at.book)
             is_ripe = search.case.not_before_ns <= inquiry.asked_ns
-            if each.lists_first and is_ripe and not inquiry.failed and not sightings(search.attempt, said):
+            if each.lists_first and (is_ripe or inquiry.failed) and not sightings(search.attempt, said):
                 unseen.append(search)
             else:
                 effects += self._conclude(search, said, at)

@@ -2,9 +2,10 @@
 
 Asked all together: the account's open orders in one list, the trades of every symbol with open intents or unfinished
 comparisons from its cursor on, and whatever the book has as unknown. What differs is looked up and handed to the book;
-then balances are compared. A question that fails is put again, until `reconciler.start_timeout` is over; then the start
-goes on, says what was not compared, and the running checks ask again. An intent whose outcome can be proven only later
-is looked for once, and stays unknown: that keeps its money, and keeps nobody else from trading.
+then balances are compared; again, if what was found was booked meanwhile. A question that fails is put again, until
+`reconciler.start_timeout` is over; then the start goes on, says what was not compared, and the running checks ask
+again. An intent whose outcome can be proven only later is looked for once, and stays unknown: that keeps its money, and
+keeps nobody else from trading.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from core import wants
-from core.balances import Balances
+from core.balances import Balances, why_busy
 from core.comparing import Comparisons
 from core.events import StartReconciled
 from core.ids import NS_PER_S
@@ -25,6 +28,7 @@ from core.sweeping import Sweeps, Swept
 
 AGAIN_NS: Final = 1 * NS_PER_S
 """Between two attempts at what failed."""
+ORDERS, TRADES, BALANCES = "open orders", "trades", "balances"
 
 
 class Start:
@@ -51,6 +55,8 @@ class Start:
         self._swept: Swept | None = None
         self._balanced: str | None = None
         """Why balances were not compared; empty when they were."""
+        self._asking: set[str] = set()
+        """What is on its way."""
         self._again_ns: dict[Callable[[Moment], Effects], int] = {}
         self.is_over = False
 
@@ -74,43 +80,51 @@ class Start:
 
     @property
     def _is_done(self) -> bool:
-        asked = (self._looked, self._swept, self._balanced)
-        return None not in asked and not self._again_ns and self._searches.has_news
+        return self._balanced is not None and not self._asking and not self._again_ns and self._searches.has_news
 
     # ── questions ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _ask_orders(self, at: Moment) -> Effects:
+        self._asking.add(ORDERS)
         return self._orders.begin(at, self._have_looked, at_once=True)
 
     def _have_looked(self, looked: Looked, at: Moment) -> Effects:
-        self._looked = looked
+        self._asking.discard(ORDERS)
+        before = self._looked or Looked()
+        self._looked = msgspec.structs.replace(looked, external_orders=before.external_orders + looked.external_orders)
         if looked.failed:
             self._again_ns[self._ask_orders] = at.now_ns + AGAIN_NS
         return self._then_balances(at)
 
     def _ask_trades(self, at: Moment) -> Effects:
+        self._asking.add(TRADES)
         return self._sweeps.begin(self._symbols, at, self._have_swept)
 
     def _have_swept(self, swept: Swept, at: Moment) -> Effects:
+        self._asking.discard(TRADES)
         before = self._swept or Swept()
-        self._swept = Swept(
-            trades=swept.trades,
+        self._swept = msgspec.structs.replace(
+            swept,
             booked=before.booked + swept.booked,
             external_orders=before.external_orders + swept.external_orders,
-            failed=swept.failed,
         )
         if swept.failed:
             self._again_ns[self._ask_trades] = at.now_ns + AGAIN_NS
         return self._then_balances(at)
 
     def _then_balances(self, at: Moment) -> Effects:
-        """Once: what was found before is on its way into the book."""
-        if self._looked is None or self._swept is None or self._again_ns or self._balanced is not None:
-            return []
+        """When all else is answered: what was found is on its way into the book."""
+        return [] if self._asking or self._again_ns or self._balanced is not None else self._ask_balances(at)
+
+    def _ask_balances(self, at: Moment) -> Effects:
+        self._asking.add(BALANCES)
         return self._balances.go_on(at, self._have_balanced)
 
-    def _have_balanced(self, why_not: str, _at: Moment) -> Effects:
+    def _have_balanced(self, why_not: str, at: Moment) -> Effects:
+        self._asking.discard(BALANCES)
         self._balanced = why_not
+        if why_not and not why_busy(at.book):  # else only time, maybe much of it, will make it quiet
+            self._again_ns[self._ask_balances] = at.now_ns + AGAIN_NS
         return []
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -118,10 +132,10 @@ class Start:
     def _finish(self, at: Moment) -> Effects:
         self.is_over = True
         looked, swept = self._looked, self._swept
-        not_compared = [*(looked.failed if looked else ("open orders: no answer",))]
-        not_compared += swept.failed if swept else ("trades: no answer",)
+        not_compared = [*(looked.failed if looked else (f"{ORDERS}: no answer",))]
+        not_compared += swept.failed if swept else (f"{TRADES}: no answer",)
         if self._balanced != "":
-            not_compared.append(f"balances: {self._balanced or 'no answer'}")
+            not_compared.append(f"{BALANCES}: {self._balanced or 'no answer'}")
         found = StartReconciled(
             at_ns=at.now_ns,
             symbols=self._symbols,

@@ -14,6 +14,7 @@ import msgspec
 
 from core import reconcile, wants
 from core.comparing import Comparisons
+from core.ids import TradeId
 from core.inquiry import Effects, Inquiries, Inquiry, Moment
 from core.lifecycle import is_terminal
 from core.searching import CLOCK_SLACK_NS
@@ -36,11 +37,6 @@ class Swept(msgspec.Struct, frozen=True, kw_only=True):
     failed: tuple[str, ...] = ()
     """What could not be read, with the reason."""
 
-    @property
-    def is_clean(self) -> bool:
-        """Everything was read, and the book lacked nothing."""
-        return not self.failed and not self.booked
-
 
 Then = Callable[[Swept, Moment], Effects]
 
@@ -51,6 +47,8 @@ class Sweeps:
         self._inquiries = inquiries
         self._comparisons = comparisons
         self._is_running = False
+        self._handed: dict[str, set[TradeId]] = {}
+        """By symbol, trades that the book lacked at the last look and was handed."""
 
     def active(self, book: BookReader) -> set[str]:
         """Symbols in which something of ours may be executed, or may have been just now."""
@@ -70,14 +68,16 @@ class Sweeps:
 
     def begin(self, symbols: Iterable[str], at: Moment, then: Then) -> Effects:
         """Sweep these; `then` is told what was found."""
-        asked: set[str] = set()
+        wanted, asked = sorted(symbols), set[str]()
+        if not wanted:
+            return then(Swept(), at)
         inquiry = self._inquiries.begin(at, lambda over, later: self._answered(over, asked, then, later))
         questions: Effects = []
-        for symbol in sorted(symbols):
+        for symbol in wanted:
             cursor = at.book.trade_cursor(symbol)
             since_ns = max(0, opening_ns(at.book) - CLOCK_SLACK_NS)
             questions.append(inquiry.ask_trades(symbol, cursor.trade_id if cursor else None, since_ns))
-        return questions or then(Swept(), at)
+        return questions
 
     def _answered(self, inquiry: Inquiry, asked: set[str], then: Then, at: Moment) -> Effects:
         sorted_out = {
@@ -109,13 +109,17 @@ class Sweeps:
 
     def _carry_out(self, symbol: str, found: Sorted, inquiry: Inquiry, at: Moment) -> Effects:
         effects: Effects = []
+        handed = self._handed.pop(symbol, set())  # by another sweep, and maybe not booked yet: it is told once
         for report in found.missing:
+            ids = {trade.trade_id for trade in report.trades}
+            self._handed.setdefault(symbol, set()).update(ids)
             attempt = at.book.attempt_by_client_id(report.client_order_id)
             record = at.book.intent(attempt.intent_id) if attempt else None
             assert record is not None
             intent_id = record.intent.intent_id
             effects += [wants.Say("missing_trades_found", {"intent_id": intent_id}), wants.Apply(report)]
-            if is_terminal(record.state) and not self._comparisons.is_awaited(intent_id):
+            is_news = not ids <= handed and not self._comparisons.is_awaited(intent_id)
+            if is_terminal(record.state) and is_news:
                 effects.append(wants.Record((reconcile.late_result(record, report, at.now_ns),)))
         if not found.settlement.is_empty:
             effects.append(wants.Settle(found.settlement))

@@ -19,8 +19,11 @@ Orders that are not ours are listed as external; they are no difference.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import msgspec
 
+from core.money import ZERO
 from core.records import ExternalOrder
 
 
@@ -37,6 +40,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """What the book has."""
     venue: str = ""
     """What the venue has."""
+    amount: Decimal = ZERO
+    """Of a balance: venue minus book, as far as nothing explains it."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.errors import StartupFailed
-from core.ids import ClientOrderId, IntentId, TradeId
+from core.ids import ClientOrderId, ExchangeOrderId, IntentId, TradeId
 from core.intent import Side, TimeInForce
 from core.market import Quote
 from core.records import AttemptRecord, AttemptStatus
@@ -123,6 +123,39 @@ def test_a_resting_order_is_listed_canceled_and_found_canceled(venue: Venue) -> 
     assert (found.status, found.filled_qty) == (OrderStatus.CANCELED, Decimal(0))
 
 
+def test_lists_of_orders_begin_where_they_are_asked_to(venue: Venue) -> None:
+    """By id inclusive, by time not before; whatever became of an order, it is listed with what it has filled."""
+
+    async def read(client: VenueClient) -> Any:
+        first = await client.place(attempt(40), nothing)
+        last = await client.place(resting(41), nothing)
+        assert isinstance(first, OrderSnapshot)
+        assert isinstance(last, OrderSnapshot)
+        by_id = await client.orders("BTC/USDT", first.exchange_order_id, 0)
+        from_last = await client.orders("BTC/USDT", last.exchange_order_id, 0)
+        in_future = await client.orders("BTC/USDT", None, time.time_ns() + 3_600 * 10**9)
+        everywhere = await client.open_orders(None)
+        await client.cancel(resting(41))
+        return by_id, from_last, in_future, everywhere
+
+    by_id, from_last, in_future, everywhere = ask(venue, read)
+    assert all(page.complete for page in (by_id, from_last, in_future))
+    assert [(order.client_order_id, order.status, order.filled_qty) for order in by_id.orders] == [
+        (attempt(40).client_order_id, OrderStatus.FILLED, Decimal("0.001")),
+        (resting(41).client_order_id, OrderStatus.OPEN, Decimal(0)),
+    ]
+    assert [order.client_order_id for order in from_last.orders] == [resting(41).client_order_id]
+    assert in_future.orders == ()
+    assert resting(41).client_order_id in {order.client_order_id for order in everywhere}
+    assert {order.symbol for order in everywhere} == {"BTC/USDT"}
+
+
+def test_what_is_no_market_has_no_trades(venue: Venue) -> None:
+    """The reconciler asks about markets that may explain a difference; there may be no such market."""
+    page = ask(venue, lambda client: client.trades("USDT/BTC", None, 0))
+    assert (page.trades, page.complete) == ((), True)
+
+
 def test_post_only_is_refused_when_it_would_take(venue: Venue) -> None:
     """A post-only order through the market is definitely not placed, and not worth a retry."""
     report = ask(venue, lambda client: client.place(attempt(4, tif=TimeInForce.PO), nothing))
@@ -218,7 +251,7 @@ def test_garbled_answers_are_no_answers(venue: Venue, fault: dict[str, Any]) -> 
         answers = [
             await client.look_up(attempt(31)),
             await client.open_orders("BTC/USDT"),
-            await client.recent_orders("BTC/USDT", 0),
+            (await client.orders("BTC/USDT", ExchangeOrderId("0"), 0)).orders,
             await client.balances(),
             trades.trades,
         ]
@@ -237,7 +270,8 @@ def test_what_an_answer_does_not_tell_is_not_taken_for_nothing(venue: Venue) -> 
         answers: list[Any] = []
         for seed in range(12):
             venue.set_faults({"seed": seed, "garbled_body": {"on": ["order", "all_orders"], "shapes": ["fields"]}})
-            answers += [await client.look_up(attempt(32)), await client.recent_orders("BTC/USDT", 0)]
+            page = await client.orders("BTC/USDT", ExchangeOrderId("0"), 0)
+            answers += [await client.look_up(attempt(32)), page.orders]
         return answers
 
     for answer in ask(venue, read):
