@@ -183,6 +183,9 @@ class Office:
         self.verified: list[wants.Verified] = []
         self.answers_itself = True
         """The venue answers at once."""
+        self.unwritten: list[Any] = []
+        """What the portfolio was sent and has not come to."""
+        self.writes_at_once = True
         self.restart()
 
     def restart(self) -> None:
@@ -268,14 +271,12 @@ class Office:
 
     def carry_out(self, effect: Any) -> None:
         match effect:
-            case wants.Apply(report):
-                self.desk.apply(report)
-            case wants.TellRouter(report=report):
-                self.told.append(effect)
-                self.desk.apply(report)
-            case wants.Settle() | wants.Record() | wants.Tighten():
-                with self.book.transaction() as unit:
-                    self._write(unit, effect)
+            case wants.Apply() | wants.TellRouter() | wants.Settle() | wants.Record() | wants.Tighten():
+                if isinstance(effect, wants.TellRouter):
+                    self.told.append(effect)
+                self.unwritten.append(effect)
+                if self.writes_at_once:
+                    self.write()
             case wants.Started(found):
                 self.started.append(found)
             case wants.Verified():
@@ -286,6 +287,20 @@ class Office:
                 self.asked.append(effect)
                 self.waiting.append(effect)
 
+    def write(self) -> None:
+        """The portfolio comes to what it was sent."""
+        while self.unwritten:
+            self.write_one(self.unwritten.pop(0))
+
+    def write_one(self, effect: Any) -> None:
+        """Its step, as a transaction of its own."""
+        match effect:
+            case wants.Apply(report) | wants.TellRouter(report=report):
+                self.desk.apply(report)
+            case _:
+                with self.book.transaction() as unit:
+                    self._write(unit, effect)
+
     def _write(self, unit: Any, effect: Any) -> None:
         match effect:
             case wants.Settle(settlement):
@@ -293,7 +308,7 @@ class Office:
             case wants.Record(events, compared):
                 for event in events:
                     unit.append_event(event)
-                if compared is not None:
+                if compared is not None and compared > (unit.compared() or 0):
                     unit.put_compared(compared)
             case wants.Tighten(state, reason, amounts):
                 drift.alarmed(unit, amounts)
