@@ -49,9 +49,7 @@ def test_with_two_looks_at_most_the_second_one_halts() -> None:
 
 
 @given(amounts, amounts)
-def test_what_is_left_and_what_explains_it_add_up(
-    seen: dict[str, Decimal], due: dict[str, Decimal]
-) -> None:
+def test_what_is_left_and_what_explains_it_add_up(seen: dict[str, Decimal], due: dict[str, Decimal]) -> None:
     """Without anything known: left + external = drift, in every currency, and nothing that is left is zero."""
     left = drift.unexplained(seen, due, {})
     for currency in "ABC":
