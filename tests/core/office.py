@@ -345,7 +345,7 @@ class Office:
     def done(self, name: str = "d", **wish: Any) -> IntentRecord:
         """An intent that was filled, and booked so."""
         attempt = self.accept(name, **wish)
-        self.venue.fill(self.venue.place(attempt))
+        self.venue.fill(self.venue.place(attempt), str(attempt.qty))
         return self.see(attempt)
 
     def see(self, attempt: AttemptRecord) -> IntentRecord:
