@@ -163,13 +163,16 @@ class Comparisons:
 
     # ── what is finished ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def swept(self, symbol: str, asked_ns: int) -> None:
-        """All trades of the symbol since its cursor were read, and what was missing was handed to the book."""
-        late_ns = self._settings.reconciler.late_fill_check
+    def swept(self, symbol: str, settled_before_ns: int) -> None:
+        """All trades of the symbol since its cursor were read, and what was missing was handed to the book.
+
+        What is younger than `settled_before_ns` may still come; the cursor stays before it, so nothing is finished that
+        the cursor has not reached.
+        """
         finished = [
             ended.intent_id
             for ended in self._ended.values()
-            if ended.symbol == symbol and ended.is_told and ended.is_over and asked_ns - ended.done_ns >= late_ns
+            if ended.symbol == symbol and ended.is_told and ended.is_over and ended.done_ns <= settled_before_ns
         ]
         for intent_id in finished:
             del self._ended[intent_id]

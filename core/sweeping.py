@@ -97,15 +97,18 @@ class Sweeps:
         return effects + then(_summary(inquiry, sorted_out), at)
 
     def _sort_out(self, symbol: str, inquiry: Inquiry, at: Moment) -> Sorted:
-        late_ns = self._settings.reconciler.late_fill_check
         return sort_out(
             at.book,
             symbol,
             inquiry.trades_of(symbol),
             inquiry.orders.get(symbol, {}),
-            settled_before_ns=inquiry.asked_ns - late_ns - CLOCK_SLACK_NS,
+            settled_before_ns=self._settled_before_ns(inquiry),
             now_ns=at.now_ns,
         )
+
+    def _settled_before_ns(self, inquiry: Inquiry) -> int:
+        """What is older is not reported late any more."""
+        return inquiry.asked_ns - self._settings.reconciler.late_fill_check - CLOCK_SLACK_NS
 
     def _carry_out(self, symbol: str, found: Sorted, inquiry: Inquiry, at: Moment) -> Effects:
         effects: Effects = []
@@ -124,7 +127,7 @@ class Sweeps:
         if not found.settlement.is_empty:
             effects.append(wants.Settle(found.settlement))
         if not found.nameless:
-            self._comparisons.swept(symbol, inquiry.asked_ns)
+            self._comparisons.swept(symbol, self._settled_before_ns(inquiry))
         return effects
 
 
