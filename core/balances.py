@@ -3,8 +3,8 @@
 A look at the venue's balances counts only when it was *quiet*: no placement or cancel was in flight and nothing was
 booked between question and answer. A difference that is left when external trades and what people know are taken out
 is followed by sweeps of every symbol that may explain it, as soon as the venue's reads must have caught up. When one of
-them has read everything and found nothing that the book lacks, and the same difference is there at the next look, it was
-seen twice (`core/drift.py`). A resting order may fill at any moment, but what it has filled is found by those sweeps.
+them has read everything and found nothing that the book lacks, and the same difference is there at the next look, it
+was seen twice (`core/drift.py`). A resting order may fill at any moment, but those sweeps find what it has filled.
 
 The ledger is read on as it grows, a bounded part at a time; it explains every balance, and every transaction balances.
 """
