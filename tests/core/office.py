@@ -191,6 +191,7 @@ class Office:
 
     def restart(self) -> None:
         """A new brain on the same book; whoever would have got the answers is gone."""
+        self.desk.now_ns += 1  # no two lives begin in the same nanosecond
         self.brain = Reconciliation(self.settings)
         self.waiting.clear()
         self.due_ns = {name: self.desk.now_ns + every for name, every in self.brain.intervals.items() if every}
