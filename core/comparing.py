@@ -64,7 +64,9 @@ class Comparisons:
         self._alarm = alarm
         self._ended: dict[IntentId, Ended] = {}
         self._read: int | None = None
-        """Up to here the outbox has been read."""
+        """Up to here the outbox has been read for what has ended."""
+        self._heard = 0
+        """The same for results."""
         self._noted = -1
         """What the book knows to be finished."""
         self._running: set[str] = set()
@@ -75,25 +77,30 @@ class Comparisons:
         return {ended.symbol for ended in self._ended.values()}
 
     def catch_up(self, at: Moment) -> None:
-        """Read on in the outbox: what has ended, and whose result is there."""
+        """Read on in the outbox: what has ended, and whose result is there.
+
+        Each for itself: while memory is full, the ends wait, and results are heard all the same. They make room.
+        """
         last = at.book.last_sequence("audit")
         if self._read is None:
-            self._read = at.book.compared() or 0
-            self._noted = self._read
-        until = min(last, self._read + ROWS_MAX)
-        for sequence, event in at.book.events_of((OrderDone, ReconciliationResult), self._read, until):
-            if event.intent_id is None:
-                continue
-            if isinstance(event, OrderDone):
-                if len(self._ended) >= ENDED_MAX:
-                    until = sequence - 1
-                    break
-                record = at.book.intent(event.intent_id)
-                if record is not None:
-                    self._ended[event.intent_id] = Ended(sequence, event, record)
-            elif event.intent_id in self._ended:
-                self._told(self._ended[event.intent_id], event)
-        self._read = max(self._read, until)
+            self._noted = self._read = self._heard = at.book.compared() or 0
+        self._read = self._take_up(at, self._read, min(last, self._read + ROWS_MAX))
+        until = min(last, self._heard + ROWS_MAX)
+        for _, event in at.book.events_of((ReconciliationResult,), self._heard, until):
+            ended = self._ended.get(event.intent_id) if event.intent_id is not None else None
+            if ended is not None:
+                self._told(ended, event)
+        self._heard = max(self._heard, until)
+
+    def _take_up(self, at: Moment, after: int, until: int) -> int:
+        """Up to where the ends were read."""
+        for sequence, event in at.book.events_of((OrderDone,), after, until):
+            if len(self._ended) >= ENDED_MAX:
+                return sequence - 1
+            record = at.book.intent(event.intent_id) if event.intent_id is not None else None
+            if record is not None and isinstance(event, OrderDone):
+                self._ended[record.intent.intent_id] = Ended(sequence, event, record)
+        return max(after, until)
 
     def _told(self, ended: Ended, result: AnyEvent) -> None:
         ended.is_told = True

@@ -183,6 +183,7 @@ class Office:
         self.verified: list[wants.Verified] = []
         self.answers_itself = True
         """The venue answers at once."""
+        self._is_answering = False
         self.unwritten: list[Any] = []
         """What the portfolio was sent and has not come to."""
         self.writes_at_once = True
@@ -190,6 +191,7 @@ class Office:
 
     def restart(self) -> None:
         """A new brain on the same book; whoever would have got the answers is gone."""
+        self.desk.now_ns += 1  # no two lives begin in the same nanosecond
         self.brain = Reconciliation(self.settings)
         self.waiting.clear()
         self.due_ns = {name: self.desk.now_ns + every for name, every in self.brain.intervals.items() if every}
@@ -247,8 +249,12 @@ class Office:
 
     def answer_all(self) -> None:
         """Every question that the venue does not pass over in silence."""
+        if self._is_answering:
+            return  # what is asked because of an answer is answered in the loop below
+        self._is_answering = True
         while open_ones := [each for each in self.waiting if type(each) not in self.venue.silent]:
             self.answer(open_ones[0])
+        self._is_answering = False
 
     def answer(self, question: Question) -> Effects:
         """With what the venue shows now."""
