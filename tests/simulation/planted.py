@@ -17,18 +17,26 @@ from msgspec.structs import replace
 import core.book
 import core.outcomes
 import core.searching
+import core.settling
 import exchange.client
 from actors.gateway import Gateway
 from actors.portfolio import Portfolio
 from core import effects as do
 from core import fencing, holdings
+from core.balances import Balances
+from core.comparing import Comparisons
+from core.drift import Alarm
 from core.evidence import Case, Testimony, weigh
+from core.ids import ClientOrderId
 from core.inquiry import AskOrder, Inquiry
 from core.intent import Side
 from core.money import ZERO
 from core.planning import reservation_for
+from core.records import ExternalOrder
 from core.reports import NotPlaced, OrderAbsent, OrderSnapshot, OrderStatus, QueryFailed
 from core.routing import Router
+from core.settling import _Sorter
+from core.sweeping import Swept
 from exchange import outcomes
 from messages.venue import PlaceOrder
 
@@ -264,3 +272,50 @@ def unknown_releases_its_money(stack: ExitStack) -> None:
 def open_intents_forgotten_at_a_start(stack: ExitStack) -> None:
     _swap(stack, Router, "resume", lambda _router, _records, _now_ns: [])
     _swap(stack, Router, "compare", lambda _router, _records, _now_ns: [])
+
+
+@_bug("an order that the book does not know by its number is taken for somebody else's, whatever its name")
+def nameless_order_taken_for_external(stack: ExitStack) -> None:
+    named = _Sorter._named_external
+
+    def guess(sorter: _Sorter, order_id: Any) -> ExternalOrder:
+        nobody = ExternalOrder(
+            symbol=sorter.symbol,
+            exchange_order_id=order_id,
+            client_order_id=ClientOrderId(""),
+            seen_ns=sorter.now_ns,
+        )
+        return named(sorter, order_id) or sorter.external_orders.setdefault(order_id, nobody)
+
+    _swap(stack, _Sorter, "_named_external", guess)
+
+
+@_bug("trades of somebody else explain nothing")
+def external_trades_not_counted(stack: ExitStack) -> None:
+    note = core.settling.external_trade
+    _swap(stack, core.settling, "external_trade", lambda *args, **_kinds: note(*args, counts=False))
+
+
+@_bug("a difference of balances is told before the venue's reads have caught up")
+def drift_told_too_early(stack: ExitStack) -> None:
+    begin = Balances.__init__
+    _swap(stack, Balances, "__init__", lambda self, *args: begin(self, *args[:-1], 0))
+    _swap(stack, Swept, "is_clean", property(lambda _swept: True))
+
+
+@_bug("drift stops nothing")
+def drift_ignored(stack: ExitStack) -> None:
+    _swap(stack, Alarm, "raised", lambda *_: [])
+
+
+@_bug("the cursor passes over trades that the book does not have, and no comparison looks back")
+def cursor_passes_over_trades(stack: ExitStack) -> None:
+    accounted = _Sorter._is_accounted
+
+    def careless(sorter: _Sorter, trade: Any) -> bool:
+        accounted(sorter, trade)
+        return True
+
+    _swap(stack, _Sorter, "_is_accounted", careless)
+    _swap(stack, core.settling, "_is_kept", lambda *_: True)
+    _swap(stack, Comparisons, "go_on", lambda *_: [])

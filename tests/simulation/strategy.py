@@ -33,6 +33,8 @@ PASSING: Final = frozenset(
 ASKED_MAX: Final = 12
 """After so many times of "not now" a client gives a wish up, if nothing was accepted."""
 BURST_SHARE: Final = 0.3
+CANCELED_SHARE: Final = 0.7
+"""Of the orders that rest."""
 TIFS: Final = (
     TimeInForce.IOC, TimeInForce.IOC, TimeInForce.GTC, TimeInForce.GTC, TimeInForce.FOK, TimeInForce.PO
 )  # fmt: skip
@@ -104,7 +106,7 @@ class Strategy:
                 f"wishes {request.key}: {request.side} {size} {request.symbol} {request.kind} {request.limit_price} "
                 f"{request.tif}",
             )
-        if wish.request.tif in RESTING and self._random.random() < 0.4:
+        if wish.request.tif in RESTING and self._random.random() < CANCELED_SHARE:
             self._machine.scheduler.after(
                 self._random.randint(50 * NS_PER_MS, 8 * NS_PER_S), lambda: setattr(wish, "cancel", True)
             )
