@@ -67,6 +67,10 @@ class Client:
             self._routers[symbol] = found.router
         return self._routers[symbol]
 
+    def forget_router(self, symbol: str) -> None:
+        """The one that is known does not answer: the next `router` asks the engine, which knows who took its place."""
+        self._routers.pop(symbol, None)
+
     def send_intent(self, router: Any, request: IntentRequest, *, wait: bool) -> str:
         """Send without waiting for the answer; returns the request's id. Collect with `next_message`.
 
@@ -167,7 +171,9 @@ class Client:
             if isinstance(message, RequestRefused):
                 raise IntentdError(message.reason)
             if isinstance(message, DeadEnvelope):
-                raise EngineNotRunning("a part of the engine is gone; see `intentctl status`")
+                raise EngineNotRunning(
+                    "a part of the engine is gone, and is being replaced; ask again, an intent with the same key"
+                )
             if len(self._inbox) < INBOX_MAX:
                 self._inbox.append(message)
         raise RequestTimedOut(

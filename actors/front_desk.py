@@ -8,7 +8,7 @@ from typing import Any
 from actors.children import PORTFOLIO, RECONCILER, router_name, symbol_of
 from actors.supervisor import Supervisor
 from core.errors import InvalidInput
-from core.intent import SYMBOL_PATTERN, validate_free_text
+from core.intent import SYMBOL_PATTERN, validate_reason
 from core.planning import Refusal
 from messages import ClientRequest, RequestRefused
 from messages.admin import AskStatus, ChildStatus, FindRouter, RouterFound, StatusReported
@@ -104,7 +104,7 @@ class FrontDesk(Supervisor):
     def hand_on_reasoned(self, message: ClientRequest, reason: str, sender: Any) -> None:
         """Something that the book keeps with the operator's words."""
         try:
-            validate_free_text("reason", reason)
+            validate_reason(reason)
         except InvalidInput as error:
             self.answer(sender, RequestRefused(request_id=message.request_id, reason=str(error)))
             return

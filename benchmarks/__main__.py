@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import click
 import msgspec
 
-from benchmarks import growth, hops, limits, machine, orders, page, recovery, throughput
+from benchmarks import growth, hops, kills, limits, machine, orders, page, recovery, resilience, throughput
 from benchmarks.processes import ROOT
 from benchmarks.session import Session, session
 from benchmarks.table import Table
@@ -46,7 +46,9 @@ class Benchmark(Protocol):
     def tables(self, figures: dict[str, Any]) -> list[Table]: ...
 
 
-BENCHMARKS: dict[str, Benchmark] = {module.NAME: module for module in (hops, orders, throughput, recovery, growth)}
+BENCHMARKS: dict[str, Benchmark] = {
+    module.NAME: module for module in (hops, orders, throughput, recovery, growth, resilience)
+}
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,8 +104,8 @@ def shared(command: Callable[..., int]) -> Callable[..., Any]:
     return with_options
 
 
-def count(name: str, help_text: str, least: int = 1) -> Callable[..., Any]:
-    return click.option(name, type=click.IntRange(min=least), default=None, help=help_text)
+def count(name: str, help_text: str, least: int = 1, most: int | None = None) -> Callable[..., Any]:
+    return click.option(name, type=click.IntRange(least, most), default=None, help=help_text)
 
 
 @cli.command("hops")
@@ -155,6 +157,20 @@ def recovery_command(wanted: Wanted, **own: Any) -> int:
 def growth_command(wanted: Wanted, **own: Any) -> int:
     """What an intent costs in a large book, and what memory a symbol takes."""
     return measure(wanted, {growth.NAME: own})
+
+
+@cli.command("resilience")
+@count("--kills", f"Of each part: {', '.join(kills.KINDS)}.  [default: {resilience.Plan().kills}]")
+@count("--rate", f"Intents a second, all the while.  [default: {resilience.Plan().rate}]", 1, resilience.RATE_MAX)
+@count("--starts", f"With nothing open, and with 100 open intents.  [default: {resilience.Plan().starts}]")
+@shared
+def resilience_command(wanted: Wanted, **own: Any) -> int:
+    """The crash promise: kill -9 under load until trading goes on, and start to ready with 100 open intents.
+
+    A part is killed while intents arrive steadily. Trading goes on when the first intent submitted after the kill is
+    answered and the first order placed after it is at the venue; beside it, the same without a kill.
+    """
+    return measure(wanted, {resilience.NAME: own})
 
 
 @cli.command("all")

@@ -17,6 +17,7 @@ from benchmarks.errors import BenchmarkFailed
 from benchmarks.lines import Lines
 from benchmarks.processes import Processes, end, said
 from storage.layout import StateFolder
+from tools.crew import Crew
 
 READY_WORD = "ready"
 END_PATIENCE_S = 30.0
@@ -86,6 +87,11 @@ class Daemon:
     def pid(self) -> int:
         """Of the launcher."""
         return int(self._process.pid)
+
+    def crash(self) -> None:
+        """kill -9 of the launcher and of every process it started, at any moment; the state folder stays."""
+        end(self._process, 0)
+        Crew(self.folder.crew_file).kill()
 
     def connect(self) -> Client:
         """As `intentctl` and strategies do; close it before the daemon ends."""

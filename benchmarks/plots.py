@@ -103,10 +103,22 @@ def _growth(figure: Any, figures: dict[str, Any]) -> None:
     right.set_title(f"Memory of the engine (MiB): {figures['pss_per_symbol_mb']} per symbol")
 
 
+def _resilience(figure: Any, figures: dict[str, Any]) -> None:
+    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
+    rows = {"no kill": figures["baseline"], **figures["kills"]}
+    values = [(row["worst_s"], row["median_s"]) for row in rows.values()]
+    _pairs(figure, left, list(rows), ("worst", "median"), values)
+    left.set_title("From a kill until trading goes on (s)")
+    bars = right.bar(["0", "100"], [figures["ready_empty_s"], figures["ready_100_open_s"]], 0.5, color=OURS)
+    right.bar_label(bars, fmt="%.2f", fontsize=8)
+    right.set_title("Start to ready (s), by open intents", fontsize=10)
+
+
 PICTURES: dict[str, Callable[[Any, dict[str, Any]], None]] = {
     "hops": _hops,
     "orders": _orders,
     "throughput": _throughput,
     "recovery": _recovery,
     "growth": _growth,
+    "resilience": _resilience,
 }

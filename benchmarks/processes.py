@@ -110,6 +110,13 @@ class Processes:
         """Every living process with the mark."""
         return [process for process in psutil.process_iter() if self._is_marked(process)]
 
+    def ours(self, pid: int) -> psutil.Process:
+        """To be killed. Raises `BenchmarkFailed` for a process that nothing here has started."""
+        process = psutil.Process(pid) if pid > 0 and psutil.pid_exists(pid) else None
+        if process is None or not self._is_marked(process):
+            raise BenchmarkFailed(f"process {pid} is none of this benchmark")
+        return process
+
     def _is_marked(self, process: psutil.Process) -> bool:
         try:
             return process.status() != psutil.STATUS_ZOMBIE and bool(process.environ().get(MARK_VARIABLE) == self.mark)

@@ -80,6 +80,7 @@ def _make(session: Session, intents: int) -> Book:
     state = session.folder() / "state"
     with MadeBook(StateFolder(state), SYMBOLS, intents, time.time_ns() - AGO_NS) as book:
         book.grow_to(intents, BATCH, session.progress.advance)
+        book.note_compared()
         return Book(intents, state, _as_options(book.totals()))
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
+from urllib.request import urlopen
+
+import msgspec
 
 from benchmarks.processes import Processes
 from core.intent import Side
@@ -21,6 +24,7 @@ NOTIONAL = Decimal(20)
 """Of each order, quote currency: small enough that the first levels fill it."""
 RICH = "USDT=1000000000"
 UNLIMITED = ("--weight-limit", "0", "--order-limit", "0")
+TRUTH_TIMEOUT_S: Final = 30.0
 
 
 class Order(NamedTuple):
@@ -31,6 +35,18 @@ class Order(NamedTuple):
     qty: str
     """Base, on the venue's step."""
     side: str = str(Side.BUY)
+
+
+class Arrived(msgspec.Struct, frozen=True, rename={"client_order_id": "clientOrderId", "at_ms": "time"}):
+    """An order as the venue has it, whatever anybody was told about it."""
+
+    client_order_id: str
+    symbol: str
+    """The venue's name, like BTCUSDT."""
+    status: str
+    """The venue's word."""
+    at_ms: int
+    """When it came there, ms UTC."""
 
 
 def start_venue(processes: Processes, symbols: int, balances: tuple[str, ...] = (RICH,)) -> SimulatorProcess:
@@ -46,6 +62,12 @@ def set_latency(venue: SimulatorProcess, latency_ms: int) -> None:
     """Every request waits this long at the venue; 0 ends it."""
     faults: Mapping[str, object] = {"latency_ms": {"ms": latency_ms}} if latency_ms else {}
     venue.misbehave(faults)
+
+
+def arrived(venue: SimulatorProcess) -> list[Arrived]:
+    """Every order that ever came to the venue. It stands still while it tells, so do not ask during a measurement."""
+    with urlopen(f"{venue.base_url}/_sim/orders", timeout=TRUTH_TIMEOUT_S) as answer:  # noqa: S310  (http on loopback)
+        return msgspec.json.decode(answer.read(), type=list[Arrived])
 
 
 def symbol_of(market: Market) -> str:

@@ -49,6 +49,10 @@ class Ended:
         """There is nothing more to compare."""
         self.due_ns = 0
         self.looks = 0
+        self.differs_ns = 0
+        """When it was seen to differ first; 0: it was not."""
+        self.lasting = 0
+        """So often it differed after the venue's reads must have caught up."""
 
 
 class Comparisons:
@@ -152,9 +156,12 @@ class Comparisons:
             effects += [wants.Apply(report) for report in found.missing]
         result = reconcile.result_event(record, found, at.now_ns)
         if result.code == reconcile.MISMATCH:
-            if ended.looks < LOOKS_BEFORE_MISMATCH:
+            ended.differs_ns = ended.differs_ns or at.now_ns
+            is_fresh = at.now_ns - ended.differs_ns < self._settings.exchange.read_lag
+            if is_fresh or ended.looks < LOOKS_BEFORE_MISMATCH:
                 return None, effects  # the venue's reads lag behind its answers
-            lasting = ended.looks - LOOKS_BEFORE_MISMATCH
+            lasting = ended.lasting
+            ended.lasting += 1
             effects += self._alarm.raised(_concern(record, found), lasting + NARROWS_AT, at.now_ns)
             ended.is_over = self._alarm.is_final(lasting + NARROWS_AT)
             is_news = lasting == 0 or (ended.is_over and not ended.is_told)

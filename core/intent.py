@@ -219,6 +219,13 @@ def validate_free_text(field: str, free_text: str) -> None:
         raise InvalidInput(field, free_text[:40] + "…", f"longer than {TEXT_LENGTH_MAX} characters", "shorten it")
 
 
+def validate_reason(reason: str) -> None:
+    """The same for an operator's reason, which must say something. Raises `InvalidInput`."""
+    validate_free_text("reason", reason)
+    if not reason.strip():
+        raise InvalidInput("reason", reason, "says nothing", "write why; it stands in the audit trail")
+
+
 def payload(request: IntentRequest) -> PayloadHash:
     """The hash of what would be traded. `0.0010` and `0.001` are the same wish."""
 

@@ -34,8 +34,15 @@ class Swept(msgspec.Struct, frozen=True, kw_only=True):
     """Trades that the book lacked and has been handed."""
     external_orders: int = 0
     """Seen for the first time."""
+    external_trades: int = 0
+    """The same."""
     failed: tuple[str, ...] = ()
     """What could not be read, with the reason."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Everything was read, and everything stood in the book already."""
+        return not (self.failed or self.booked or self.external_orders or self.external_trades)
 
 
 Then = Callable[[Swept, Moment], Effects]
@@ -140,5 +147,6 @@ def _summary(inquiry: Inquiry, sorted_out: dict[str, Sorted]) -> Swept:
         trades=sum(len(inquiry.trades[symbol]) for symbol in sorted_out),
         booked=sum(len(report.trades) for found in sorted_out.values() for report in found.missing),
         external_orders=sum(len(found.settlement.external_orders) for found in sorted_out.values()),
+        external_trades=sum(len(found.settlement.external_trades) for found in sorted_out.values()),
         failed=tuple(failed),
     )

@@ -70,7 +70,8 @@ def _mark(record: IntentRecord, name: str | None, now_ns: int) -> IntentRecord:
 
 
 def _end(book: UnitOfWork, record: IntentRecord, now_ns: int, note: str) -> IntentRecord:
-    ended = _mark(replace(record, end_reason=note or record.end_reason), "done", now_ns)
+    earlier = "" if record.state is State.FILLED else record.end_reason  # what once stood in the way of a fill is over
+    ended = _mark(replace(record, end_reason=note or earlier), "done", now_ns)
     released = holdings.release(book, record.intent.intent_id)
     book.append_event(
         events.OrderDone(

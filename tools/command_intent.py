@@ -289,7 +289,7 @@ def _story(view: Reader, intent_id: IntentId) -> Iterator[dict[str, Any]]:
 
 def event_dict(event: AnyEvent) -> dict[str, Any]:
     """An event with its name, for JSON."""
-    fields: dict[str, Any] = msgspec.to_builtins(event)
+    fields: dict[str, Any] = jsonable(msgspec.to_builtins(event, builtin_types=(Decimal,)))
     return fields
 
 
@@ -299,9 +299,7 @@ def _detail(event: dict[str, Any], first_ns: int) -> str:
         note = f": {event['note']}" if event["note"] else ""
         return f"{event['from_state']} → {event['to_state']} ({event['cause']}){note}"
     if event["event"] == "absence_proven":
-        return (
-            f"attempt={event['attempt']} client_order_id={event['client_order_id']} {_proof(event['proof'], first_ns)}"
-        )
+        return f"attempt={event['attempt']} {_proof(event['proof'], first_ns)}"
     return " ".join(
         f"{name}={value}" for name, value in event.items() if name not in hidden and value not in (None, "")
     )
@@ -310,10 +308,11 @@ def _detail(event: dict[str, Any], first_ns: int) -> str:
 def _proof(proof: dict[str, Any], first_ns: int) -> str:
     """Who has not seen the order, and why that proves something; times in ms as in the trace's first column."""
     asked_ns: dict[str, int] = proof["asked"]
+    sent_ms, asked_ms = (views.milliseconds(at - first_ns) for at in (proof["last_sent_ns"], min(asked_ns.values())))
+    lag_ms = views.milliseconds(proof["read_lag_ns"])
     return (
-        f"sent no later than {views.milliseconds(proof['last_sent_ns'] - first_ns)} ms ({proof['because']}), refused by "
-        f"the venue {proof['recv_window_ms']} ms later, visible {views.milliseconds(proof['read_lag_ns'])} ms after that; "
-        f"asked at {views.milliseconds(min(asked_ns.values()) - first_ns)} ms and not seen by: {', '.join(asked_ns)}"
+        f"sent no later than at {sent_ms} ms ({proof['because']}), refused by the venue {proof['recv_window_ms']} ms "
+        f"later, visible {lag_ms} ms after that; asked at {asked_ms} ms, and not seen by: {', '.join(asked_ns)}"
     )
 
 

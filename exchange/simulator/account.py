@@ -1,7 +1,8 @@
 """The account: balances, what open orders hold of them, and fees.
 
-Balances never go negative, and change by trades and their fees only: an order merely moves its part from free to locked
-and back. Fees are 0.1 % for maker and taker alike and come in three kinds, so that clients meet all of them:
+Balances never go negative, and change by trades, their fees and transfers only: an order merely moves its part from
+free to locked and back. Fees are 0.1 % for maker and taker alike and come in three kinds, so that clients meet all of
+them:
 
 - `base`: in what was received, i.e. base for a buy and quote for a sell. Binance's rule.
 - `quote`: in quote on both sides, on top of what a buy costs.
@@ -88,6 +89,10 @@ class Account:
     def hold(self, asset: str, amount: Decimal) -> None:
         """Move from free to locked; back, if negative."""
         self._add(asset, free=-amount, locked=amount)
+
+    def transfer(self, asset: str, amount: Decimal) -> None:
+        """A deposit or, if negative, a withdrawal."""
+        self._add(asset, free=amount)
 
     def settle(self, market: Market, order: Order, qty: Decimal, quote_qty: Decimal) -> Fee:
         """Exchange `qty` of base for `quote_qty` between free balances, less the fee."""

@@ -3,6 +3,7 @@
 GET  /_sim/orders  /_sim/trades  /_sim/balances      everything, without limits or keys
 GET  /_sim/stats                                     requests seen, by method and path
 PUT  /_sim/price   {"symbol": "BTCUSDT", "mid": "61000"}
+PUT  /_sim/transfer   {"asset": "USDT", "amount": "-100"}   a deposit or, if negative, a withdrawal
 GET  /_sim/faults   PUT /_sim/faults {…}   DELETE /_sim/faults
 """
 
@@ -16,6 +17,7 @@ import msgspec
 from aiohttp import web
 
 from exchange.simulator import wire
+from exchange.simulator.account import cut
 from exchange.simulator.errors import VenueError
 from exchange.simulator.faults import FaultError
 from exchange.simulator.orders import Order
@@ -31,6 +33,11 @@ class MovePrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mid: Decimal
 
 
+class Transfer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    asset: str
+    amount: Decimal
+
+
 class Control:
     """The handlers of one venue."""
 
@@ -44,6 +51,7 @@ class Control:
             web.get("/_sim/balances", self._balances),
             web.get("/_sim/stats", self._stats),
             web.put("/_sim/price", self._price),
+            web.put("/_sim/transfer", self._transfer),
             web.get("/_sim/faults", self._show_faults),
             web.put("/_sim/faults", self._set_faults),
             web.delete("/_sim/faults", self._clear_faults),
@@ -79,6 +87,21 @@ class Control:
         if not move.mid.is_finite() or not market.min_price < move.mid < market.max_price:
             return _error(f"mid is {move.mid}; it must be between {market.min_price} and {market.max_price}")
         engine.set_mid(self._now_ns(), move.symbol, move.mid)
+        return self._told({})
+
+    async def _transfer(self, request: web.Request) -> web.Response:
+        engine = self._venue.engine
+        try:
+            move = msgspec.json.decode(await request.read(), type=Transfer)
+        except msgspec.DecodeError as error:
+            return _error(f'{error}; send {{"asset": "USDT", "amount": "-100"}}')
+        assets = {asset for market in engine.markets.values() for asset in (market.base, market.quote)}
+        if move.asset not in assets:
+            return _error(f"asset is {move.asset!r}; there are {', '.join(sorted(assets))}")
+        if not move.amount.is_finite() or move.amount != cut(move.amount):
+            return _error(f"amount is {move.amount}; it must be a number with at most 8 decimals")
+        if not engine.transfer(move.asset, move.amount):
+            return _error(f"amount is {move.amount}; so much {move.asset} is not free")
         return self._told({})
 
     async def _show_faults(self, _request: web.Request) -> web.Response:

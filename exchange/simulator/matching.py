@@ -117,6 +117,13 @@ class MatchingEngine:
         self._close(market, order, Status.CANCELED)
         return order
 
+    def transfer(self, asset: str, amount: Decimal) -> bool:
+        """Deposit or, if negative, withdraw. False, and nothing has changed, when so much is not free."""
+        if self._account.free(asset) + amount < 0:
+            return False
+        self._account.transfer(asset, amount)
+        return True
+
     def fill(self, now_ns: int, key: OrderKey, share: Decimal) -> Trade:
         """Let somebody take a share, above 0 to 1, of what an open order has left, at the order's own price.
 

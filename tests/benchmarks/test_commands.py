@@ -25,6 +25,7 @@ RUN_FIELDS = {
     "overhead_p99_ms",
     "ratio_p50",
 }
+KILLED = ("portfolio", "gateway", "reconciler", "scribe", "router")
 
 
 @pytest.fixture
@@ -53,6 +54,29 @@ def test_orders_measures_all_four_runs(processes: Marked, temporary: Path) -> No
     for run in figures["runs"]:
         assert set(run) == RUN_FIELDS
         assert run["engine_p50_ms"] > run["bare_p50_ms"] > run["latency_ms"]
+    assert processes.alive() == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_trading_goes_on_after_a_kill_and_a_start_is_quick(processes: Marked, temporary: Path) -> None:
+    """The crash promise, loosely: every part killed once, and starts with 100 open intents; nothing is left behind."""
+    done = processes.run(
+        "-m",
+        "benchmarks",
+        "resilience",
+        "--quick",
+        "--starts",
+        "1",
+        "--check",
+        "--json",
+        extra={"TMPDIR": str(temporary)},
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert {kind: row["n"] for kind, row in figures["kills"].items()} == dict.fromkeys(KILLED, 1)
+    assert min(row["worst_s"] for row in figures["kills"].values()) > 0
+    assert figures["baseline"]["n"] == len(KILLED)
+    assert set(figures["limits"]) == {"kill_worst_s", "ready_100_open_s", "ready_ratio"}
     assert processes.alive() == []
     assert list(temporary.iterdir()) == []
 

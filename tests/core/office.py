@@ -197,6 +197,11 @@ class Office:
         self.due_ns = {name: self.desk.now_ns + every for name, every in self.brain.intervals.items() if every}
 
     @property
+    def read_lag_s(self) -> float:
+        """So long the venue's reads may lag."""
+        return self.settings.exchange.read_lag / NS_PER_S
+
+    @property
     def book(self) -> Any:
         return self.desk.book
 
@@ -227,7 +232,7 @@ class Office:
     def verify(self, name: str = "v1") -> Any:
         """The verdict, when it is there."""
         self.do(lambda at: self.brain.verify(name, at))
-        self.wait(5)
+        self.wait(self.read_lag_s + 1)
         return next((told.verdict for told in self.verified if name in told.request_ids), None)
 
     def wait(self, seconds: float) -> None:

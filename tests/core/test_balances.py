@@ -17,8 +17,8 @@ from tests.core.office import Office
 
 @pytest.fixture
 def office() -> Office:
-    """One whose start is over and whose book knows a market."""
-    made = Office()
+    """One whose start is over and whose book knows a market; a test asks for each look itself."""
+    made = Office(balance_interval=0, trades_interval=0, order_interval=0)
     made.done()
     made.start()
     made.tick(BALANCES)
@@ -26,8 +26,10 @@ def office() -> Office:
 
 
 def look(office: Office, times: int = 1) -> None:
+    """Each is followed by as much time as the venue's reads may lag."""
     for _ in range(times):
         office.tick(BALANCES)
+        office.wait(office.read_lag_s + 1)
 
 
 def alerts(office: Office) -> list[str]:

@@ -75,9 +75,11 @@ def test_a_late_fill_of_an_ended_intent_is_booked_and_told_once(office: Office) 
     assert [event.code for event in office.events(ReconciliationResult)] == ["RECONCILED"]
     office.venue.hidden.clear()
     office.answers_itself, office.writes_at_once = False, False
-    office.tick(TRADES)
     office.tick(BALANCES)
-    office.answer(office.asked_of(AskBalances)[-1])  # the balances differ, so another sweep begins
+    office.answer(office.asked_of(AskBalances)[-1])  # the balances differ, so a sweep begins when reads have caught up
+    office.desk.later(office.read_lag_s + 1)
+    office.tick()
+    office.tick(TRADES)
     for question in [question for question in office.waiting if isinstance(question, AskTrades)]:
         office.answer(question)
     assert sum(isinstance(effect, wants.Apply) for effect in office.unwritten) == 2

@@ -187,7 +187,7 @@ def test_what_is_gone_at_the_second_look_is_not_told(office: Office) -> None:
     office.do(lambda at: office.brain.verify("v1", at))
     assert office.verified == []
     office.see(attempt)
-    office.wait(3)
+    office.wait(office.read_lag_s + 1)
     assert office.verified[0].verdict.differences == ()
 
 
@@ -198,7 +198,7 @@ def test_what_comes_at_the_second_look_is_not_told(office: Office) -> None:
     office.venue.move("USDT", "5")
     attempt, order = office.working()
     office.venue.fill(order, "0.004", ends=False)
-    office.wait(3)
+    office.wait(office.read_lag_s + 1)
     assert office.verified[0].verdict.differences == ()
     office.see(attempt)
 
@@ -208,7 +208,7 @@ def test_a_lasting_difference_is_told_though_trading_moves_the_totals(office: Of
     office.venue.move("USDT", "-5")
     office.do(lambda at: office.brain.verify("v1", at))
     office.done("n")
-    office.wait(3)
+    office.wait(office.read_lag_s + 1)
     (found,) = office.verified[0].verdict.differences
     assert (found.kind, found.subject, found.amount) == ("balance", "USDT", dec(-5))
 
@@ -220,7 +220,7 @@ def test_a_working_order_that_fills_on_stays_missing(office: Office) -> None:
     office.do(lambda at: office.brain.verify("v1", at))
     office.venue.fill(order, "0.004", ends=False)
     office.see(attempt)
-    office.wait(3)
+    office.wait(office.read_lag_s + 1)
     assert kinds(office.verified[0].verdict) == ["order_missing"]
 
 
@@ -239,7 +239,7 @@ def test_a_question_that_fails_once_is_asked_again(office: Office) -> None:
     office.venue.broken.add(AskBalances)
     office.do(lambda at: office.brain.verify("v1", at))
     office.venue.broken.clear()
-    office.wait(3)
+    office.wait(office.read_lag_s + 1)
     assert (office.verified[0].verdict.not_compared, office.verified[0].verdict.balances) == ((), 2)
 
 

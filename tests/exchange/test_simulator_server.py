@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -294,6 +295,33 @@ def test_a_wrong_move_is_refused(venue: Venue, body: bytes, complaint: str) -> N
     answer = venue.ask("PUT", "/_sim/price", body)
     assert answer.status == 400
     assert answer.body["error"].startswith(complaint)
+
+
+def test_transfers_change_what_is_free(venue: Venue) -> None:
+    """A deposit adds and a withdrawal takes, to the last digit; looking shows it at once."""
+    before = Decimal(venue.ask("GET", "/_sim/balances").body["USDT"]["free"])
+    assert venue.ask("PUT", "/_sim/transfer", b'{"asset": "USDT", "amount": "-100.00000001"}').status == 200
+    after = Decimal(venue.ask("GET", "/_sim/balances").body["USDT"]["free"])
+    assert before - after == Decimal("100.00000001")
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"asset": "USDT", "amount": "-99999999999"}', "is not free"),
+        (b'{"asset": "XXX", "amount": "1"}', "there are"),
+        (b'{"asset": "USDT", "amount": "0.000000001"}', "8 decimals"),
+        (b'{"asset": "USDT", "amount": "nan"}', "number"),
+        (b'{"asset": "USDT"}', "amount"),
+    ],
+)
+def test_impossible_transfers_are_refused(venue: Venue, body: bytes, told: str) -> None:
+    """With what is wrong, and nothing has changed."""
+    before = venue.ask("GET", "/_sim/balances").body
+    answer = venue.ask("PUT", "/_sim/transfer", body)
+    assert answer.status == 400
+    assert told in answer.body["error"]
+    assert venue.ask("GET", "/_sim/balances").body == before
 
 
 def test_requests_are_counted(venue: Venue) -> None:

@@ -16,16 +16,18 @@ from msgspec.structs import replace
 
 import core.book
 import core.outcomes
+import core.searching
 import exchange.client
 from actors.gateway import Gateway
 from actors.portfolio import Portfolio
 from core import effects as do
 from core import fencing, holdings
-from core.evidence import AbsenceCase
+from core.evidence import Case, Testimony, weigh
+from core.inquiry import AskOrder, Inquiry
 from core.intent import Side
 from core.money import ZERO
 from core.planning import reservation_for
-from core.reports import NotPlaced, OrderAbsent, OrderSnapshot, OrderStatus
+from core.reports import NotPlaced, OrderAbsent, OrderSnapshot, OrderStatus, QueryFailed
 from core.routing import Router
 from exchange import outcomes
 from messages.venue import PlaceOrder
@@ -104,14 +106,10 @@ def skip_trade_deduplication(stack: ExitStack) -> None:
 
 @_bug("one witness who does not see the order is proof enough, at once")
 def absence_taken_as_proof(stack: ExitStack) -> None:
-    begin = AbsenceCase.__init__
+    def hasty(case: Case, said: Testimony) -> Any:
+        return _refused(case.attempt, "PROVEN_ABSENT") if isinstance(said.order, OrderAbsent) else weigh(case, said)
 
-    def at_once(case: AbsenceCase, *args: Any) -> None:
-        begin(case, *args)
-        case.not_before_ns = 0
-
-    _swap(stack, AbsenceCase, "__init__", at_once)
-    _swap(stack, AbsenceCase, "proven", property(lambda case: bool(case._not_seen_ns)))
+    _swap(stack, core.searching, "weigh", hasty)
 
 
 @_bug("answers leave the portfolio before the commit")
@@ -228,20 +226,20 @@ def placement_sent_twice(stack: ExitStack) -> None:
     _swap(stack, Gateway, "receiveMsg_PlaceOrder", forgetful)
 
 
-@_bug("a question that fails is taken for the answer that there is no such order")
+@_bug("questions that fail are taken for the answer that there is nothing")
 def failed_query_taken_for_absence(stack: ExitStack) -> None:
-    begin = AbsenceCase.__init__
+    answered = Inquiry.answered
 
-    def soon(case: AbsenceCase, *args: Any) -> None:
-        begin(case, *args)
-        case.not_before_ns = case.attempt.created_ns
+    def empty(inquiry: Inquiry, purpose: str, answer: Any, *, complete: bool = True) -> Any:
+        if isinstance(answer, QueryFailed):
+            question = inquiry.pending[purpose]
+            is_look_up = isinstance(question, AskOrder)
+            answer = OrderAbsent(client_order_id=question.attempt.client_order_id) if is_look_up else ()
+            complete = True
+        return answered(inquiry, purpose, answer, complete=complete)
 
-    def absent(_error: Any, client_order_id: Any, _text: str) -> OrderAbsent:
-        return OrderAbsent(client_order_id=client_order_id)
-
-    _swap(stack, AbsenceCase, "__init__", soon)
-    _swap(stack, AbsenceCase, "proven", property(lambda case: bool(case._not_seen_ns)))
-    _swap(stack, outcomes, "lookup_failure", absent)
+    _swap(stack, Inquiry, "answered", empty)
+    _swap(stack, Case, "not_before_ns", property(lambda case: case.attempt.created_ns))
 
 
 @_bug("a server error is taken for proof that nothing was placed")

@@ -10,6 +10,7 @@ The venue's truth and the committed book are looked at directly; nothing that an
 * every open intent holds the worst case of what is left, an ended one nothing; what is held adds up;
 * an intent ends when its orders are over and all that the venue shows of them is booked, and moves again only by a
   late fill that is flagged;
+* nothing but money that is gone narrows or stops trading, and orders of somebody else are never touched;
 * the trail has no hole: events count up, every transition begins where the one before ended.
 """
 
@@ -27,13 +28,16 @@ from core.intent import Side, TimeInForce
 from core.lifecycle import State, is_terminal
 from core.money import ZERO, text
 from core.records import AttemptRecord, IntentRecord
-from exchange.simulator.orders import Order, Trade
+from exchange.simulator.orders import Order, Status, Trade
 from messages.intents import IntentAnswered, IntentCancelNoted, IntentDone
 from storage.tables import Reader
 from tests.simulation.machine import Process
+from tests.simulation.outsider import Outsider, effect_of
 from tests.simulation.shared_book import SharedBook
 from tests.simulation.venue import MARKETS, Venue
 
+FALSE_ALARMS = frozenset({"ORDER_MISSING", "ORDER_STILL_OPEN", "STRAY_ORDER", "FILL_MISMATCH", "LEDGER_DRIFT"})
+"""Nothing that happens here is a reason for them."""
 CLIENT = "client"
 """Name of every process outside of the daemon."""
 
@@ -41,13 +45,14 @@ CLIENT = "client"
 class Safety:
     """Collects what was broken; the first entry ends the run."""
 
-    def __init__(self, book: SharedBook, venue: Venue, read_lag_ns: int) -> None:
+    def __init__(self, book: SharedBook, venue: Venue, outsider: Outsider, read_lag_ns: int) -> None:
         """`read_lag_ns`: so long after it may be seen, everybody sees a fill that the venue kept back."""
         self.violations: list[str] = []
         self.late_fills = 0
         self._book = book
         self._venue = venue
         self._read_lag_ns = read_lag_ns
+        self.outsider = outsider
         self._opening = venue.totals()
         self._totals = dict(self._opening)
         """What the book must have, by currency."""
@@ -111,6 +116,9 @@ class Safety:
             for order in orders[self._orders_seen[symbol] :]:
                 self._order_came(order)
             self._orders_seen[symbol] = len(orders)
+        for order in self.outsider.orders():
+            if order.status is Status.CANCELED and order.client_order_id not in self.outsider.canceled:
+                self.broken(f"{order.client_order_id}, which is not ours, was canceled")
         with self._book.view() as view:
             for intent_id, orders in self._orders_of.items():
                 record = view.intent(intent_id)
@@ -168,6 +176,10 @@ class Safety:
                 self._moved(event, batch)
             case events.OrderFill():
                 self._filled(event)
+            case events.TradingStateChanged() if event.by != "operator" and not self.outsider.withdrawn:
+                self.broken(f"trading is {event.to_state}, and nothing is wrong: {event.reason}")
+            case events.AlertFired() if event.code in FALSE_ALARMS:
+                self.broken(f"a false alarm, {event.code}: {event.text}")
             case events.LedgerEntry():
                 sums: dict[str, Decimal] = defaultdict(Decimal)
                 for posting in event.postings:
@@ -210,12 +222,7 @@ class Safety:
         self._settle(trade)
 
     def _settle(self, trade: Trade) -> None:
-        market, sign = self._venue.engine.market(trade.symbol), 1 if trade.side == "BUY" else -1
-        for currency, amount in (
-            (market.base, sign * trade.qty),
-            (market.quote, -sign * trade.quote_qty),
-            (trade.commission_asset, -trade.commission),
-        ):
+        for currency, amount in effect_of(self._venue, trade).items():
             self._totals[currency] = self._totals.get(currency, ZERO) + amount
 
     def _check_intent(self, view: Reader, intent_id: IntentId) -> None:

@@ -73,6 +73,10 @@ class Weather(NamedTuple):
     requests_lost: float
     road: RoadWeather
     crash: CrashWeather
+    outsider_trades: int
+    """Somebody else trades so often on the account."""
+    withdraws: bool
+    """And takes money away, which nothing explains."""
 
     @property
     def is_calm(self) -> bool:
@@ -92,6 +96,8 @@ def forecast(seed: int, random: Random) -> Weather:
         requests_lost=random.choice((0.0, 0.02, 0.1)) if "venue" in kinds else 0.0,
         road=_road(random) if "road" in kinds else RoadWeather(),
         crash=_crash(random) if "crash" in kinds else CrashWeather(),
+        outsider_trades=random.choice((0, 0, 1, 2, 5)),
+        withdraws=random.random() < 0.08,
     )
 
 

@@ -14,12 +14,16 @@ from typing import Final
 
 import msgspec
 
+from core import trading
 from core.ids import NS_PER_S
+from core.records import TradingState
 from storage.book_store import venue_name
 from tests.simulation.crashes import Crashes, CrashWeather
 from tests.simulation.launcher import Launcher
 from tests.simulation.line import Line
 from tests.simulation.machine import Machine
+from tests.simulation.operator import Operator
+from tests.simulation.outsider import Outsider
 from tests.simulation.parts import House
 from tests.simulation.road import Road, RoadWeather
 from tests.simulation.safety import Safety
@@ -73,7 +77,8 @@ class World:
         self.road = Road(self.machine, stream("road"))
         self.venue = Venue(self.scheduler, seed, stream("venue"))
         self.line = Line(self.machine, self.venue, stream("line"))
-        self.safety = Safety(book, self.venue, self.weather.settings.exchange.read_lag)
+        self.outsider = Outsider(self.machine, self.venue, book, stream("outsider"))
+        self.safety = Safety(book, self.venue, self.outsider, self.weather.settings.exchange.read_lag)
         self.crashes = Crashes(self.machine, stream("crashes"))
         self.launcher = Launcher(
             House(self.machine, self.road, book, self.line, self.safety), self.weather.settings, stream("launcher")
@@ -83,8 +88,9 @@ class World:
             Strategy(self.machine, self.road, self.launcher, self.venue, self.safety, stream(f"client {number}"))
             for number in range(CLIENTS)
         ]
+        self.operator = Operator(self.machine, self.road, self.launcher)
         self.is_calm = False
-        self._is_settled = False
+        self._is_settled = self._was_halted = False
         book.on_commit = self.safety.committed
         self.venue.on_change = self.safety.venue_changed
         self.line.on_order_leaving = self.safety.order_leaves
@@ -100,12 +106,13 @@ class World:
         self.venue.move_prices(lambda: self.is_calm)
         for strategy in self.strategies:
             strategy.plan_wishes(weather.wishes // CLIENTS + 1, weather.storm_ns)
+        self.outsider.plan(weather.outsider_trades, weather.storm_ns, withdraws=weather.withdraws)
         scheduler.after(weather.storm_ns, self._calm_down)
         while not self.safety.violations and not self._is_settled:
             scheduler.step()
             self.trace.close_step()
             if scheduler.now_ns - START_NS > weather.storm_ns + CALM_NS:
-                left = unsettled(self.book, self.venue, self.strategies) or ["requests are still on their way"]
+                left = self._unsettled() or ["requests are still on their way"]
                 self.safety.broken(f"after ten minutes of calm: {'; '.join(left[:5])}")
             elif scheduler.steps > STEPS_MAX:
                 self.safety.broken(f"{STEPS_MAX} steps were not enough: something goes on for ever")
@@ -137,9 +144,32 @@ class World:
         self._look()
 
     def _look(self) -> None:
-        if not self.line.in_flight and all(strategy.is_over for strategy in self.strategies):
-            self._is_settled = not unsettled(self.book, self.venue, self.strategies)
+        if self._is_halted and self.outsider.withdrawn:
+            self._was_halted = True
+            self.operator.resume()
+        elif not self.line.in_flight and all(strategy.is_over for strategy in self.strategies):
+            self._is_settled = not self._unsettled()
         self.scheduler.after(LOOK_NS, self._look)
+
+    @property
+    def _is_halted(self) -> bool:
+        with self.book.view() as view:
+            return trading.standing(view).state is TradingState.HALTED
+
+    def _unsettled(self) -> list[str]:
+        """What is not as it must be; at last the daemon's own comparison is asked for."""
+        left = unsettled(self.book, self.venue, self.strategies, self.outsider)
+        if self.outsider.withdrawn and not self._was_halted:
+            left.append(f"{self.outsider.withdrawn} was withdrawn, and trading goes on")
+        if left:
+            self.operator.forget()
+            return left
+        verdict = self.operator.verdict
+        if verdict is None or verdict.differences or verdict.not_compared:
+            self.operator.forget()
+            self.operator.verify()
+            return [f"verify says {verdict}"]
+        return []
 
     def _outcome(self) -> Outcome:
         with self.book.view() as view:

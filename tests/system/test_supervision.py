@@ -18,7 +18,7 @@ from storage.layout import StateFolder
 from tests.system.harness import Daemon, until
 
 TRADES_AGAIN_S = 10.0
-"""Generous, for a machine that is busy with other tests; the benchmark of it is `intentd chaos`."""
+"""Generous, for a machine that is busy with other tests; the benchmark of it is `python -m benchmarks resilience`."""
 
 
 def children(daemon: Daemon) -> dict[str, int]:

@@ -38,6 +38,7 @@ PAUSE_S: Final = (0.05, 1.0)
 """Between two kills, at random."""
 END_TIMEOUT_S: Final = 180.0
 AGREE_TIMEOUT_S: Final = 60.0
+VERIFY_TIMEOUT_S: Final = 30.0
 RESTARTED: Final = ("child_replaced", "engine_starting")
 
 
@@ -63,6 +64,8 @@ class Chaos:
         self._kill_s = 0.0
         self.kills = 0
         self.killed: dict[str, int] = {}
+        self.verified: list[str] = []
+        """What the engine's own comparison finds at the end."""
 
     def run(self, tell: Callable[[str, int, int], None]) -> None:
         """Until every intent has ended and book and venue agree, or patience has."""
@@ -126,8 +129,22 @@ class Chaos:
         while self._differs() and time.monotonic() < deadline:
             self._daemon.keep_alive()
             time.sleep(STEP_S)
+        tell("verifying", ended(self._strategy.wishes.values()), self.kills)
+        self.verified = self._verify()
         self._strategy.close()
         self._daemon.stop()
+
+    def _verify(self) -> list[str]:
+        """What `intentctl verify` finds, one line each. The kills are over, so somebody answers soon."""
+        deadline = time.monotonic() + AGREE_TIMEOUT_S
+        while time.monotonic() < deadline:
+            self._daemon.keep_alive()
+            verdict = self._strategy.verify(VERIFY_TIMEOUT_S)
+            if verdict is not None:
+                found = [f"{one.kind} {one.subject}: {one.book} and {one.venue}" for one in verdict.differences]
+                return found + [f"not compared: {what}" for what in verdict.not_compared]
+            time.sleep(STEP_S)
+        return ["no answer"]
 
     def _differs(self) -> bool:
         figures = judged(self._folder, self._strategy, self._venue)
@@ -166,6 +183,7 @@ def run_chaos(folder: StateFolder, plan: Plan) -> dict[str, Any]:
         figures = judged(folder, strategy, venue)
         return figures | {
             "contradictions": strategy.contradictions,
+            "verify": chaos.verified,
             "kills": chaos.kills,
             "killed": chaos.killed,
             "restarts": restarts(folder.program_log),

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 import msgspec
 
-from core import holdings
+from core import holdings, trading
 from core.events import StateChanged
 from core.ids import CLIENT_ORDER_ID_PREFIX
 from core.lifecycle import State, is_terminal
 from core.money import ZERO
-from core.records import IntentRecord
+from core.records import IntentRecord, TradingState
 from storage.layout import StateFolder
 from storage.tables import Reader
 from tools.command_book import ledger_summary
@@ -60,6 +60,7 @@ def judge(view: Reader, folder: StateFolder, wishes: Mapping[str, Wish], truth: 
         "ledger_balanced": bool(ledger_summary(view)["balanced"]),
         "trail_gaps": len(trail_gaps(view, folder)),
         "book_violations": holdings.violations(view),
+        "trading_state": str(trading.standing(view).state),
     }
 
 
@@ -123,5 +124,8 @@ def problems(figures: Mapping[str, Any]) -> list[str]:
     if not figures["ledger_balanced"]:
         wrong.append("the ledger does not balance, or does not explain the balances")
     wrong += figures["book_violations"]
+    if figures["trading_state"] != TradingState.ACTIVE:
+        wrong.append(f"trading is {figures['trading_state']}, and nobody but the engine can have done that")
+    wrong += [f"verify: {line}" for line in figures.get("verify", [])]
     wrong += figures.get("contradictions", [])
     return wrong

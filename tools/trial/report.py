@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from tools.output import print_json, print_table
 from tools.trial import judgement
+
+LISTS: Final = frozenset({"balance_drift", "contradictions", "verify"})
+"""Shown by what is wrong in them."""
 
 
 def report(figures: Mapping[str, Any], *, as_json: bool) -> int:
@@ -18,7 +21,11 @@ def report(figures: Mapping[str, Any], *, as_json: bool) -> int:
         print_json(figures)
     else:
         drift = {name: amount for name, amount in figures["balance_drift"].items() if amount}
-        rows = [(name, value) for name, value in figures.items() if name not in {"balance_drift", "contradictions"}]
+        rows = [
+            (name, value)
+            for name, value in figures.items()
+            if name not in {"balance_drift", "contradictions", "verify"}
+        ]
         print_table("Chaos", ("figure", "value"), [*rows, ("balance_drift", drift or "none, exactly zero")])
         if not wrong:
             click.echo("PASSED: nothing lost, nothing twice, and book and venue agree to the last digit.")

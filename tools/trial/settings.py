@@ -34,7 +34,10 @@ poll_interval = "300ms"
 
 [reconciler]
 order_interval = "1s"
+trades_interval = "2s"
 late_fill_check = "2s"
-balance_interval = "5s"
+open_orders_interval = "3s"
+in_flight_interval = "2s"
+balance_interval = "3s"
 lookup_interval = "100ms"
 """

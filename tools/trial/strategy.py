@@ -21,6 +21,7 @@ from core.intent import RESTING, IntentRequest
 from core.lifecycle import is_terminal
 from core.planning import Refusal
 from core.records import IntentRecord
+from core.verdict import Verdict
 from messages.intents import IntentAnswered, IntentDone
 from storage.layout import StateFolder
 
@@ -89,6 +90,14 @@ class Strategy:
             self._disconnect()
             return 0
         return next((child.pid for child in children if child.name == name and child.state == "ready"), 0)
+
+    def verify(self, timeout_s: float) -> Verdict | None:
+        """What the engine itself says of book and venue; None when it cannot be asked now."""
+        try:
+            return self._connected().verify(timeout_s)
+        except (IntentdError, OSError):
+            self._disconnect()
+            return None
 
     def step(self, timeout_s: float) -> None:
         """Ask what is due, then take in answers for a while. Never raises for an engine that is gone."""
