@@ -27,6 +27,13 @@ def codes(office: Office) -> list[str]:
     return [event.code for event in office.events(ReconciliationResult)]
 
 
+def look(office: Office, times: int) -> None:
+    """So often, each time a while later: the venue's reads catch up meanwhile."""
+    for _ in range(times):
+        office.desk.later(5)
+        office.tick(ENDED)
+
+
 # ── results ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -114,8 +121,7 @@ def test_a_shortfall_that_lasts_narrows_trading_and_then_stops_it(office: Office
     """C5: told as MISMATCH, once, with an alert for each step; then it is not looked at any more."""
     office.done()
     office.venue.hidden.add(office.venue.trades[SYMBOL][0].trade_id)
-    for _ in range(LOOKS_BEFORE_MISMATCH):
-        office.tick(ENDED)
+    look(office, LOOKS_BEFORE_MISMATCH)
     assert (codes(office), office.trading_state) == (["MISMATCH"], TradingState.REDUCING)
     for _ in range(20):
         office.tick(ENDED)
@@ -129,8 +135,7 @@ def test_a_fee_that_differs_is_a_mismatch(office: Office) -> None:
     office.done()
     trade = office.venue.trades[SYMBOL][0]
     office.venue.trades[SYMBOL] = [replace(trade, fee=dec("0.5"))]
-    for _ in range(LOOKS_BEFORE_MISMATCH):
-        office.tick(ENDED)
+    look(office, LOOKS_BEFORE_MISMATCH)
     assert codes(office) == ["MISMATCH"]
 
 

@@ -12,7 +12,7 @@ from core import wants
 from core.events import AlertFired, ExternalOrderSeen, ReconciliationResult
 from core.inquiry import AskBalances, AskOpenOrders, AskOrder, AskOrders, AskTrades, Question
 from core.lifecycle import State
-from core.reconciling import BALANCES, ENDED, ORDERS, SEARCH, TRADES
+from core.reconciling import BALANCES, ENDED, ORDERS, TRADES
 from core.records import TradingState
 from core.reports import OrderStatus, QueryFailed
 from tests.builders import SECOND, SYMBOL, dec, rules, snapshot
@@ -76,9 +76,9 @@ def test_a_late_fill_of_an_ended_intent_is_booked_and_told_once(office: Office) 
     office.venue.hidden.clear()
     office.answers_itself, office.writes_at_once = False, False
     office.tick(BALANCES)
-    office.answer(office.asked_of(AskBalances)[-1])  # the balances differ, so another sweep follows
-    office.desk.now_ns += office.settings.exchange.read_lag
-    office.tick(SEARCH)
+    office.answer(office.asked_of(AskBalances)[-1])  # the balances differ, so a sweep begins when reads have caught up
+    office.desk.later(office.read_lag_s + 1)
+    office.tick()
     office.tick(TRADES)
     for question in [question for question in office.waiting if isinstance(question, AskTrades)]:
         office.answer(question)
