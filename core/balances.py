@@ -132,10 +132,9 @@ def why_busy(book: BookReader) -> str:
 
 def suspects(book: BookReader, drift: Mapping[str, Decimal]) -> set[str]:
     """Symbols whose trades may explain a difference: all that the book has traded, and others of these currencies."""
-    pairs = (
-        f"{base}/{quote}" for base, quote in itertools.permutations(sorted(drift), 2) if drift[base] * drift[quote] < 0
-    )
-    return {rules.symbol for rules in book.markets()} | set(itertools.islice(pairs, PAIRS_MAX))
+    pairs = sorted(itertools.permutations(sorted(drift), 2), key=lambda pair: drift[pair[0]] * drift[pair[1]] > 0)
+    others = (f"{base}/{quote}" for base, quote in pairs)  # those that went opposite ways first
+    return {rules.symbol for rules in book.markets()} | set(itertools.islice(others, PAIRS_MAX))
 
 
 def told(amounts: Mapping[str, Decimal]) -> str:

@@ -170,11 +170,6 @@ class Comparisons:
         ended.due_ns = at.now_ns + self._settings.engine.request_timeout  # until then its result is in the outbox
         return result, effects
 
-    def is_awaited(self, intent_id: IntentId) -> bool:
-        """Whether its result is still to come."""
-        ended = self._ended.get(intent_id)
-        return ended is not None and not ended.is_told
-
     # ── what is finished ──────────────────────────────────────────────────────────────────────────────────────────
 
     def swept(self, symbol: str, settled_before_ns: int) -> None:

@@ -12,11 +12,9 @@ from typing import Final
 
 import msgspec
 
-from core import reconcile, wants
+from core import wants
 from core.comparing import Comparisons
-from core.ids import TradeId
 from core.inquiry import Effects, Inquiries, Inquiry, Moment
-from core.lifecycle import is_terminal
 from core.searching import CLOCK_SLACK_NS
 from core.settings import Settings
 from core.settling import Sorted, opening_ns, sort_out
@@ -54,8 +52,6 @@ class Sweeps:
         self._inquiries = inquiries
         self._comparisons = comparisons
         self._is_running = False
-        self._handed: dict[str, set[TradeId]] = {}
-        """By symbol, trades that the book lacked at the last look and was handed."""
 
     def active(self, book: BookReader) -> set[str]:
         """Symbols in which something of ours may be executed, or may have been just now."""
@@ -119,18 +115,10 @@ class Sweeps:
 
     def _carry_out(self, symbol: str, found: Sorted, inquiry: Inquiry, at: Moment) -> Effects:
         effects: Effects = []
-        handed = self._handed.pop(symbol, set())  # by another sweep, and maybe not booked yet: it is told once
         for report in found.missing:
-            ids = {trade.trade_id for trade in report.trades}
-            self._handed.setdefault(symbol, set()).update(ids)
             attempt = at.book.attempt_by_client_id(report.client_order_id)
-            record = at.book.intent(attempt.intent_id) if attempt else None
-            assert record is not None
-            intent_id = record.intent.intent_id
-            effects += [wants.Say("missing_trades_found", {"intent_id": intent_id}), wants.Apply(report)]
-            is_news = not ids <= handed and not self._comparisons.is_awaited(intent_id)
-            if is_terminal(record.state) and is_news:
-                effects.append(wants.Record((reconcile.late_result(record, report, at.now_ns),)))
+            assert attempt is not None
+            effects += [wants.Say("missing_trades_found", {"intent_id": attempt.intent_id}), wants.Apply(report)]
         if not found.settlement.is_empty:
             effects.append(wants.Settle(found.settlement))
         if not found.nameless:
