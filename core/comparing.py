@@ -51,6 +51,8 @@ class Ended:
         self.looks = 0
         self.differs_ns = 0
         """When it was seen to differ first; 0: it was not."""
+        self.written = -1
+        """The newest event when it was seen to differ last."""
         self.lasting = 0
         """So often it differed after the venue's reads must have caught up."""
 
@@ -149,13 +151,17 @@ class Comparisons:
         record = at.book.intent(ended.intent_id)
         assert record is not None
         found = reconcile.compare(record, at.book.attempts(ended.intent_id), trades, known)
-        ended.looks += 1
         effects: Effects = []
         if found.missing:
             effects.append(wants.Say("missing_trades_found", {"intent_id": ended.intent_id}))
             effects += [wants.Apply(report) for report in found.missing]
         result = reconcile.result_event(record, found, at.now_ns)
         if result.code == reconcile.MISMATCH:
+            written = at.book.last_sequence("audit")
+            if found.missing and written == ended.written:
+                return None, effects  # the book has not moved since, so nobody has come to what was handed over
+            ended.written = written
+            ended.looks += 1
             ended.differs_ns = ended.differs_ns or at.now_ns
             is_fresh = at.now_ns - ended.differs_ns < self._settings.exchange.read_lag
             if is_fresh or ended.looks < LOOKS_BEFORE_MISMATCH:
