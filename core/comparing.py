@@ -15,7 +15,8 @@ from collections import defaultdict
 from typing import Final
 
 from core import reconcile, wants
-from core.drift import NARROWS_AT, Alarm, Concern
+from core.concern import Concern, Premise
+from core.drift import NARROWS_AT, Alarm
 from core.events import AnyEvent, OrderDone, ReconciliationResult
 from core.ids import ExchangeOrderId, IntentId
 from core.inquiry import Effects, Inquiries, Inquiry, Moment, Question
@@ -51,8 +52,6 @@ class Ended:
         self.looks = 0
         self.differs_ns = 0
         """When it was seen to differ first; 0: it was not."""
-        self.written = -1
-        """The newest event when it was seen to differ last."""
         self.lasting = 0
         """So often it differed after the venue's reads must have caught up."""
 
@@ -157,10 +156,6 @@ class Comparisons:
             effects += [wants.Apply(report) for report in found.missing]
         result = reconcile.result_event(record, found, at.now_ns)
         if result.code == reconcile.MISMATCH:
-            written = at.book.last_sequence("audit")
-            if found.missing and written == ended.written:
-                return None, effects  # the book has not moved since, so nobody has come to what was handed over
-            ended.written = written
             ended.looks += 1
             ended.differs_ns = ended.differs_ns or at.now_ns
             is_fresh = at.now_ns - ended.differs_ns < self._settings.exchange.read_lag
@@ -168,7 +163,7 @@ class Comparisons:
                 return None, effects  # the venue's reads lag behind its answers
             lasting = ended.lasting
             ended.lasting += 1
-            effects += self._alarm.raised(_concern(record, found), lasting + NARROWS_AT, at.now_ns)
+            effects += self._alarm.raised(_concern(record, found), lasting + NARROWS_AT)
             ended.is_over = self._alarm.is_final(lasting + NARROWS_AT)
             is_news = lasting == 0 or (ended.is_over and not ended.is_told)
             return result if is_news else None, effects
@@ -205,4 +200,8 @@ class Comparisons:
 def _concern(record: IntentRecord, found: Comparison) -> Concern:
     qty = f"quantity {text(found.venue_qty)} at the venue, {text(record.filled_qty)} in the book"
     notional = f"notional {text(found.venue_notional)} and {text(record.filled_notional)}"
-    return Concern("FILL_MISMATCH", f"{record.intent.intent_id}: {qty}; {notional}; fees may differ, too", {})
+    return Concern(
+        code="FILL_MISMATCH",
+        text=f"{record.intent.intent_id}: {qty}; {notional}; fees may differ, too",
+        premise=Premise(intent_id=record.intent.intent_id, filled_qty=record.filled_qty),
+    )
