@@ -31,7 +31,7 @@ from thespian.actors import (
 )
 
 from actors import crashpoints, logs
-from core.errors import IntentdError
+from core.errors import IntentdError, StorageError
 from core.settings import Settings
 from messages import ClientRequest, Message, RequestRefused
 from messages.lifecycle import (
@@ -172,6 +172,9 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         """Log the exception being handled and end this process, now."""
         try:
             self.log.critical("actor_crashed", actor=self.label, while_handling=type(message).__name__, exc_info=True)  # noqa: LOG014
+            error = sys.exc_info()[1]
+            if isinstance(error, StorageError):  # somebody can mend that, so `status` shall say it
+                self.fail(str(error))
         finally:
             self.end_process()
 

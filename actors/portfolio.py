@@ -28,6 +28,7 @@ from messages.book import (
     CancelRequested,
     CommitBatch,
     EndIntent,
+    ExpireIntent,
     FlushBook,
     IntentOpened,
     LiftQuarantine,
@@ -128,7 +129,8 @@ class Portfolio(Guarded):
     def receiveMsg_BeginAttempt(self, message: BeginAttempt, sender: Any) -> None:
         def begin(unit: Writer) -> AttemptBegun:
             is_new = unit.attempt(message.intent_id, message.attempt) is None
-            record = book.begin_attempt(unit, message.intent_id, message.attempt, message.plan, self.now_ns())
+            stale_ns = self.settings.router.intent_stale_threshold
+            record = book.begin_attempt(unit, message.intent_id, message.attempt, message.plan, self.now_ns(), stale_ns)
             self.routers[record.intent.symbol] = sender
             attempt = _latest(unit, record)
             if is_new and attempt.attempt == message.attempt:
@@ -152,6 +154,14 @@ class Portfolio(Guarded):
             return ReportApplied(record=record, attempt=_latest(unit, record))
 
         self.within(sender, end)
+
+    def receiveMsg_ExpireIntent(self, message: ExpireIntent, sender: Any) -> None:
+        def expire(unit: Writer) -> ReportApplied:
+            stale_ns = self.settings.router.intent_stale_threshold
+            record = book.expire_stale(unit, message.intent_id, stale_ns, self.now_ns())
+            return ReportApplied(record=record, attempt=_latest(unit, record))
+
+        self.within_for(lambda applied: self.routers.get(applied.record.intent.symbol, sender), expire)
 
     def receiveMsg_RequestCancel(self, message: RequestCancel, sender: Any) -> None:
         def cancel(unit: Writer) -> CancelRequested:

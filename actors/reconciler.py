@@ -15,7 +15,7 @@ from actors.children import GATEWAY
 from core import inquiry, wants
 from core.inquiry import Effects, Moment
 from core.reconciling import Reconciliation
-from messages.book import ApplyReport, RecordEvents, ReportApplied, SettleTrades, TightenTrading
+from messages.book import ApplyReport, ExpireIntent, RecordEvents, ReportApplied, SettleTrades, TightenTrading
 from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
 from messages.reconciling import BookVerified, ResolveUnknown, UnknownResolved, VerifyBook
 from messages.venue import (
@@ -119,18 +119,10 @@ class Reconciler(Guarded):
 
     def carry_out(self, effect: Any) -> None:
         match effect:
-            case wants.Apply(report):
-                self.send(self.portfolio, ApplyReport(report=report))
             case wants.TellRouter(symbol, client_order_id, report):
                 router = self.routers.get(symbol)
                 told = UnknownResolved(client_order_id=client_order_id, report=report)
                 self.send(*((router, told) if router is not None else (self.portfolio, ApplyReport(report=report))))
-            case wants.Settle(settlement):
-                self.send(self.portfolio, SettleTrades(settlement=settlement))
-            case wants.Record(told_events, compared):
-                self.send(self.portfolio, RecordEvents(events=told_events, compared=compared))
-            case wants.Tighten(state, concern):
-                self.send(self.portfolio, TightenTrading(state=state, concern=concern, by=self.name))
             case wants.Started(found):
                 fields = msgspec.to_builtins(found)
                 self.log.info(fields.pop("event"), **fields)
@@ -140,8 +132,25 @@ class Reconciler(Guarded):
                     self.send(self.askers.pop(request_id), BookVerified(request_id=request_id, verdict=verdict))
             case wants.Say(event, fields):
                 self.log.warning(event, **fields)
+            case wants.Apply() | wants.Expire() | wants.Settle() | wants.Record() | wants.Tighten():
+                self.send(self.portfolio, to_portfolio(effect, self.name))
             case _:
                 self.send(self.gateway, to_gateway(effect))
+
+
+def to_portfolio(effect: Any, by: str) -> Any:
+    """The message that has it written."""
+    match effect:
+        case wants.Apply(report):
+            return ApplyReport(report=report)
+        case wants.Expire(intent_id):
+            return ExpireIntent(intent_id=intent_id)
+        case wants.Settle(settlement):
+            return SettleTrades(settlement=settlement)
+        case wants.Record(told_events, compared):
+            return RecordEvents(events=told_events, compared=compared)
+        case wants.Tighten(state, concern):
+            return TightenTrading(state=state, concern=concern, by=by)
 
 
 def to_gateway(question: inquiry.Question) -> Any:

@@ -42,6 +42,9 @@ from core.records import (
 from core.transitions import advance, end_by_quantity, save
 from core.unit_of_work import BookReader, UnitOfWork
 
+NEVER_NS = 2**63
+"""Longer than anything waits."""
+
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the accepting transaction needs to know about a wish that was planned."""
@@ -108,9 +111,14 @@ def record_refusal(book: UnitOfWork, symbol: str, key: IdempotencyKey | None, re
     )
 
 
-def begin_attempt(book: UnitOfWork, intent_id: IntentId, attempt: int, plan: OrderPlan, now_ns: int) -> IntentRecord:
-    """Write the next attempt of an intent in RETRY. Repeating the call, or being late with it, changes nothing."""
-    record = _intent(book, intent_id)
+def begin_attempt(
+    book: UnitOfWork, intent_id: IntentId, attempt: int, plan: OrderPlan, now_ns: int, stale_after_ns: int = NEVER_NS
+) -> IntentRecord:
+    """Write the next attempt of an intent in RETRY. Repeating the call, or being late with it, changes nothing.
+
+    What is older than `stale_after_ns` and was never at the venue ends instead.
+    """
+    record = expire_stale(book, intent_id, stale_after_ns, now_ns)
     if record.state is not State.RETRY or record.attempts != attempt - 1:
         return record
     if record.cancel_requested:
@@ -126,6 +134,24 @@ def begin_attempt(book: UnitOfWork, intent_id: IntentId, attempt: int, plan: Ord
         return give_up(book, intent_id, Refusal("DUST", f"{text(record.remaining_qty)} {rules.base} is left"), now_ns)
     bounded = replace(plan, qty=qty, price=best(plan.price, record.worst_price))
     return _send(book, record, bounded, now_ns)[0]
+
+
+def expire_stale(book: UnitOfWork, intent_id: IntentId, stale_after_ns: int, now_ns: int) -> IntentRecord:
+    """I6: nobody wants an old wish filled now. End it and return its money, if nothing of it was ever at the venue."""
+    record = _intent(book, intent_id)
+    if not is_stale(book, record, stale_after_ns, now_ns):
+        return record
+    age_s = (now_ns - record.intent.created_ns) // ids.NS_PER_S
+    reason = f"STALE: {age_s} s old, and nothing of it was ever at the venue"
+    return end_by_quantity(book, record, Cause.END_EXPIRED, now_ns, reason)
+
+
+def is_stale(book: BookReader, record: IntentRecord, stale_after_ns: int, now_ns: int) -> bool:
+    """Whether it is too old and provably never was at the venue: every attempt is proven not to have been placed."""
+    if record.state is not State.RETRY or now_ns - record.intent.created_ns < stale_after_ns:
+        return False
+    attempts = list(book.attempts(record.intent.intent_id))
+    return record.filled_qty == 0 and all(attempt.status is AttemptStatus.NOT_PLACED for attempt in attempts)
 
 
 def give_up(book: UnitOfWork, intent_id: IntentId, refusal: Refusal, now_ns: int) -> IntentRecord:

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from core import wants
 from core.balances import Balances, Ledger
+from core.book import is_stale
 from core.comparing import Comparisons
 from core.drift import Alarm
 from core.ids import NS_PER_S, ClientOrderId
@@ -90,7 +91,8 @@ class Reconciliation:
         return self._checks[name](at) if self._start.is_over else []
 
     def _look_for_lost(self, at: Moment) -> Effects:
-        """Attempts that nobody follows: too long on their way, or unknown without anybody asking. And the ledger."""
+        """Attempts that nobody follows: too long on their way, or unknown without anybody asking; intents that are
+        too old and never left; and the ledger."""
         effects: Effects = []
         longest_ns = self._settings.reconciler.in_flight_max
         for record in at.book.open_intents():
@@ -98,6 +100,8 @@ class Reconciliation:
             if record.state is State.SENDING and attempt and at.now_ns - attempt.created_ns > longest_ns:
                 reason = f"no answer for {longest_ns // NS_PER_S} s"
                 effects.append(wants.Apply(OutcomeUnknown(client_order_id=attempt.client_order_id, reason=reason)))
+            elif is_stale(at.book, record, self._settings.router.intent_stale_threshold, at.now_ns):
+                effects.append(wants.Expire(record.intent.intent_id))
         self._searches.take_up(at)
         return effects + self._searches.go_on(at) + self._ledger.go_on(at)
 

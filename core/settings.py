@@ -103,7 +103,7 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     poll_interval: Duration = 1 * _S
     """How often working orders are looked at."""
     intent_stale_threshold: Duration = 60 * _S
-    """Age at which an intent that was provably never sent expires."""
+    """Age at which an intent expires of which provably nothing was ever at the venue."""
 
 
 class PortfolioSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -196,7 +196,6 @@ NOT_YET_ENFORCED: Final = frozenset(
     {
         "engine.heartbeat",
         "portfolio.order_meta_max_age",
-        "router.intent_stale_threshold",
         "risk",
         "exits",
         "log.retention_decision_days",

@@ -8,7 +8,7 @@ import msgspec
 
 from core.concern import Concern
 from core.events import AnyEvent, StartReconciled
-from core.ids import ClientOrderId
+from core.ids import ClientOrderId, IntentId
 from core.records import TradingState
 from core.reports import Report
 from core.settling import Settlement
@@ -19,6 +19,12 @@ class Apply(msgspec.Struct, frozen=True):
     """Portfolio: book these facts."""
 
     report: Report
+
+
+class Expire(msgspec.Struct, frozen=True):
+    """Portfolio: end this intent, which is too old and was never at the venue."""
+
+    intent_id: IntentId
 
 
 class TellRouter(msgspec.Struct, frozen=True):

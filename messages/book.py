@@ -64,6 +64,12 @@ class EndIntent(Message, frozen=True, kw_only=True):
     refusal: Refusal
 
 
+class ExpireIntent(Message, frozen=True, kw_only=True):
+    """End an intent that is too old, if nothing of it was ever at the venue. Answer, to its router: `ReportApplied`."""
+
+    intent_id: IntentId
+
+
 class RequestCancel(Message, frozen=True, kw_only=True):
     """Note that somebody wants the intent gone. Answer: `CancelRequested`."""
 

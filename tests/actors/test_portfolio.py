@@ -42,7 +42,9 @@ class RecordedPortfolio(Recorded, Portfolio):
     def __init__(self, store: BookStore) -> None:
         super().__init__()
         self.store = store
-        self.settings = from_mapping({"portfolio": {"commit_batch_max": BATCH}})
+        self.settings = from_mapping(
+            {"portfolio": {"commit_batch_max": BATCH}, "router": {"intent_stale_threshold": "36500d"}}
+        )
         self.sent, self.woken = [], []
 
 

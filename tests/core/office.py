@@ -13,17 +13,19 @@ from decimal import Decimal
 from typing import Any
 
 from core import drift, inquiry, trading, wants
+from core.book import expire_stale
 from core.ids import NS_PER_S, ClientOrderId, ExchangeOrderId, TradeId
 from core.inquiry import Effects, Moment, Question
 from core.intent import Side, TimeInForce
 from core.reconciling import SEARCH, Reconciliation
 from core.records import AttemptRecord, IntentRecord, TradingState
 from core.reports import OpenOrder, OrderAbsent, OrderSnapshot, OrderStatus, QueryFailed, Trade
-from core.settings import ReconcilerSettings, Settings
+from core.settings import ReconcilerSettings, RouterSettings, Settings
 from core.settling import settle
 from tests.builders import SYMBOL, Desk, dec, request, unknown
 
 STEP_NS = NS_PER_S // 2
+DAY_NS = 24 * 3_600 * NS_PER_S
 
 
 class VenueOrder:
@@ -170,7 +172,8 @@ class Office:
     """The brain, and everybody around it."""
 
     def __init__(self, settings: Settings | None = None, desk: Desk | None = None, **own: Any) -> None:
-        self.settings = settings or Settings(reconciler=ReconcilerSettings(**own))
+        patient = RouterSettings(intent_stale_threshold=DAY_NS)  # intents wait for their outcome, whenever it comes
+        self.settings = settings or Settings(reconciler=ReconcilerSettings(**own), router=patient)
         self.desk = desk or Desk()
         self.venue = Venue(self.desk)
         self.waiting: list[Question] = []
@@ -282,7 +285,9 @@ class Office:
 
     def carry_out(self, effect: Any) -> None:
         match effect:
-            case wants.Apply() | wants.TellRouter() | wants.Settle() | wants.Record() | wants.Tighten():
+            case (
+                wants.Apply() | wants.TellRouter() | wants.Expire() | wants.Settle() | wants.Record() | wants.Tighten()
+            ):
                 if isinstance(effect, wants.TellRouter):
                     self.told.append(effect)
                 self.unwritten.append(effect)
@@ -314,6 +319,8 @@ class Office:
 
     def _write(self, unit: Any, effect: Any) -> None:
         match effect:
+            case wants.Expire(intent_id):
+                expire_stale(unit, intent_id, self.settings.router.intent_stale_threshold, self.desk.now_ns)
             case wants.Settle(settlement):
                 settle(unit, settlement, self.desk.now_ns)
             case wants.Record(events, compared):

@@ -15,6 +15,7 @@ from core.holdings import violations
 from core.intent import TimeInForce
 from core.lifecycle import State
 from core.planning import OrderPlan, Refusal, plan_retry
+from core.records import AttemptRecord, IntentRecord
 from core.reports import OrderStatus
 from tests.builders import (
     SECOND,
@@ -123,6 +124,56 @@ def test_a_retry_that_was_planned_before_a_late_fill_is_not_sent(desk: Desk) -> 
         rules_of_book.begin_attempt(desk.book, attempt.intent_id, 2, plan, T0)
     begun = desk.book.attempt(attempt.intent_id, 2)
     assert begun is None or begun.qty <= dec("0.006")
+
+
+# ── too old ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def expire(desk: Desk, attempt: AttemptRecord, stale_after_s: int = 60) -> IntentRecord:
+    with desk.book.transaction():
+        return rules_of_book.expire_stale(desk.book, attempt.intent_id, stale_after_s * SECOND, desk.now_ns)
+
+
+def test_an_old_intent_that_never_left_ends_and_its_money_returns(desk: Desk) -> None:
+    """I6: every attempt is proven not to have been placed; the reason says so."""
+    attempt = in_state(desk, State.RETRY)
+    desk.later(59)
+    assert expire(desk, attempt).state is State.RETRY
+    desk.later(1)
+    ended = expire(desk, attempt)
+    assert (ended.state, ended.end_reason.split(":")[0], ended.dust_qty) == (State.EXPIRED, "STALE", 0)
+    assert desk.book.reservation(attempt.intent_id) is None
+    assert expire(desk, attempt) == ended
+
+
+def test_an_old_intent_does_not_begin_its_next_attempt(desk: Desk) -> None:
+    """I6: it expires in the very transaction that would have sent it, as after a long stop of the daemon."""
+    attempt = in_state(desk, State.RETRY)
+    plan = retry_plan(desk, attempt.intent_id)
+    desk.later(3_600)
+    with desk.book.transaction():
+        ended = rules_of_book.begin_attempt(desk.book, attempt.intent_id, 2, plan, desk.now_ns, 60 * SECOND)
+    assert (ended.state, desk.book.attempt(attempt.intent_id, 2)) == (State.EXPIRED, None)
+
+
+@pytest.mark.parametrize("state", [State.SENDING, State.SENT, State.PARTIAL, State.UNKNOWN, State.CANCELING])
+def test_what_may_be_at_the_venue_is_never_dropped_for_its_age(desk: Desk, state: State) -> None:
+    """I6: it is resolved first, however long that takes."""
+    attempt = in_state(desk, state)
+    desk.later(3_600)
+    assert expire(desk, attempt).state is state
+
+
+def test_the_rest_of_what_was_at_the_venue_is_not_stale(desk: Desk) -> None:
+    """An order was there and expired unfilled; the retries go on as long as there are any."""
+    attempt = desk.accept(request(tif=TimeInForce.IOC))
+    desk.apply(snapshot(attempt, OrderStatus.EXPIRED))
+    assert desk.state(attempt) is State.RETRY
+    desk.later(3_600)
+    assert expire(desk, attempt).state is State.RETRY
+
+
+# ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_giving_up_names_the_dust(desk: Desk) -> None:

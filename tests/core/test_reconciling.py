@@ -9,7 +9,7 @@ from core.inquiry import AskBalances, AskOpenOrders, AskOrder, AskOrders, AskTra
 from core.lifecycle import State
 from core.reconciling import IN_FLIGHT, SEARCH
 from core.records import TradingState
-from core.settings import ReconcilerSettings
+from core.settings import ReconcilerSettings, Settings
 from tests.builders import SECOND, dec
 from tests.core.office import Office
 
@@ -110,3 +110,14 @@ def test_a_ledger_is_looked_at_though_the_venue_is_silent(office: Office) -> Non
     office.done()
     office.tick(IN_FLIGHT)
     assert office.brain._ledger._read == office.book.last_sequence("ledger")
+
+
+def test_an_old_intent_that_is_proven_absent_ends() -> None:
+    """I6: not before its outcome is proven, and then without another attempt."""
+    office = Office(settings=Settings())
+    office.start()
+    attempt = office.lost()
+    office.wait(office.settings.router.intent_stale_threshold / SECOND + 10)
+    assert office.desk.state(attempt) is State.EXPIRED
+    assert office.book.reservation(attempt.intent_id) is None
+    assert office.desk.record(attempt.intent_id).attempts == 1

@@ -18,7 +18,7 @@ BASE_URL: Final = "http://venue.invalid"
 QUICK: Final[dict[str, dict[str, Any]]] = {
     "engine": {"restarts_max": 1_000, "hang_timeout": "5s", "request_timeout": "4s", "start_timeout": "20s"},
     "exchange": {"timeout_ms": 1_500, "recv_window_ms": 1_500, "read_lag": "3s", "base_url": BASE_URL},
-    "router": {"backoff_ms": 200, "poll_interval": "700ms", "order_max_age": "40s"},
+    "router": {"backoff_ms": 200, "poll_interval": "700ms", "intent_stale_threshold": "15s", "order_max_age": "40s"},
     "reconciler": {
         "order_interval": "2s", "late_fill_check": "5s", "balance_interval": "7s", "lookup_interval": "400ms",
     },
