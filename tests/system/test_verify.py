@@ -21,14 +21,17 @@ OFTEN = """
 [engine]
 restarts_max = 1000
 
+[exchange]
+read_lag = "500ms"
+
 [reconciler]
-order_interval = "200ms"
-trades_interval = "300ms"
-open_orders_interval = "300ms"
-balance_interval = "300ms"
+order_interval = "2s"
+trades_interval = "2s"
+open_orders_interval = "4s"
+balance_interval = "700ms"
 drift_looks_max = 4
 """
-"""Everything is compared every moment."""
+"""As often as the venue's usual limits allow."""
 
 
 def often(daemon: Daemon) -> None:

@@ -40,8 +40,6 @@ FLOW_TIMEOUT_S: Final = 20.0
 AGREE_TIMEOUT_S: Final = 60.0
 WORKERS: Final = 4
 """They wait more than they work."""
-AMOUNT: Final = Decimal(7)
-"""Quote, that goes and comes back."""
 PATIENT: Final = Decimal("0.9")
 """Of the market's price: far enough that nothing fills."""
 
@@ -72,6 +70,7 @@ class Station:
         self._strategy = self._stack.enter_context(contextlib.closing(Strategy(self._folder)))
         self._price = reference_prices()[SYMBOL]
         self._has_drifted = False
+        self._drifts = 0
         self._flows: dict[str, Callable[[], None]] = {
             "buy": self._buy,
             "retry": self._retry,
@@ -152,13 +151,17 @@ class Station:
         self._strategy.verify(FLOW_TIMEOUT_S)
 
     def _drift(self) -> None:
-        """Money goes, which stops trading, and comes back; an operator lets trading go on."""
+        """Money goes, which stops trading, and comes back; an operator lets trading go on.
+
+        Another amount each time: the one that an operator has seen alarms nobody again.
+        """
+        self._drifts += 1
         self._has_drifted = True
-        self._venue.transfer("USDT", -AMOUNT)
+        self._venue.transfer("USDT", Decimal(-self._drifts))
         deadline = time.monotonic() + FLOW_TIMEOUT_S
         while not self._over(deadline):
             self._step()
-        self._venue.transfer("USDT", AMOUNT)
+        self._venue.transfer("USDT", Decimal(self._drifts))
         self._strategy.resume()
 
     def _part_dies(self) -> None:
@@ -197,9 +200,9 @@ class Station:
         return time.monotonic() > deadline or not self._file.exists()
 
     def _until_up(self) -> None:
-        """The engine that died at the point before was replaced, and answers."""
+        """Whoever died at the point before was replaced, and is ready."""
         deadline = time.monotonic() + FLOW_TIMEOUT_S
-        while not self._strategy.part("gateway") and time.monotonic() < deadline:
+        while not self._strategy.is_answered() and time.monotonic() < deadline:
             self._step()
 
     def _until_ended(self) -> None:

@@ -82,6 +82,15 @@ class Strategy:
         for wish in self.open:
             wish.cancel = wish.request.tif in RESTING
 
+    def is_answered(self) -> bool:
+        """Whether there is an engine, and every part of it is ready."""
+        try:
+            status = self._connected().status(ROUTER_TIMEOUT_S)
+        except (IntentdError, OSError):
+            self._disconnect()
+            return False
+        return status.state == "running" and all(child.state in {"running", "ready"} for child in status.children)
+
     def part(self, name: str) -> int:
         """The process id of a part of the engine that is ready; 0 when there is none, or it cannot be told now."""
         try:
