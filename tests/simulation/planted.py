@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Final
 from unittest.mock import patch
 
+import msgspec
 from msgspec.structs import replace
 
 import core.book
@@ -20,8 +21,8 @@ import exchange.client
 from actors.gateway import Gateway
 from actors.portfolio import Portfolio
 from core import effects as do
-from core import fencing, holdings
-from core.evidence import AbsenceCase
+from core import evidence, fencing, holdings, searching
+from core.evidence import Case, Testimony, Undecided
 from core.intent import Side
 from core.money import ZERO
 from core.planning import reservation_for
@@ -104,14 +105,14 @@ def skip_trade_deduplication(stack: ExitStack) -> None:
 
 @_bug("one witness who does not see the order is proof enough, at once")
 def absence_taken_as_proof(stack: ExitStack) -> None:
-    begin = AbsenceCase.__init__
+    def believe(case: Case, said: Testimony) -> Any:
+        seen = evidence.sightings(case.attempt, said)
+        answers = (said.order, said.open_orders, said.recent_orders, said.trades)
+        if not seen and all(answer is None for answer in answers):
+            return Undecided("nobody has answered")
+        return seen or msgspec.structs.replace(case, last_sent_ns=0).proven(said.asked_ns)
 
-    def at_once(case: AbsenceCase, *args: Any) -> None:
-        begin(case, *args)
-        case.not_before_ns = 0
-
-    _swap(stack, AbsenceCase, "__init__", at_once)
-    _swap(stack, AbsenceCase, "proven", property(lambda case: bool(case._not_seen_ns)))
+    _swap(stack, searching, "weigh", believe)
 
 
 @_bug("answers leave the portfolio before the commit")
@@ -230,17 +231,16 @@ def placement_sent_twice(stack: ExitStack) -> None:
 
 @_bug("a question that fails is taken for the answer that there is no such order")
 def failed_query_taken_for_absence(stack: ExitStack) -> None:
-    begin = AbsenceCase.__init__
-
-    def soon(case: AbsenceCase, *args: Any) -> None:
-        begin(case, *args)
-        case.not_before_ns = case.attempt.created_ns
-
     def absent(_error: Any, client_order_id: Any, _text: str) -> OrderAbsent:
         return OrderAbsent(client_order_id=client_order_id)
 
-    _swap(stack, AbsenceCase, "__init__", soon)
-    _swap(stack, AbsenceCase, "proven", property(lambda case: bool(case._not_seen_ns)))
+    def believe(case: Case, said: Testimony) -> Any:
+        seen = evidence.sightings(case.attempt, said)
+        if seen or not isinstance(said.order, OrderAbsent):
+            return seen or Undecided("it was not looked up")
+        return msgspec.structs.replace(case, last_sent_ns=0).proven(said.asked_ns)
+
+    _swap(stack, searching, "weigh", believe)
     _swap(stack, outcomes, "lookup_failure", absent)
 
 

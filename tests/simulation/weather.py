@@ -1,6 +1,7 @@
 """What a seed does to the daemon: its faults and how likely each is, its timings, how much is wished for.
 
-Some seeds are calm, some have one kind of trouble, some have all of it. No read lags longer than `exchange.read_lag`,
+Some seeds are calm, some have one kind of trouble, some have all of it. In some, somebody else trades on the account; in
+a few, money leaves it or comes to it without a trade. No read lags longer than `exchange.read_lag`,
 on which proofs of absence stand; everything else has no limit that intentd could rely on.
 """
 
@@ -20,7 +21,9 @@ QUICK: Final[dict[str, dict[str, Any]]] = {
     "exchange": {"timeout_ms": 1_500, "recv_window_ms": 1_500, "read_lag": "3s", "base_url": BASE_URL},
     "router": {"backoff_ms": 200, "poll_interval": "700ms", "order_max_age": "40s"},
     "reconciler": {
-        "order_interval": "2s", "late_fill_check": "5s", "balance_interval": "7s", "lookup_interval": "400ms",
+        "start_timeout": "4s", "order_interval": "2s", "trades_interval": "3s", "late_fill_check": "5s",
+        "open_orders_interval": "5s", "in_flight_interval": "1s", "in_flight_max": "6s", "balance_interval": "7s",
+        "lookup_interval": "400ms", "drift_looks_max": 4,
     },
 }  # fmt: skip
 """Everything that waits, waits shorter: a run takes a minute of virtual time instead of five."""
@@ -61,6 +64,12 @@ TROUBLES: Final = (
 )  # fmt: skip
 
 
+BY_HAND: Final = 0.4
+"""Share of the seeds in which somebody else trades on the account."""
+DRIFTS: Final = 0.1
+"""Share of the seeds in which the balances change without a trade."""
+
+
 class Weather(NamedTuple):
     """Of one seed."""
 
@@ -73,10 +82,10 @@ class Weather(NamedTuple):
     requests_lost: float
     road: RoadWeather
     crash: CrashWeather
-
-    @property
-    def is_calm(self) -> bool:
-        return not (self.venue or self.requests_lost or any(self.road) or self.crash.deaths_max)
+    by_hand: int
+    """So many orders that somebody else places on the account."""
+    transfers: int
+    """So often money comes or goes without a trade: drift that nothing explains."""
 
 
 def forecast(seed: int, random: Random) -> Weather:
@@ -92,6 +101,8 @@ def forecast(seed: int, random: Random) -> Weather:
         requests_lost=random.choice((0.0, 0.02, 0.1)) if "venue" in kinds else 0.0,
         road=_road(random) if "road" in kinds else RoadWeather(),
         crash=_crash(random) if "crash" in kinds else CrashWeather(),
+        by_hand=random.randint(1, 6) if random.random() < BY_HAND else 0,
+        transfers=1 if random.random() < DRIFTS else 0,
     )
 
 
