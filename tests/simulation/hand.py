@@ -1,14 +1,15 @@
 """Somebody who trades on the same account past the daemon: by hand, now and then, in its markets and in others.
 
-What he does must be listed and never touched, and his trades must explain the balances (C4). In some runs money comes to
-the account or leaves it without a trade, which nothing explains (C5). He begins when the book has its opening balances,
-since what is read for these while somebody trades is of no moment that anybody could name.
+What he does must be listed and never touched, and his trades must explain the balances (C4). In some runs money comes
+to the account or leaves it without a trade, which nothing explains (C5). He begins when the book has its opening
+balances, since what is read for these while somebody trades is of no moment that anybody could name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -47,9 +48,9 @@ class Hand:
         self._is_over = False
 
     def plan(self, trades: int, transfers: int, within_ns: int) -> None:
-        """So many orders and transfers at any time of the storm, or a little later if it is too early."""
-        for act in [self._trade] * trades + [self._transfer] * transfers:
-            self._scheduler.after(self._random.randrange(within_ns), lambda act=act: self._begin(act))
+        """So many orders at any time, and transfers early enough to be noticed within it."""
+        for act, latest_ns in [(self._trade, within_ns)] * trades + [(self._transfer, within_ns // 2)] * transfers:
+            self._scheduler.after(self._random.randrange(latest_ns), partial(self._begin, act))
 
     def stop(self) -> None:
         """The run comes to its end: what may still fill is canceled; what cannot stays open."""
@@ -58,10 +59,11 @@ class Hand:
             self._venue.cancel_by_hand(symbol, order)
 
     def _begin(self, act: Callable[[], None]) -> None:
+        """Now, or a little later if it is too early."""
         if self._may_begin():
             act()
         else:
-            self._scheduler.after(NS_PER_S, lambda: self._begin(act))
+            self._scheduler.after(NS_PER_S, partial(self._begin, act))
 
     def _trade(self) -> None:
         if self._is_over:
@@ -102,7 +104,7 @@ class Hand:
         return abs(order.price / touch - 1) > Decimal("0.1")
 
     def _transfer(self) -> None:
-        """In the calm, too: it may come at any time."""
+        """In the calm, too, if nothing was free before."""
         currency = self._random.choice(MOVED)
         share = Decimal(self._random.randint(*MOVED_PERCENT)) / 100
         amount = floor_to(self._venue.free(currency) * share, Decimal("1e-8"))

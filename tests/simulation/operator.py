@@ -1,4 +1,4 @@
-"""Whoever looks after the daemon: has the book compared now and then and at the end, and lets trading go on after drift.
+"""Whoever looks after the daemon: has the book compared now and then, and lets trading go on after drift.
 
 In the storm a comparison may find what is only on its way. What the book says against itself, and what must never be,
 it may not find even then. In the end it must find nothing but the drift that there is, to the digit; and nothing at all

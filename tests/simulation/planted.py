@@ -20,16 +20,22 @@ import core.outcomes
 import exchange.client
 from actors.gateway import Gateway
 from actors.portfolio import Portfolio
+from actors.reconciler import Reconciler
+from core import balances, drift, evidence, fencing, holdings, inquiry, searching, settling, trading
 from core import effects as do
-from core import evidence, fencing, holdings, searching
+from core.balances import Balances
+from core.comparing import Comparisons
 from core.evidence import Case, Testimony, Undecided
+from core.ids import ClientOrderId
+from core.inquiry import Inquiry
 from core.intent import Side
 from core.money import ZERO
 from core.planning import reservation_for
-from core.reports import NotPlaced, OrderAbsent, OrderSnapshot, OrderStatus
+from core.records import ExternalOrder
+from core.reports import NotPlaced, OrderAbsent, OrderSnapshot, OrderStatus, QueryFailed
 from core.routing import Router
 from exchange import outcomes
-from messages.venue import PlaceOrder
+from messages.venue import CancelOrder, PlaceOrder
 
 
 class Bug:
@@ -266,3 +272,131 @@ def unknown_releases_its_money(stack: ExitStack) -> None:
 def open_intents_forgotten_at_a_start(stack: ExitStack) -> None:
     _swap(stack, Router, "resume", lambda _router, _records, _now_ns: [])
     _swap(stack, Router, "compare", lambda _router, _records, _now_ns: [])
+
+
+# ── the reconciler ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@_bug("the cursor of trades passes over what the book was only sent")
+def cursor_passes_over_a_trade(stack: ExitStack) -> None:
+    take = settling._Sorter.take
+
+    def forgetful(sorter: Any, trade: Any, *, is_old: bool) -> None:
+        take(sorter, trade, is_old=is_old)
+        sorter.last = trade
+
+    _swap(stack, settling._Sorter, "take", forgetful)
+    _swap(stack, settling, "_is_kept", lambda *_: True)
+
+
+@_bug("the cursor of trades does not wait for those that are reported late")
+def cursor_does_not_wait(stack: ExitStack) -> None:
+    take = settling._Sorter.take
+    _swap(stack, settling._Sorter, "take", lambda sorter, trade, **_: take(sorter, trade, is_old=True))
+
+
+@_bug("a list that was not answered is taken for an empty one")
+def failed_list_taken_for_an_empty_one(stack: ExitStack) -> None:
+    answered = Inquiry.answered
+
+    def believe(asked: Inquiry, purpose: str, answer: Any, *, complete: bool = True) -> Any:
+        if isinstance(answer, QueryFailed):
+            question = asked.pending[purpose]
+            empty: Any = {} if isinstance(question, inquiry.AskBalances) else ()
+            answer = answer if isinstance(question, inquiry.AskOrder) else empty
+            complete = True
+        return answered(asked, purpose, answer, complete=complete)
+
+    _swap(stack, Inquiry, "answered", believe)
+
+
+@_bug("trades of somebody else's order are booked as those of our last one")
+def external_trades_booked_as_ours(stack: ExitStack) -> None:
+    owner_of = settling._Sorter._owner
+
+    def grab(sorter: Any, order_id: Any) -> Any:
+        owner = owner_of(sorter, order_id)
+        ours = [each for each in sorter.book.all_attempts() if each.symbol == sorter.symbol]
+        return owner if owner is not None or not ours else ours[-1]
+
+    _swap(stack, settling._Sorter, "_owner", grab)
+
+
+@_bug("an order that the book does not know is canceled")
+def external_order_canceled(stack: ExitStack) -> None:
+    listed = Reconciler.receiveMsg_OpenOrdersFetched
+
+    def clean_up(reconciler: Reconciler, message: Any, sender: Any) -> None:
+        with reconciler.store.snapshot() as view:
+            some = next(iter(view.all_attempts()), None)
+            for order in message.orders if some is not None and isinstance(message.orders, tuple) else ():
+                if view.attempt_by_client_id(order.client_order_id) is None:
+                    attempt = replace(some, symbol=order.symbol, client_order_id=order.client_order_id)
+                    reconciler.send(reconciler.gateway, CancelOrder(attempt=attempt))
+        listed(reconciler, message, sender)
+
+    _swap(stack, Reconciler, "receiveMsg_OpenOrdersFetched", clean_up)
+
+
+@_bug("a trade of an order without a name is somebody else's")
+def nameless_taken_for_external(stack: ExitStack) -> None:
+    def external(sorter: Any, order_id: Any) -> ExternalOrder:
+        named = sorter.orders.get(order_id)
+        name = named.client_order_id if named is not None else ClientOrderId("")
+        order = ExternalOrder(
+            symbol=sorter.symbol, exchange_order_id=order_id, client_order_id=name, seen_ns=sorter.now_ns
+        )
+        return sorter.external_orders.setdefault(order_id, order)
+
+    _swap(stack, settling._Sorter, "_named_external", external)
+
+
+@_bug("a trade by hand that is seen again is added up again")
+def external_trade_counted_twice(stack: ExitStack) -> None:
+    _swap(stack, settling, "_is_kept", lambda book, symbol, trade_id: book.fill(symbol, trade_id) is not None)
+
+
+@_bug("trades by hand explain nothing")
+def external_trades_taken_for_drift(stack: ExitStack) -> None:
+    unexplained = drift.unexplained
+    _swap(stack, balances, "unexplained", lambda found, _external, known: unexplained(found, {}, known))
+
+
+@_bug("the first look at a difference is enough, whatever trades are on their way into the book")
+def drift_seen_once_is_enough(stack: ExitStack) -> None:
+    judge = Balances._judge
+
+    def hasty(own: Balances, left: dict[str, Decimal], at: Any) -> Any:
+        effects = judge(own, left, at)
+        concern = drift.Concern("BALANCE_DRIFT", "seen once", left)
+        return effects + (own._alarm.raised(concern, drift.NARROWS_AT, at.now_ns) if left else [])
+
+    _swap(stack, Balances, "_judge", hasty)
+
+
+@_bug("drift is told, and trading goes on")
+def drift_never_tightens_trading(stack: ExitStack) -> None:
+    _swap(stack, Portfolio, "receiveMsg_TightenTrading", lambda _portfolio, _message, _sender: None)
+
+
+@_bug("what halted trading is told to operators alone")
+def halted_trading_goes_on(stack: ExitStack) -> None:
+    _swap(stack, trading, "refusal", lambda _book, _side: None)
+
+
+@_bug("what an operator has accepted alarms again")
+def accepted_drift_alarms_again(stack: ExitStack) -> None:
+    _swap(stack, drift, "accept", lambda _book: None)
+
+
+@_bug("an ended intent is done with when the trades of its symbol were read, whether or not it was compared")
+def ended_intent_never_compared(stack: ExitStack) -> None:
+    _swap(stack, Comparisons, "_answered", lambda *_: [])
+    told = Comparisons.catch_up
+
+    def catch_up(own: Comparisons, at: Any) -> None:
+        told(own, at)
+        for ended in own._ended.values():
+            ended.is_told = ended.is_over = True
+
+    _swap(stack, Comparisons, "catch_up", catch_up)

@@ -203,6 +203,12 @@ class Safety:
                     sums[posting.currency] += posting.amount
                 if any(sums.values()):
                     self.broken(f"a ledger entry does not balance: {dict(sums)}")
+            case _:
+                self._take_in_findings(view, event)
+
+    def _take_in_findings(self, view: Reader, event: AnyEvent) -> None:
+        """What the reconciler has found must be so."""
+        match event:
             case events.AbsenceProven():
                 if event.client_order_id in self._owners:
                     self.broken(f"order {event.client_order_id} is proven absent, and the venue has it")
@@ -331,7 +337,7 @@ class Safety:
             changes = self._venue.changes_of(trade)
             if kept.changes != changes:
                 self.broken(
-                    f"external trade {trade.id} of {symbol} is noted as {_texts(kept.changes)}, and was {_texts(changes)}"
+                    f"external trade {trade.id} of {symbol} is noted as {_texts(kept.changes)}, was {_texts(changes)}"
                 )
             for currency, amount in changes.items():
                 totals[currency] += amount

@@ -1,8 +1,8 @@
 """What must be true in the end, when the trouble is over and some time has passed.
 
 Every intent is terminal and was compared with the venue, every client knows how its wishes ended, nothing is held, and
-the book is the venue: the same trades, the same balances to the last digit. What somebody else did is listed, and is the
-whole difference. If balances have changed without a trade, then that is the difference, and trading is halted.
+the book is the venue: the same trades, the same balances to the last digit. What somebody else did is listed, and is
+the whole difference. If balances have changed without a trade, then that is the difference, and trading is halted.
 """
 
 from __future__ import annotations

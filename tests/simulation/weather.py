@@ -1,8 +1,8 @@
 """What a seed does to the daemon: its faults and how likely each is, its timings, how much is wished for.
 
-Some seeds are calm, some have one kind of trouble, some have all of it. In some, somebody else trades on the account; in
-a few, money leaves it or comes to it without a trade. No read lags longer than `exchange.read_lag`,
-on which proofs of absence stand; everything else has no limit that intentd could rely on.
+Some seeds are calm, some have one kind of trouble, some have all of it. In some, somebody else trades on the account;
+in a few, money leaves it or comes to it without a trade. No read lags longer than `exchange.read_lag`, on which proofs
+of absence stand; everything else has no limit that intentd could rely on.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ VENUE_FAULTS: Final[dict[str, Any]] = {
     "clock_skew": {"probability": 0.03},
     "rate_limited": [{"probability": 0.03}, {"probability": 0.01, "status": 418}],
     "lagging_reads": {"probability": 0.3, "min": 100, "max": 2_500},
-    "fill_after_cancel": {"probability": 0.3, "ms": 2_000},
-    "cancel_crosses_fill": {"probability": 0.3, "share": 0.6},
+    "fill_after_cancel": {"probability": 0.5, "ms": 2_000},
+    "cancel_crosses_fill": {"probability": 0.5, "share": 0.6},
     "duplicate_trades": {"probability": 0.2, "on": ["place", "trades"]},
     "reordered_trades": {"probability": 0.2, "on": ["place", "trades"]},
     "hidden_order": {"probability": 0.15},
@@ -67,7 +67,7 @@ TROUBLES: Final = (
 BY_HAND: Final = 0.4
 """Share of the seeds in which somebody else trades on the account."""
 DRIFTS: Final = 0.1
-"""Share of the seeds in which the balances change without a trade."""
+"""Share of the seeds in which the balances change without a trade. Their storm is longer: wishes meet a halt."""
 
 
 class Weather(NamedTuple):
@@ -93,16 +93,17 @@ def forecast(seed: int, random: Random) -> Weather:
     quick = random.random() < 0.85
     settings = from_mapping(QUICK if quick else USUAL)
     kinds = random.choice(TROUBLES)
+    drifts = random.random() < DRIFTS
     return Weather(
         settings=settings,
-        wishes=random.randint(5, 12),
-        storm_ns=random.randint(6, 20) * NS_PER_S,
+        wishes=random.randint(5, 12) * (2 if drifts else 1),
+        storm_ns=random.randint(6, 20) * (3 if drifts else 1) * NS_PER_S,
         venue=_venue_faults(seed, random) if "venue" in kinds else {},
         requests_lost=random.choice((0.0, 0.02, 0.1)) if "venue" in kinds else 0.0,
         road=_road(random) if "road" in kinds else RoadWeather(),
         crash=_crash(random) if "crash" in kinds else CrashWeather(),
         by_hand=random.randint(1, 6) if random.random() < BY_HAND else 0,
-        transfers=1 if random.random() < DRIFTS else 0,
+        transfers=1 if drifts else 0,
     )
 
 
