@@ -2,9 +2,9 @@
 
 A look at the venue's balances counts only when it was *quiet*: no placement or cancel was in flight and nothing was
 booked between question and answer. A difference that is left when external trades and what people know are taken out
-starts a sweep of every symbol that may explain it. Only when that has read everything and the same difference is there
-at the next look was it seen twice (`core/drift.py`). A resting order may fill at any moment, but what it has filled is
-found by that sweep.
+is followed by sweeps of every symbol that may explain it, as soon as the venue's reads must have caught up. When one of
+them has read everything and found nothing that the book lacks, and the same difference is there at the next look, it
+was seen twice (`core/drift.py`). A resting order may fill at any moment, but those sweeps find what it has filled.
 
 The ledger is read on as it grows, a bounded part at a time; it explains every balance, and every transaction balances.
 """
@@ -39,8 +39,10 @@ LEDGER_ROWS_MAX: Final = 5_000
 class Balances:
     """The comparison with the venue."""
 
-    def __init__(self, inquiries: Inquiries, sweeps: Sweeps, alarm: Alarm) -> None:
+    def __init__(self, inquiries: Inquiries, sweeps: Sweeps, alarm: Alarm, read_lag_ns: int) -> None:
+        """`read_lag_ns`: so long after it may be seen, the venue's reads show a trade."""
         self._inquiries = inquiries
+        self._read_lag_ns = read_lag_ns
         self._sweeps = sweeps
         self._alarm = alarm
         self._is_asking = False
@@ -50,8 +52,9 @@ class Balances:
         self.unexplained: dict[str, Decimal] = {}
         """What of it nothing explains."""
         self._looks = 0
-        self._is_swept = False
-        """Every trade that could explain it was read after it was seen first."""
+        self._is_sweeping = self._is_swept = False
+        """Every trade that could explain it was read, late enough, and all of them stand in the book."""
+        self._sweep_due_ns = 0
         self._sweeps_failed = 0
         self._unread: tuple[str, ...] = ()
         """What the last sweep could not read."""
@@ -94,17 +97,30 @@ class Balances:
             return []
         if not is_same:
             self._looks, self._is_swept, self._sweeps_failed = 1, False, 0
+            self._sweep_due_ns = at.now_ns + self._read_lag_ns
         if not self._is_swept and self._sweeps_failed < SWEEPS_MAX:
-            return self._sweeps.begin(suspects(at.book, left), at, self._swept)
+            return []
         self._looks += 1
         but = "" if self._is_swept else f", and not everything could be read: {'; '.join(self._unread)}"
         return self._alarm.raised(
             Concern("BALANCE_DRIFT", f"venue minus book is {told(left)}{but}", left), self._looks, at.now_ns
         )
 
-    def _swept(self, swept: Swept, _at: Moment) -> Effects:
-        self._is_swept, self._unread = not swept.failed, swept.failed
-        self._sweeps_failed += bool(swept.failed)
+    def look_for_reasons(self, at: Moment) -> Effects:
+        """Read the trades that could explain what is unexplained, if it is time."""
+        is_wanted = self.unexplained and not self._is_swept and self._sweeps_failed < SWEEPS_MAX
+        if not is_wanted or self._is_sweeping or at.now_ns < self._sweep_due_ns:
+            return []
+        self._is_sweeping = True
+        amounts = dict(self.unexplained)
+        return self._sweeps.begin(suspects(at.book, amounts), at, lambda swept, then: self._swept(amounts, swept, then))
+
+    def _swept(self, amounts: dict[str, Decimal], swept: Swept, at: Moment) -> Effects:
+        self._is_sweeping = False
+        if amounts == self.unexplained:  # what was found is on its way into the book, so it is not over yet
+            self._is_swept, self._unread = swept.is_clean, swept.failed
+            self._sweeps_failed += bool(swept.failed)
+            self._sweep_due_ns = at.now_ns + self._read_lag_ns
         return []
 
 
@@ -116,10 +132,9 @@ def why_busy(book: BookReader) -> str:
 
 def suspects(book: BookReader, drift: Mapping[str, Decimal]) -> set[str]:
     """Symbols whose trades may explain a difference: all that the book has traded, and others of these currencies."""
-    pairs = (
-        f"{base}/{quote}" for base, quote in itertools.permutations(sorted(drift), 2) if drift[base] * drift[quote] < 0
-    )
-    return {rules.symbol for rules in book.markets()} | set(itertools.islice(pairs, PAIRS_MAX))
+    pairs = sorted(itertools.permutations(sorted(drift), 2), key=lambda pair: drift[pair[0]] * drift[pair[1]] > 0)
+    others = (f"{base}/{quote}" for base, quote in pairs)  # those that went opposite ways first
+    return {rules.symbol for rules in book.markets()} | set(itertools.islice(others, PAIRS_MAX))
 
 
 def told(amounts: Mapping[str, Decimal]) -> str:

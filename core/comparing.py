@@ -49,6 +49,10 @@ class Ended:
         """There is nothing more to compare."""
         self.due_ns = 0
         self.looks = 0
+        self.differs_ns = 0
+        """When it was seen to differ first; 0: it was not."""
+        self.lasting = 0
+        """So often it differed after the venue's reads must have caught up."""
 
 
 class Comparisons:
@@ -60,7 +64,9 @@ class Comparisons:
         self._alarm = alarm
         self._ended: dict[IntentId, Ended] = {}
         self._read: int | None = None
-        """Up to here the outbox has been read."""
+        """Up to here the outbox has been read for what has ended."""
+        self._heard = 0
+        """The same for results."""
         self._noted = -1
         """What the book knows to be finished."""
         self._running: set[str] = set()
@@ -71,25 +77,30 @@ class Comparisons:
         return {ended.symbol for ended in self._ended.values()}
 
     def catch_up(self, at: Moment) -> None:
-        """Read on in the outbox: what has ended, and whose result is there."""
+        """Read on in the outbox: what has ended, and whose result is there.
+
+        Each for itself: while memory is full, the ends wait, and results are heard all the same. They make room.
+        """
         last = at.book.last_sequence("audit")
         if self._read is None:
-            self._read = at.book.compared() or 0
-            self._noted = self._read
-        until = min(last, self._read + ROWS_MAX)
-        for sequence, event in at.book.events_of((OrderDone, ReconciliationResult), self._read, until):
-            if event.intent_id is None:
-                continue
-            if isinstance(event, OrderDone):
-                if len(self._ended) >= ENDED_MAX:
-                    until = sequence - 1
-                    break
-                record = at.book.intent(event.intent_id)
-                if record is not None:
-                    self._ended[event.intent_id] = Ended(sequence, event, record)
-            elif event.intent_id in self._ended:
-                self._told(self._ended[event.intent_id], event)
-        self._read = max(self._read, until)
+            self._noted = self._read = self._heard = at.book.compared() or 0
+        self._read = self._take_up(at, self._read, min(last, self._read + ROWS_MAX))
+        until = min(last, self._heard + ROWS_MAX)
+        for _, event in at.book.events_of((ReconciliationResult,), self._heard, until):
+            ended = self._ended.get(event.intent_id) if event.intent_id is not None else None
+            if ended is not None:
+                self._told(ended, event)
+        self._heard = max(self._heard, until)
+
+    def _take_up(self, at: Moment, after: int, until: int) -> int:
+        """Up to where the ends were read."""
+        for sequence, event in at.book.events_of((OrderDone,), after, until):
+            if len(self._ended) >= ENDED_MAX:
+                return sequence - 1
+            record = at.book.intent(event.intent_id) if event.intent_id is not None else None
+            if record is not None and isinstance(event, OrderDone):
+                self._ended[record.intent.intent_id] = Ended(sequence, event, record)
+        return max(after, until)
 
     def _told(self, ended: Ended, result: AnyEvent) -> None:
         ended.is_told = True
@@ -145,9 +156,12 @@ class Comparisons:
             effects += [wants.Apply(report) for report in found.missing]
         result = reconcile.result_event(record, found, at.now_ns)
         if result.code == reconcile.MISMATCH:
-            if ended.looks < LOOKS_BEFORE_MISMATCH:
+            ended.differs_ns = ended.differs_ns or at.now_ns
+            is_fresh = at.now_ns - ended.differs_ns < self._settings.exchange.read_lag
+            if is_fresh or ended.looks < LOOKS_BEFORE_MISMATCH:
                 return None, effects  # the venue's reads lag behind its answers
-            lasting = ended.looks - LOOKS_BEFORE_MISMATCH
+            lasting = ended.lasting
+            ended.lasting += 1
             effects += self._alarm.raised(_concern(record, found), lasting + NARROWS_AT, at.now_ns)
             ended.is_over = self._alarm.is_final(lasting + NARROWS_AT)
             is_news = lasting == 0 or (ended.is_over and not ended.is_told)
@@ -156,20 +170,18 @@ class Comparisons:
         ended.due_ns = at.now_ns + self._settings.engine.request_timeout  # until then its result is in the outbox
         return result, effects
 
-    def is_awaited(self, intent_id: IntentId) -> bool:
-        """Whether its result is still to come."""
-        ended = self._ended.get(intent_id)
-        return ended is not None and not ended.is_told
-
     # ── what is finished ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def swept(self, symbol: str, asked_ns: int) -> None:
-        """All trades of the symbol since its cursor were read, and what was missing was handed to the book."""
-        late_ns = self._settings.reconciler.late_fill_check
+    def swept(self, symbol: str, settled_before_ns: int) -> None:
+        """All trades of the symbol since its cursor were read, and what was missing was handed to the book.
+
+        What is younger than `settled_before_ns` may still come; the cursor stays before it, so nothing is finished that
+        the cursor has not reached.
+        """
         finished = [
             ended.intent_id
             for ended in self._ended.values()
-            if ended.symbol == symbol and ended.is_told and ended.is_over and asked_ns - ended.done_ns >= late_ns
+            if ended.symbol == symbol and ended.is_told and ended.is_over and ended.done_ns <= settled_before_ns
         ]
         for intent_id in finished:
             del self._ended[intent_id]

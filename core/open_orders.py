@@ -55,8 +55,8 @@ class OpenOrders:
         self._is_running = False
         self._missed: set[ClientOrderId] = set()
         """Working in the book and not in the last list."""
-        self._odd: set[ClientOrderId] = set()
-        """Those that differed at the last look even after they were looked up."""
+        self._odd: dict[ClientOrderId, int] = {}
+        """Those that differed at the last look even after they were looked up, and since when, ns UTC."""
         self._alarmed: set[ClientOrderId] = set()
         """Those of them that were told of."""
 
@@ -127,7 +127,7 @@ class OpenOrders:
         return wanted
 
     def _conclude(self, inquiry: Inquiry, at: Moment) -> Effects:
-        """Look-ups go to the book; what is odd even then, twice in a row, is told, once."""
+        """Look-ups go to the book; what is odd even then, longer than reads lag, is told, once."""
         effects: Effects = []
         odd: dict[ClientOrderId, AlertFired] = {}
         for name, report in inquiry.reports.items():
@@ -143,9 +143,11 @@ class OpenOrders:
             if report.status is OrderStatus.OPEN and attempt.status is AttemptStatus.CLOSED:
                 what = f"{name} of {attempt.intent_id} is over in the book, and still open at the venue"
                 odd[name] = _alert("ORDER_STILL_OPEN", attempt, what, at.now_ns)
-        again = odd.keys() & self._odd
-        told = tuple(odd[name] for name in sorted(again - self._alarmed))
-        self._odd, self._alarmed = set(odd), again
+        self._odd = {name: self._odd.get(name, inquiry.asked_ns) for name in odd}
+        lag_ns = self._settings.exchange.read_lag
+        lasting = {name for name, since_ns in self._odd.items() if inquiry.asked_ns - since_ns > lag_ns}
+        told = tuple(odd[name] for name in sorted(lasting - self._alarmed))
+        self._alarmed = lasting
         return [*effects, wants.Record(told)] if told else effects
 
 

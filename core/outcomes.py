@@ -22,6 +22,7 @@ from core.intent import TimeInForce
 from core.lifecycle import Cause, State, is_terminal
 from core.money import ZERO, text
 from core.planning import is_dust
+from core.reconcile import late_result
 from core.records import AttemptRecord, AttemptStatus, FillRecord, IntentRecord, OrderRecord
 from core.reports import NotPlaced, OrderSnapshot, OrderStatus, OutcomeUnknown, Report, Trade
 from core.transitions import advance, end_by_quantity, save
@@ -295,12 +296,15 @@ class _Snapshot:
 
     def _late_fill(self, booked: Decimal) -> None:
         """F4: it happened, so it is booked; an operator looks before the symbol trades on."""
+        was_over = is_terminal(self.record.state)
         reason = f"late fill of {text(booked)} in {self.record.intent.intent_id} after {self.record.state}"
         self._alarm("LATE_FILL", reason)
         cause = Cause.FILL_ALL if self.record.filled_qty >= self.record.qty else Cause.FILL_PART
         moves = is_terminal(self.record.state) and self.record.state is not State.FILLED
         if moves or (cause is Cause.FILL_ALL and self.record.state is State.RETRY):
             self.record = advance(self.book, self.record, cause, self.now_ns, reason)
+        if was_over:
+            self.book.append_event(late_result(self.record, booked, self.now_ns))
 
     def _alarm(self, code: str, what: str) -> None:
         """What must never happen has: tell it, and take nothing new for the symbol until somebody has looked."""

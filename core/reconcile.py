@@ -88,9 +88,9 @@ def _as_report(attempt: AttemptRecord, order_id: ExchangeOrderId, trades: tuple[
 
 
 def result_event(record: IntentRecord, comparison: Comparison, now_ns: int) -> ReconciliationResult:
-    """C6: what the comparison found, before anything was booked because of it."""
+    """C6: whether they agree. What the book lacks is told when it is booked (`late_result`)."""
     same = comparison.venue_notional == record.filled_notional and comparison.venue_fees == record.fees
-    agrees = comparison.qty_delta > 0 or (comparison.qty_delta == 0 and same)  # what is more there was booked by now
+    agrees = comparison.qty_delta == 0 and same
     return ReconciliationResult(
         at_ns=now_ns,
         intent_id=record.intent.intent_id,
@@ -103,20 +103,16 @@ def result_event(record: IntentRecord, comparison: Comparison, now_ns: int) -> R
     )
 
 
-def late_result(record: IntentRecord, missing: OrderSnapshot, now_ns: int) -> ReconciliationResult:
-    """The same for trades of an ended intent that were found afterwards."""
-    trades = missing.trades
-    fees = dict(record.fees)
-    for trade in trades:
-        fees[trade.fee_currency] = fees.get(trade.fee_currency, ZERO) + trade.fee
+def late_result(record: IntentRecord, qty: Decimal, now_ns: int) -> ReconciliationResult:
+    """C6 for fills that were booked after the intent's end: `qty`, base, of the record as it is now."""
     return ReconciliationResult(
         at_ns=now_ns,
         intent_id=record.intent.intent_id,
         symbol=record.intent.symbol,
         code=RECONCILED,
-        qty_delta=sum((trade.qty for trade in trades), ZERO),
-        notional=record.filled_notional + sum((trade.quote_qty for trade in trades), ZERO),
-        fees=fees,
+        qty_delta=qty,
+        notional=record.filled_notional,
+        fees=record.fees,
         state=record.state,
     )
 

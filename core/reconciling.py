@@ -55,9 +55,9 @@ class Reconciliation:
         self._comparisons = Comparisons(settings, self._inquiries, alarm)
         self._sweeps = Sweeps(settings, self._inquiries, self._comparisons)
         self._orders = OpenOrders(settings, self._inquiries)
-        self._balances = Balances(self._inquiries, self._sweeps, alarm)
+        self._balances = Balances(self._inquiries, self._sweeps, alarm, settings.exchange.read_lag)
         self._ledger = Ledger(alarm)
-        self._verifying = Verifying(self._inquiries)
+        self._verifying = Verifying(self._inquiries, settings.exchange.read_lag)
         self._start = Start(settings, self._searches, self._comparisons, self._sweeps, self._orders, self._balances)
         self.intervals = {
             SEARCH: min(own.lookup_interval or SEARCH_INTERVAL_MAX_NS, SEARCH_INTERVAL_MAX_NS),
@@ -86,7 +86,7 @@ class Reconciliation:
         """It is time for this check."""
         if name == SEARCH:
             effects = self._inquiries.overdue(at) + self._searches.go_on(at) + self._verifying.go_on(at)
-            return effects + self._start.go_on(at)
+            return effects + self._balances.look_for_reasons(at) + self._start.go_on(at)
         return self._checks[name](at) if self._start.is_over else []
 
     def _look_for_lost(self, at: Moment) -> Effects:

@@ -12,11 +12,9 @@ from typing import Final
 
 import msgspec
 
-from core import reconcile, wants
+from core import wants
 from core.comparing import Comparisons
-from core.ids import TradeId
 from core.inquiry import Effects, Inquiries, Inquiry, Moment
-from core.lifecycle import is_terminal
 from core.searching import CLOCK_SLACK_NS
 from core.settings import Settings
 from core.settling import Sorted, opening_ns, sort_out
@@ -34,8 +32,15 @@ class Swept(msgspec.Struct, frozen=True, kw_only=True):
     """Trades that the book lacked and has been handed."""
     external_orders: int = 0
     """Seen for the first time."""
+    external_trades: int = 0
+    """The same."""
     failed: tuple[str, ...] = ()
     """What could not be read, with the reason."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Everything was read, and everything stood in the book already."""
+        return not (self.failed or self.booked or self.external_orders or self.external_trades)
 
 
 Then = Callable[[Swept, Moment], Effects]
@@ -47,8 +52,6 @@ class Sweeps:
         self._inquiries = inquiries
         self._comparisons = comparisons
         self._is_running = False
-        self._handed: dict[str, set[TradeId]] = {}
-        """By symbol, trades that the book lacked at the last look and was handed."""
 
     def active(self, book: BookReader) -> set[str]:
         """Symbols in which something of ours may be executed, or may have been just now."""
@@ -97,34 +100,29 @@ class Sweeps:
         return effects + then(_summary(inquiry, sorted_out), at)
 
     def _sort_out(self, symbol: str, inquiry: Inquiry, at: Moment) -> Sorted:
-        late_ns = self._settings.reconciler.late_fill_check
         return sort_out(
             at.book,
             symbol,
             inquiry.trades_of(symbol),
             inquiry.orders.get(symbol, {}),
-            settled_before_ns=inquiry.asked_ns - late_ns - CLOCK_SLACK_NS,
+            settled_before_ns=self._settled_before_ns(inquiry),
             now_ns=at.now_ns,
         )
 
+    def _settled_before_ns(self, inquiry: Inquiry) -> int:
+        """What is older is not reported late any more."""
+        return inquiry.asked_ns - self._settings.reconciler.late_fill_check - CLOCK_SLACK_NS
+
     def _carry_out(self, symbol: str, found: Sorted, inquiry: Inquiry, at: Moment) -> Effects:
         effects: Effects = []
-        handed = self._handed.pop(symbol, set())  # by another sweep, and maybe not booked yet: it is told once
         for report in found.missing:
-            ids = {trade.trade_id for trade in report.trades}
-            self._handed.setdefault(symbol, set()).update(ids)
             attempt = at.book.attempt_by_client_id(report.client_order_id)
-            record = at.book.intent(attempt.intent_id) if attempt else None
-            assert record is not None
-            intent_id = record.intent.intent_id
-            effects += [wants.Say("missing_trades_found", {"intent_id": intent_id}), wants.Apply(report)]
-            is_news = not ids <= handed and not self._comparisons.is_awaited(intent_id)
-            if is_terminal(record.state) and is_news:
-                effects.append(wants.Record((reconcile.late_result(record, report, at.now_ns),)))
+            assert attempt is not None
+            effects += [wants.Say("missing_trades_found", {"intent_id": attempt.intent_id}), wants.Apply(report)]
         if not found.settlement.is_empty:
             effects.append(wants.Settle(found.settlement))
         if not found.nameless:
-            self._comparisons.swept(symbol, inquiry.asked_ns)
+            self._comparisons.swept(symbol, self._settled_before_ns(inquiry))
         return effects
 
 
@@ -137,5 +135,6 @@ def _summary(inquiry: Inquiry, sorted_out: dict[str, Sorted]) -> Swept:
         trades=sum(len(inquiry.trades[symbol]) for symbol in sorted_out),
         booked=sum(len(report.trades) for found in sorted_out.values() for report in found.missing),
         external_orders=sum(len(found.settlement.external_orders) for found in sorted_out.values()),
+        external_trades=sum(len(found.settlement.external_trades) for found in sorted_out.values()),
         failed=tuple(failed),
     )

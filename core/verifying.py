@@ -26,8 +26,8 @@ from core.settling import external_order, external_trade, opening_ns
 from core.unit_of_work import BookReader
 from core.verdict import Difference, Verdict
 
-PAUSE_NS: Final = 2 * NS_PER_S
-"""Between the two looks."""
+PAUSE_MIN_NS: Final = 2 * NS_PER_S
+"""Between the two looks; longer where the venue's reads lag longer."""
 NAMES_ASKED_MAX: Final = 1_000
 OF_ONE_MOMENT: Final = frozenset({"ledger", "reservation"})
 
@@ -52,8 +52,9 @@ class _Pass:
 class Verifying:
     """At most one comparison runs; who asks meanwhile gets its answer, too."""
 
-    def __init__(self, inquiries: Inquiries) -> None:
+    def __init__(self, inquiries: Inquiries, read_lag_ns: int) -> None:
         self._inquiries = inquiries
+        self._pause_ns = max(PAUSE_MIN_NS, read_lag_ns)
         self._askers: list[str] = []
         self._pass: _Pass | None = None
         self._first: _Pass | None = None
@@ -141,7 +142,7 @@ class Verifying:
     def _over(self, now: _Pass, at: Moment) -> Effects:
         self._pass = None
         if (now.differences or now.failed) and self._first is None:
-            self._first, self._again_ns = now, at.now_ns + PAUSE_NS
+            self._first, self._again_ns = now, at.now_ns + self._pause_ns
             return []
         first, self._first = self._first or now, None
         askers, self._askers = tuple(self._askers), []

@@ -1,4 +1,4 @@
-"""The reconciler's shell: which intents it compares, when it asks, and what it tells the book."""
+"""The reconciler's shell: what the brain wants becomes messages, what comes is handed to it, and nothing is decided."""
 
 from __future__ import annotations
 
@@ -9,16 +9,29 @@ from typing import Any
 
 import pytest
 
-from actors.reconciler import Reconciler
-from core import book
-from core.ids import NS_PER_S, ExchangeOrderId
+from actors.children import GATEWAY
+from actors.reconciler import ASKERS_MAX, Reconciler, to_gateway
+from core import book, inquiry
+from core.events import StartReconciled
+from core.ids import ClientOrderId, ExchangeOrderId, TradeId
 from core.outcomes import apply_report
 from core.records import AttemptRecord
-from core.reports import OrderStatus, Trade
+from core.reports import OpenOrder, OrderStatus, QueryFailed, Trade
 from core.settings import Settings
-from messages.book import RecordEvents
-from messages.lifecycle import ConfigureChild
-from messages.venue import FetchTrades, TradesFetched
+from messages.book import ApplyReport, RecordEvents, SettleTrades
+from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
+from messages.reconciling import BookVerified, ResolveUnknown, UnknownResolved, VerifyBook
+from messages.venue import (
+    BalancesFetched,
+    FetchBalances,
+    FetchOpenOrders,
+    FetchOrder,
+    FetchRecentOrders,
+    FetchTrades,
+    OpenOrdersFetched,
+    OrderReported,
+    TradesFetched,
+)
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests import builders
@@ -33,6 +46,8 @@ class RecordedReconciler(Recorded, Reconciler):
         super().__init__()
         self.sent, self.woken = [], []
         self.folder = folder
+        self.engine = "engine"
+        self.label = "reconciler"
 
     def begin(self) -> None:
         self.on_start(
@@ -44,6 +59,21 @@ class RecordedReconciler(Recorded, Reconciler):
                 gateway="gateway",
             )
         )
+
+    def answer(self, trades: tuple[Trade, ...] = (), totals: dict[str, Any] | None = None) -> None:
+        """The gateway answers everything that it was asked."""
+        asked, self.sent = self.to("gateway"), [entry for entry in self.sent if entry[0] != "gateway"]
+        for question in asked:
+            if isinstance(question, FetchTrades):
+                told = TradesFetched(purpose=question.purpose, symbol=question.symbol, trades=trades, complete=True)
+                self.receiveMsg_TradesFetched(told, "gateway")
+            elif isinstance(question, FetchOpenOrders):
+                self.receiveMsg_OpenOrdersFetched(
+                    OpenOrdersFetched(purpose=question.purpose, symbol=question.symbol, orders=()), "gateway"
+                )
+            elif isinstance(question, FetchBalances):
+                held = {"USDT": dec(100_000)} if totals is None else totals
+                self.receiveMsg_BalancesFetched(BalancesFetched(purpose=question.purpose, totals=held), "gateway")
 
 
 @pytest.fixture
@@ -60,33 +90,6 @@ def store(folder: StateFolder) -> Iterator[BookStore]:
     opened.close()
 
 
-def fill(store: BookStore, number: int) -> tuple[AttemptRecord, Trade]:
-    """An intent that ended filled, and its trade."""
-    now = time.time_ns()
-    with store.transaction() as unit:
-        result = book.open_intent(unit, builders.opening(builders.request(key=f"k{number}"), at_ns=now), now)
-        assert result.attempt is not None
-        done = builders.trade(f"t{number}", "0.01")
-        apply_report(unit, builders.snapshot(result.attempt, OrderStatus.FILLED, [done]), dec(5), now)
-    known_as = ExchangeOrderId(f"X-{result.attempt.client_order_id}")
-    return result.attempt, builders.replace(done, exchange_order_id=known_as)
-
-
-def answer(actor: Any, trades: list[Trade]) -> None:
-    actor.receiveMsg_TradesFetched(
-        TradesFetched(purpose="check", symbol=SYMBOL, trades=tuple(trades), complete=True), "gateway"
-    )
-
-
-def write_results(actor: RecordedReconciler, store: BookStore) -> list[Any]:
-    """What the reconciler told the book, which takes it in."""
-    told = [event for message in actor.to("portfolio", RecordEvents) for event in message.events]
-    with store.transaction() as unit:
-        for event in told:
-            unit.append_event(event)
-    return told
-
-
 # One process opens a book once, so the reconciler reads through the writer's own environment.
 @pytest.fixture
 def reconciler(folder: StateFolder, store: BookStore, monkeypatch: pytest.MonkeyPatch) -> RecordedReconciler:
@@ -94,43 +97,162 @@ def reconciler(folder: StateFolder, store: BookStore, monkeypatch: pytest.Monkey
     return RecordedReconciler(folder)
 
 
-def test_what_ended_is_compared_in_one_question_and_told_in_one_message(
-    reconciler: RecordedReconciler, store: BookStore
-) -> None:
-    """C6: each ended intent gets its result, from its own trades alone."""
+def accepted(store: BookStore, number: int = 1) -> AttemptRecord:
+    now = time.time_ns()
+    with store.transaction() as unit:
+        result = book.open_intent(unit, builders.opening(builders.request(key=f"k{number}"), at_ns=now), now)
+    assert result.attempt is not None
+    return result.attempt
+
+
+def lost(store: BookStore) -> AttemptRecord:
+    """An order whose outcome is unknown."""
+    attempt = accepted(store)
+    with store.transaction() as unit:
+        apply_report(unit, builders.unknown(attempt), dec(5), time.time_ns())
+    return attempt
+
+
+def filled(store: BookStore) -> Trade:
+    """The trade of an intent that ended."""
+    attempt = accepted(store)
+    report = builders.snapshot(attempt, OrderStatus.FILLED, [builders.trade("1", "0.01", venue_ns=time.time_ns())])
+    with store.transaction() as unit:
+        apply_report(unit, report, dec(5), time.time_ns())
+    return report.trades[0]
+
+
+# ── start ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_it_is_ready_when_the_comparison_is_over(reconciler: RecordedReconciler) -> None:
+    """C1: the engine trades no earlier, and the result is in the book's outbox."""
     reconciler.begin()
-    trades = [fill(store, number)[1] for number in range(3)]
-    reconciler.ask_for_trades()
-    (asked,) = reconciler.to("gateway", FetchTrades)
-    assert asked.symbol == SYMBOL
-    answer(reconciler, trades)
-    assert len(reconciler.to("portfolio", RecordEvents)) == 1
-    told = write_results(reconciler, store)
-    assert [event.code for event in told] == ["RECONCILED"] * 3
+    assert reconciler.to("engine", ChildReady) == []
+    reconciler.answer()
+    reconciler.answer()
+    assert len(reconciler.to("engine", ChildReady)) == 1
+    told = [event for message in reconciler.to("portfolio", RecordEvents) for event in message.events]
+    assert any(isinstance(event, StartReconciled) for event in told)
 
 
-def test_an_intent_is_compared_once_more_after_a_while(reconciler: RecordedReconciler, store: BookStore) -> None:
-    """The second look is due no earlier than the setting says, and only for what was compared."""
+def test_every_check_is_woken_at_its_interval(reconciler: RecordedReconciler) -> None:
+    """And set again each time it comes."""
     reconciler.begin()
-    trades = [fill(store, 1)[1]]
-    reconciler.ask_for_trades()
-    answer(reconciler, trades)
-    (check,) = reconciler.checks[SYMBOL]
-    wait_ns = check.due_ns - time.time_ns()
-    assert 59 * NS_PER_S <= wait_ns <= 120 * NS_PER_S
-    reconciler.ask_for_trades()
-    assert len(reconciler.to("gateway", FetchTrades)) == 1
+    assert {payload.name: delay for delay, payload in reconciler.woken} == reconciler.brain.intervals
+    reconciler.woken.clear()
+    reconciler.on_timer(Tick(name="search"))
+    assert [payload.name for _, payload in reconciler.woken] == ["search"]
 
 
-def test_a_restart_takes_up_what_was_not_compared(reconciler: RecordedReconciler, store: BookStore) -> None:
-    """An intent whose result is in the book is left alone; one that ended just before the stop is not forgotten."""
+# ── what is asked for ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_whoever_asks_about_an_order_is_told(reconciler: RecordedReconciler, store: BookStore) -> None:
+    """The router that asked, where it is now; not the portfolio, which would not know whom to tell."""
     reconciler.begin()
-    compared = fill(store, 1)
-    reconciler.ask_for_trades()
-    answer(reconciler, [compared[1]])
-    write_results(reconciler, store)
-    left, _ = fill(store, 2)
-    again = RecordedReconciler(reconciler.folder)
-    again.begin()
-    again.find_ended()
-    assert [check.intent_id for check in again.checks[SYMBOL]] == [left.intent_id]
+    attempt = lost(store)
+    reconciler.receiveMsg_ResolveUnknown(ResolveUnknown(attempt=attempt), "router")
+    (question,) = reconciler.to("gateway", FetchOrder)
+    report = builders.snapshot(attempt, source="lookup")
+    reconciler.receiveMsg_OrderReported(
+        OrderReported(purpose=question.purpose, client_order_id=attempt.client_order_id, report=report), "gateway"
+    )
+    assert reconciler.to("router") == [UnknownResolved(client_order_id=attempt.client_order_id, report=report)]
+    assert reconciler.to("portfolio", ApplyReport) == []
+
+
+def test_what_nobody_asked_about_goes_to_the_book(reconciler: RecordedReconciler, store: BookStore) -> None:
+    """After a restart no router waits."""
+    attempt = lost(store)
+    reconciler.begin()
+    (question,) = reconciler.to("gateway", FetchOrder)
+    report = builders.snapshot(attempt, source="lookup")
+    reconciler.receiveMsg_OrderReported(
+        OrderReported(purpose=question.purpose, client_order_id=attempt.client_order_id, report=report), "gateway"
+    )
+    assert reconciler.to("portfolio", ApplyReport) == [ApplyReport(report=report)]
+
+
+def test_a_replaced_gateway_is_asked_again(reconciler: RecordedReconciler) -> None:
+    """Whatever waits; of a replaced portfolio nothing was asked."""
+    reconciler.begin()
+    asked = reconciler.to("gateway")
+    assert asked
+    new = {"portfolio": "portfolio", "gateway": "gateway 2", "reconciler": "self", "routers": {}}
+    reconciler.receiveMsg_Rewire(Rewire(replaced="portfolio", **new), "engine")
+    assert reconciler.to("gateway 2") == []
+    reconciler.receiveMsg_Rewire(Rewire(replaced=GATEWAY, **new), "engine")
+    assert reconciler.to("gateway 2") == asked
+
+
+def test_trades_of_others_are_sent_to_the_book(reconciler: RecordedReconciler, store: BookStore) -> None:
+    """C4: as a settlement; and a booked trade is not handed over again."""
+    done = filled(store)
+    reconciler.begin()
+    reconciler.answer(trades=(done,))
+    assert reconciler.to("portfolio", ApplyReport) == []
+    orders = (OpenOrder(client_order_id=ClientOrderId("web-1"), exchange_order_id=ExchangeOrderId("7"), symbol=SYMBOL),)
+    reconciler.answer(totals={"USDT": dec(99_500), "BTC": dec("0.01")})
+    reconciler.on_timer(Tick(name="orders"))
+    (asked,) = reconciler.to("gateway", FetchOpenOrders)
+    reconciler.receiveMsg_OpenOrdersFetched(
+        OpenOrdersFetched(purpose=asked.purpose, symbol=None, orders=orders), "gateway"
+    )
+    (settled,) = reconciler.to("portfolio", SettleTrades)
+    assert [order.client_order_id for order in settled.settlement.external_orders] == ["web-1"]
+
+
+# ── verify ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_everybody_who_wants_a_verdict_gets_it(reconciler: RecordedReconciler) -> None:
+    """One comparison, an answer each, and nobody is remembered afterwards."""
+    reconciler.begin()
+    for _ in range(3):
+        reconciler.answer()
+    for number in range(2):
+        reconciler.receiveMsg_VerifyBook(VerifyBook(request_id=f"v{number}"), f"client {number}")
+    reconciler.answer()
+    for number in range(2):
+        (told,) = reconciler.to(f"client {number}", BookVerified)
+        assert (told.request_id, told.verdict.differences) == (f"v{number}", ())
+    assert reconciler.askers == {}
+
+
+def test_those_who_ask_are_bounded(reconciler: RecordedReconciler) -> None:
+    """A flood of requests takes no memory."""
+    reconciler.begin()
+    for number in range(ASKERS_MAX + 5):
+        reconciler.receiveMsg_VerifyBook(VerifyBook(request_id=f"v{number}"), "client")
+    assert len(reconciler.askers) == ASKERS_MAX
+
+
+def test_a_failed_balance_is_passed_on_as_failed(reconciler: RecordedReconciler) -> None:
+    """G3: it does not become an empty account on the way."""
+    reconciler.begin()
+    reconciler.answer()
+    (question,) = reconciler.to("gateway", FetchBalances)
+    failed = BalancesFetched(purpose=question.purpose, totals=QueryFailed(reason="502"))
+    reconciler.receiveMsg_BalancesFetched(failed, "gateway")
+    assert reconciler.to("engine", ChildReady) == []  # it is asked again
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        (inquiry.AskOpenOrders("1", None), FetchOpenOrders(purpose="1", symbol=None)),
+        (
+            inquiry.AskOrders("2", SYMBOL, ExchangeOrderId("7"), 5),
+            FetchRecentOrders(purpose="2", symbol=SYMBOL, from_order_id=ExchangeOrderId("7"), since_ns=5),
+        ),
+        (
+            inquiry.AskTrades("3", SYMBOL, TradeId("8"), 6),
+            FetchTrades(purpose="3", symbol=SYMBOL, from_trade_id=TradeId("8"), since_ns=6),
+        ),
+        (inquiry.AskBalances("4"), FetchBalances(purpose="4")),
+    ],
+)
+def test_each_question_has_its_message(question: inquiry.Question, message: Any) -> None:
+    """With the word that the answer brings back."""
+    assert to_gateway(question) == message

@@ -13,12 +13,18 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final, NamedTuple
 
+from messages.book import ApplyReport, BeginAttempt, CommitBatch, OpenIntent
 from messages.lifecycle import Alive, Probe
+from messages.venue import PlaceOrder
 from tests.simulation.machine import Killed, Machine, Process
 from tests.simulation.scheduler import NS_PER_MS, NS_PER_S
 
 DULL: Final = (Probe, Alive)
 """Messages that nothing hangs on."""
+DECISIVE: Final = (OpenIntent, BeginAttempt, CommitBatch, PlaceOrder, ApplyReport)
+"""Between these an order is on disk, on its way, or both."""
+DECISIVE_TIMES: Final = 5
+"""So much likelier is a death there."""
 TOUCHES_MAX: Final = 5
 STOP_NS: Final = (10 * NS_PER_MS, 3 * NS_PER_S)
 LONG_STOP_NS: Final = (5 * NS_PER_S, 20 * NS_PER_S)
@@ -57,7 +63,8 @@ class Crashes:
     def _before_handling(self, process: Process, message: Any) -> None:
         if not process.is_part or isinstance(message, DULL) or self.count >= self.weather.deaths_max:
             return
-        if self._random.random() >= self.weather.chance:
+        chance = self.weather.chance * (DECISIVE_TIMES if isinstance(message, DECISIVE) else 1)
+        if self._random.random() >= chance:
             return
         self._random.choices(list(WAYS), list(WAYS.values()))[0](self, process)
 

@@ -49,7 +49,7 @@ VENUE_FAULTS: Final[dict[str, Any]] = {
     "clock_skew": {"probability": 0.03},
     "rate_limited": [{"probability": 0.03}, {"probability": 0.01, "status": 418}],
     "lagging_reads": {"probability": 0.3, "min": 100, "max": 2_500},
-    "fill_after_cancel": {"probability": 0.5, "ms": 2_000},
+    "fill_after_cancel": {"probability": 0.7, "ms": 2_000},
     "cancel_crosses_fill": {"probability": 0.5, "share": 0.6},
     "duplicate_trades": {"probability": 0.2, "on": ["place", "trades"]},
     "reordered_trades": {"probability": 0.2, "on": ["place", "trades"]},
@@ -58,6 +58,8 @@ VENUE_FAULTS: Final[dict[str, Any]] = {
 }
 
 
+RARE: Final = ("fill_after_cancel", "cancel_crosses_fill", "hidden_order")
+"""These need an order that rests at the right moment, so one of them is always there."""
 TROUBLES: Final = (
     (), ("venue",), ("road",), ("crash",), ("venue", "crash"), ("road", "crash"), ("venue", "road", "crash"),
     ("venue", "road", "crash"),
@@ -111,7 +113,7 @@ def _venue_faults(seed: int, random: Random) -> dict[str, Any]:
     """A handful of the faults, or all."""
     names = list(VENUE_FAULTS)
     if random.random() < 0.7:
-        names = sorted(random.sample(names, random.randint(1, 6)))
+        names = sorted({*random.sample(names, random.randint(1, 6)), *random.sample(RARE, 1)})
     return {"seed": seed} | {name: VENUE_FAULTS[name] for name in names}
 
 

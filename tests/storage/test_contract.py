@@ -16,6 +16,10 @@ from core.records import (
     AttemptRecord,
     AttemptStatus,
     Balance,
+    Drift,
+    ExternalOrder,
+    ExternalTotal,
+    ExternalTrade,
     IdempotencyRecord,
     IntentRecord,
     LedgerTransaction,
@@ -24,6 +28,7 @@ from core.records import (
     Posting,
     Quarantine,
     Reservation,
+    TradeCursor,
 )
 from storage.book_store import BookStore
 from storage.layout import StateFolder
@@ -353,6 +358,85 @@ def test_ledger_transactions_come_back_in_order(book: Book) -> None:
             unit.append_ledger(entry)
     with book.snapshot() as view:
         assert entries == list(view.ledger())
+
+
+def test_what_the_reconciler_keeps_comes_back(book: Book) -> None:
+    """Cursors by symbol, how far was compared, what is external, and the drift that people have looked at."""
+    cursors = [TradeCursor(symbol=symbol, trade_id=TradeId("7"), venue_ns=T0) for symbol in (SYMBOL, "ETH/USDT")]
+    order = ExternalOrder(
+        symbol=SYMBOL, exchange_order_id=ExchangeOrderId("X9"), client_order_id=ClientOrderId("web-1"), seen_ns=T0
+    )
+    trade = ExternalTrade(
+        symbol=SYMBOL, trade_id=TradeId("8"), exchange_order_id=ExchangeOrderId("X9"), changes={"BTC": dec("-0.1")}
+    )
+    total = ExternalTotal(currency="BTC", amount=dec("-0.1"))
+    drift = Drift(alarmed={"USDT": dec(-5)}, known={"BNB": dec("0.1")})
+    with book.transaction() as unit:
+        for cursor in cursors:
+            unit.put_trade_cursor(cursor)
+        unit.put_compared(7)
+        unit.put_compared(300)
+        unit.put_external_order(order)
+        unit.put_external_trade(trade)
+        unit.put_external_total(total)
+        unit.put_drift(drift)
+    with book.snapshot() as view:
+        assert [view.trade_cursor(cursor.symbol) for cursor in cursors] == cursors
+        assert view.compared() == 300
+        assert view.external_order(SYMBOL, order.exchange_order_id) == order
+        assert view.external_order("ETH/USDT", order.exchange_order_id) is None
+        assert list(view.external_orders()) == [order]
+        assert view.external_trade(SYMBOL, TradeId("8")) == trade
+        assert view.external_total("BTC") == total
+        assert list(view.external_totals()) == [total]
+        assert view.drift() == drift
+
+
+def test_an_empty_book_has_nothing_of_the_reconcilers(book: Book) -> None:
+    """None, not zero."""
+    with book.snapshot() as view:
+        assert (view.trade_cursor(SYMBOL), view.compared(), view.drift(), view.external_total("BTC")) == (None,) * 4
+        assert list(view.external_orders()) == list(view.external_totals()) == list(view.markets()) == []
+
+
+def test_events_of_a_kind_are_found_among_the_others(book: Book) -> None:
+    """With their own sequence, from one to another, and no event that only speaks of such a one."""
+    wanted = events.ExternalOrderSeen(
+        at_ns=T0, symbol=SYMBOL, exchange_order_id=ExchangeOrderId("X9"), client_order_id=ClientOrderId("web-1")
+    )
+    other = events.AlertFired(at_ns=T0, code="ExternalOrderSeen", text="ExternalOrderSeen")
+    with book.transaction() as unit:
+        for event in (other, wanted, other, wanted, wanted):
+            unit.append_event(event)
+    with book.snapshot() as view:
+        kinds = (events.ExternalOrderSeen,)
+        assert list(view.events_of(kinds, 0, 5)) == [(2, wanted), (4, wanted), (5, wanted)]
+        assert list(view.events_of(kinds, 2, 4)) == [(4, wanted)]
+        assert list(view.events_of(kinds, 5, 5)) == []
+        assert [each for each, _ in view.events_of((events.AlertFired, *kinds), 0, 3)] == [1, 2, 3]
+
+
+def test_the_last_sequence_is_that_of_the_newest_row(book: Book) -> None:
+    """0 before the first one; ledger and outbox count for themselves, and are read on from there."""
+    with book.snapshot() as view:
+        assert (view.last_sequence("audit"), view.last_sequence("ledger")) == (0, 0)
+    rows = [LedgerTransaction(at_ns=T0 + number, kind="fill", text="", postings=()) for number in range(3)]
+    with book.transaction() as unit:
+        for row in rows:
+            unit.append_ledger(row)
+        unit.append_event(events.AlertFired(at_ns=T0, code="X", text=""))
+    with book.snapshot() as view:
+        assert (view.last_sequence("audit"), view.last_sequence("ledger")) == (1, 3)
+        assert list(view.ledger(after=1)) == rows[1:]
+
+
+def test_fills_of_a_symbol_are_its_own(book: Book) -> None:
+    """Another symbol's trade may have the same id."""
+    with book.transaction() as unit:
+        for symbol in (SYMBOL, "BTC/USDC", "ETH/USDT"):
+            unit.put_fill(builders.fill("7", symbol=symbol))
+    with book.snapshot() as view:
+        assert [fill.symbol for fill in view.fills_of("BTC/USDC")] == ["BTC/USDC"]
 
 
 @pytest.mark.parametrize("name", ["", "x" * 2_000, "a\0b", "\udcff"])
