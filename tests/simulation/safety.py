@@ -185,8 +185,9 @@ class Safety:
                     self.broken(f"the outbox has {sequence} after {self._sequence}")
                 self._sequence = sequence
                 self._take_in(view, event, [each for _, each in told])
+            moved = {event.intent_id for _, event in told if isinstance(event, events.StateChanged)}
             for intent_id in dict.fromkeys(event.intent_id for _, event in told if event.intent_id):
-                self._check_intent(view, intent_id)
+                self._check_intent(view, intent_id, moved=intent_id in moved)
             self._check_money(view)
             self._check_external(view)
             self._check_cursors(view)
@@ -274,7 +275,7 @@ class Safety:
         for currency, amount in self._venue.changes_of(trade).items():
             self._totals[currency] = self._totals.get(currency, ZERO) + amount
 
-    def _check_intent(self, view: Reader, intent_id: IntentId) -> None:
+    def _check_intent(self, view: Reader, intent_id: IntentId, *, moved: bool) -> None:
         record = view.intent(intent_id)
         if record is None:
             self.broken(f"the trail tells of {intent_id}, which the book does not have")
@@ -288,7 +289,8 @@ class Safety:
         if is_terminal(record.state):
             if held is not None:
                 self.broken(f"{intent_id} is {record.state} and holds {text(held.amount)} {held.currency}")
-            self._check_end(record)
+            if moved:  # else it ended before, and a late fill may have come since
+                self._check_end(record)
             return
         needed = _worst_case(view, record)
         if held is None or held.amount < needed:
