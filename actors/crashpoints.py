@@ -31,7 +31,7 @@ WRITES: Final = {
 RECEIVES: Final = {
     "portfolio": (
         "OpenIntent", "BeginAttempt", "ApplyReport", "RequestCancel", "RecordOpeningBalances", "RecordEvents",
-        "RecordRefusal", "Rewire", "PrepareStop",
+        "RecordRefusal", "SettleTrades", "TightenTrading", "SetTradingState", "Rewire", "PrepareStop",
     ),
     "gateway": (
         "PlaceOrder", "CancelOrder", "FetchOrder", "FetchQuote", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades",
@@ -44,16 +44,20 @@ RECEIVES: Final = {
     ),
     "reconciler": (
         "ResolveUnknown", "OrderReported", "OpenOrdersFetched", "RecentOrdersFetched", "TradesFetched",
-        "BalancesFetched", "Rewire", "PrepareStop",
+        "BalancesFetched", "VerifyBook", "Rewire", "PrepareStop",
     ),
     "scribe": ("PrepareStop",),
-    "engine": ("StartEngine", "ChildReady", "GatewayReady", "FindRouter", "ChildActorExited", "StopEngine"),
+    "engine": (
+        "StartEngine", "ChildReady", "GatewayReady", "FindRouter", "ChildActorExited", "VerifyBook", "SetTradingState",
+        "StopEngine",
+    ),
 }  # fmt: skip
 """Before the message is handled."""
 
 SENDS: Final = {
     "portfolio": (
         "PlaceOrder", "IntentOpened", "AttemptBegun", "ReportApplied", "CancelRequested", "OpeningBalancesRecorded",
+        "TradingStateSet",
     ),
     "gateway": (
         "ApplyReport", "QuoteFetched", "OrderReported", "CancelAttempted", "OpenOrdersFetched", "TradesFetched",
@@ -63,7 +67,10 @@ SENDS: Final = {
         "OpenIntent", "BeginAttempt", "ApplyReport", "RequestCancel", "CancelOrder", "FetchOrder", "FetchQuote",
         "ResolveUnknown", "IntentAnswered", "IntentDone", "IntentCancelNoted",
     ),
-    "reconciler": ("UnknownResolved", "RecordEvents", "FetchOrder", "FetchTrades", "FetchBalances"),
+    "reconciler": (
+        "UnknownResolved", "RecordEvents", "SettleTrades", "TightenTrading", "BookVerified", "ChildReady",
+        "FetchOrder", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades", "FetchBalances",
+    ),
     "engine": ("ConfigureChild", "Rewire", "RouterFound", "EngineStarted", "EngineStopped"),
 }  # fmt: skip
 """When the message has left this process."""

@@ -177,11 +177,7 @@ class Portfolio(Guarded):
         self.within(sender, record)
 
     def receiveMsg_TightenTrading(self, message: TightenTrading, _sender: Any) -> None:
-        def tighten(unit: Writer) -> None:
-            drift.alarmed(unit, message.drift)
-            trading.tighten(unit, message.state, message.reason, message.by, self.now_ns())
-
-        self.within(None, tighten)
+        self.within(None, lambda unit: drift.act_on(unit, message.concern, message.state, message.by, self.now_ns()))
 
     def receiveMsg_SetTradingState(self, message: SetTradingState, sender: Any) -> None:
         def put(unit: Writer) -> TradingStateSet:

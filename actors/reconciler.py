@@ -129,8 +129,8 @@ class Reconciler(Guarded):
                 self.send(self.portfolio, SettleTrades(settlement=settlement))
             case wants.Record(told_events, compared):
                 self.send(self.portfolio, RecordEvents(events=told_events, compared=compared))
-            case wants.Tighten(state, reason, drift):
-                self.send(self.portfolio, TightenTrading(state=state, reason=reason, by=self.name, drift=drift))
+            case wants.Tighten(state, concern):
+                self.send(self.portfolio, TightenTrading(state=state, concern=concern, by=self.name))
             case wants.Started(found):
                 fields = msgspec.to_builtins(found)
                 self.log.info(fields.pop("event"), **fields)

@@ -23,12 +23,12 @@ from actors.children import (
     router_name,
     symbol_of,
 )
-from core.events import AlertFired
+from core.concern import Concern
 from core.market import MarketRules
 from core.records import TradingState
 from core.supervision import Exhausted, Supervision
 from messages.admin import StartEngine
-from messages.book import RecordEvents, TightenTrading
+from messages.book import TightenTrading
 from messages.lifecycle import (
     Alive,
     ChildBorn,
@@ -245,10 +245,9 @@ class Supervisor(Guarded):
         self.stop_reason = reason
         self.log.critical("engine_halted", reason=reason)
         if self.is_ready(PORTFOLIO):
-            book = self.address_of(PORTFOLIO)
-            self.send(book, TightenTrading(state=TradingState.HALTED, reason=reason, by=self.name))
-            alert = AlertFired(at_ns=self.now_ns(), code="RESTARTS_EXHAUSTED", text=reason)
-            self.send(book, RecordEvents(events=(alert,)))
+            concern = Concern(code="RESTARTS_EXHAUSTED", text=reason)
+            halt = TightenTrading(state=TradingState.HALTED, concern=concern, by=self.name)
+            self.send(self.address_of(PORTFOLIO), halt)
 
     # ── signs of life ─────────────────────────────────────────────────────────────────────────────────────────────
 

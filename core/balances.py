@@ -18,7 +18,8 @@ from decimal import Decimal
 from typing import Final
 
 from core import holdings, reconcile, wants
-from core.drift import Alarm, Concern, known, unexplained
+from core.concern import Concern, Premise
+from core.drift import Alarm, known, unexplained
 from core.events import BalancesCompared
 from core.inquiry import Effects, Inquiries, Inquiry, Moment
 from core.lifecycle import State
@@ -102,9 +103,13 @@ class Balances:
             return []
         self._looks += 1
         but = "" if self._is_swept else f", and not everything could be read: {'; '.join(self._unread)}"
-        return self._alarm.raised(
-            Concern("BALANCE_DRIFT", f"venue minus book is {told(left)}{but}", left), self._looks, at.now_ns
+        concern = Concern(
+            code="BALANCE_DRIFT",
+            text=f"venue minus book is {told(left)}{but}",
+            drift=left,
+            premise=Premise(ledger=self._ledger),
         )
+        return self._alarm.raised(concern, self._looks)
 
     def look_for_reasons(self, at: Moment) -> Effects:
         """Read the trades that could explain what is unexplained, if it is time."""
@@ -164,7 +169,7 @@ class Ledger:
             return []
         wrong = contradictions(at.book, self._sums, self._assets)
         self._looks = self._looks + 1 if wrong else 0
-        return self._alarm.raised(Concern("LEDGER_DRIFT", "; ".join(wrong[:5]), {}), self._looks, at.now_ns)
+        return self._alarm.raised(Concern(code="LEDGER_DRIFT", text="; ".join(wrong[:5])), self._looks)
 
 
 def contradictions(book: BookReader, sums: Mapping[str, Decimal], assets: Mapping[str, Decimal]) -> list[str]:

@@ -15,7 +15,8 @@ from collections import defaultdict
 from typing import Final
 
 from core import reconcile, wants
-from core.drift import NARROWS_AT, Alarm, Concern
+from core.concern import Concern, Premise
+from core.drift import NARROWS_AT, Alarm
 from core.events import AnyEvent, OrderDone, ReconciliationResult
 from core.ids import ExchangeOrderId, IntentId
 from core.inquiry import Effects, Inquiries, Inquiry, Moment, Question
@@ -149,20 +150,20 @@ class Comparisons:
         record = at.book.intent(ended.intent_id)
         assert record is not None
         found = reconcile.compare(record, at.book.attempts(ended.intent_id), trades, known)
-        ended.looks += 1
         effects: Effects = []
         if found.missing:
             effects.append(wants.Say("missing_trades_found", {"intent_id": ended.intent_id}))
             effects += [wants.Apply(report) for report in found.missing]
         result = reconcile.result_event(record, found, at.now_ns)
         if result.code == reconcile.MISMATCH:
+            ended.looks += 1
             ended.differs_ns = ended.differs_ns or at.now_ns
             is_fresh = at.now_ns - ended.differs_ns < self._settings.exchange.read_lag
             if is_fresh or ended.looks < LOOKS_BEFORE_MISMATCH:
                 return None, effects  # the venue's reads lag behind its answers
             lasting = ended.lasting
             ended.lasting += 1
-            effects += self._alarm.raised(_concern(record, found), lasting + NARROWS_AT, at.now_ns)
+            effects += self._alarm.raised(_concern(record, found), lasting + NARROWS_AT)
             ended.is_over = self._alarm.is_final(lasting + NARROWS_AT)
             is_news = lasting == 0 or (ended.is_over and not ended.is_told)
             return result if is_news else None, effects
@@ -199,4 +200,8 @@ class Comparisons:
 def _concern(record: IntentRecord, found: Comparison) -> Concern:
     qty = f"quantity {text(found.venue_qty)} at the venue, {text(record.filled_qty)} in the book"
     notional = f"notional {text(found.venue_notional)} and {text(record.filled_notional)}"
-    return Concern("FILL_MISMATCH", f"{record.intent.intent_id}: {qty}; {notional}; fees may differ, too", {})
+    return Concern(
+        code="FILL_MISMATCH",
+        text=f"{record.intent.intent_id}: {qty}; {notional}; fees may differ, too",
+        premise=Premise(intent_id=record.intent.intent_id, filled_qty=record.filled_qty),
+    )

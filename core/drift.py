@@ -17,10 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import NamedTuple
 
-from core import wants
-from core.events import AlertFired
+from core import events, trading, wants
+from core.concern import Concern
 from core.inquiry import Effects
 from core.records import Drift, TradingState
 from core.unit_of_work import BookReader, UnitOfWork
@@ -29,32 +28,17 @@ NARROWS_AT = 2
 """So many looks at the same difference narrow trading."""
 
 
-class Concern(NamedTuple):
-    """A difference that nothing explains."""
-
-    code: str
-    """Of its alert: `BALANCE_DRIFT`, `FILL_MISMATCH`, `LEDGER_DRIFT`."""
-    text: str
-    drift: dict[str, Decimal]
-    """By currency, venue minus book, where it is one of balances."""
-
-
 class Alarm:
     """Turns a difference that stays into what must be done."""
 
     def __init__(self, looks_max: int) -> None:
         self._looks_max = max(looks_max, NARROWS_AT)
 
-    def raised(self, concern: Concern, looks: int, now_ns: int) -> Effects:
-        """The same difference was seen for the `looks`-th time."""
+    def raised(self, concern: Concern, looks: int) -> Effects:
+        """The same difference was seen for the `looks`-th time. Wanted at every look, since messages can be lost."""
         if looks < NARROWS_AT:
             return []
-        state = TradingState.HALTED if self.is_final(looks) else TradingState.REDUCING
-        tighten = wants.Tighten(state, f"{concern.code}: {concern.text}", concern.drift)
-        if looks not in {NARROWS_AT, self._looks_max}:
-            return [tighten]  # again, since messages can be lost; it changes nothing the second time
-        alert = AlertFired(at_ns=now_ns, code=concern.code, text=f"{concern.text}; trading is {state}")
-        return [tighten, wants.Record((alert,))]
+        return [wants.Tighten(TradingState.HALTED if self.is_final(looks) else TradingState.REDUCING, concern)]
 
     def is_final(self, looks: int) -> bool:
         """Whether nothing more can follow."""
@@ -73,11 +57,18 @@ def unexplained(
 # ── inside the portfolio's transaction ────────────────────────────────────────────────────────────────────────────────
 
 
-def alarmed(book: UnitOfWork, amounts: Mapping[str, Decimal]) -> None:
-    """These amounts are why trading is narrowed or stopped."""
-    before = book.drift() or Drift()
-    if amounts and before.alarmed != amounts:
-        book.put_drift(Drift(alarmed=dict(amounts), known=before.known))
+def act_on(book: UnitOfWork, concern: Concern, state: TradingState, by: str, now_ns: int) -> None:
+    """Narrow or stop trading, with an alert if that is news; nothing if the concern is out of date."""
+    if not concern.premise.holds(book):
+        return
+    before, known_before = trading.standing(book).state, book.drift() or Drift()
+    after = trading.tighten(book, state, concern.reason, by, now_ns).state
+    is_new_amount = bool(concern.drift) and known_before.alarmed != concern.drift
+    if is_new_amount:
+        book.put_drift(Drift(alarmed=dict(concern.drift), known=known_before.known))
+    if after is not before or is_new_amount:
+        text = f"{concern.text}; trading is {after}"
+        book.append_event(events.AlertFired(at_ns=now_ns, code=concern.code, text=text))
 
 
 def accept(book: UnitOfWork) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from core.concern import Concern
 from core.events import AnyEvent, StartReconciled
 from core.ids import ClientOrderId
 from core.records import TradingState
@@ -43,12 +43,10 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Tighten(msgspec.Struct, frozen=True):
-    """Portfolio: narrow or stop trading."""
+    """Portfolio: narrow or stop trading, if what it rests on is still so."""
 
     state: TradingState
-    reason: str
-    drift: dict[str, Decimal]
-    """Unexplained amounts by currency that are the reason, if any are."""
+    concern: Concern
 
 
 class Started(msgspec.Struct, frozen=True):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import msgspec
-
 from core.book import Opening, OpeningResult
+from core.concern import Concern
 from core.events import AnyEvent
 from core.ids import IdempotencyKey, IntentId
 from core.planning import OrderPlan, Refusal
@@ -128,11 +127,10 @@ class TightenTrading(Message, frozen=True, kw_only=True):
 
     state: TradingState
     """Wanted; one that is not stricter than the state in force changes nothing."""
-    reason: str
+    concern: Concern
+    """Why; nothing happens if the book has moved away from what it rests on."""
     by: str
     """Name of the part."""
-    drift: dict[str, Decimal] = msgspec.field(default_factory=dict)
-    """Unexplained amounts by currency, venue minus book, that are the reason."""
 
 
 class SetTradingState(ClientRequest, frozen=True, kw_only=True):

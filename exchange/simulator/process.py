@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
@@ -97,13 +98,20 @@ class SimulatorProcess:
 
     def misbehave(self, faults: Mapping[str, Any]) -> None:
         """Set its faults (docs/simulator.md). Raises `SimulatorFailed` with what is wrong about them."""
-        body = msgspec.json.encode(faults)
-        call = Request(f"{self.base_url}/_sim/faults", data=body, method="PUT")  # noqa: S310  (http on loopback)
+        self._put("faults", faults)
+
+    def transfer(self, asset: str, amount: Decimal) -> None:
+        """Deposit or, if negative, withdraw. Raises `SimulatorFailed` when so much is not free."""
+        self._put("transfer", {"asset": asset, "amount": f"{amount:f}"})
+
+    def _put(self, what: str, content: Any) -> None:
+        body = msgspec.json.encode(content)
+        call = Request(f"{self.base_url}/_sim/{what}", data=body, method="PUT")  # noqa: S310  (http on loopback)
         try:
             with urlopen(call, timeout=CONTROL_TIMEOUT_S):  # noqa: S310
                 return
         except HTTPError as error:
-            raise SimulatorFailed(f"faults refused: {error.read(_ERROR_LENGTH_MAX).decode()}") from None
+            raise SimulatorFailed(f"{what} refused: {error.read(_ERROR_LENGTH_MAX).decode()}") from None
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Let it end in order; kill it if it takes longer. Returns its exit status; 0 when all went well."""

@@ -321,9 +321,8 @@ class Office:
                     unit.append_event(event)
                 if compared is not None and compared > (unit.compared() or 0):
                     unit.put_compared(compared)
-            case wants.Tighten(state, reason, amounts):
-                drift.alarmed(unit, amounts)
-                trading.tighten(unit, state, reason, "reconciler", self.desk.now_ns)
+            case wants.Tighten(state, concern):
+                drift.act_on(unit, concern, state, "reconciler", self.desk.now_ns)
 
     def resume(self) -> None:
         """An operator lets trading go on."""

@@ -8,44 +8,93 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import drift, wants
-from core.drift import Alarm, Concern
+from core import drift, trading
+from core.concern import Concern, Premise
+from core.drift import Alarm
+from core.events import AlertFired
 from core.records import TradingState
 from tests.builders import T0, Desk, dec
 
 amounts = st.dictionaries(st.sampled_from("ABC"), st.integers(-3, 3).map(Decimal))
 
 
-def raised(looks: int, looks_max: int = 6) -> tuple[TradingState | None, bool]:
-    """The state that is wanted, and whether an alert is told."""
-    effects = Alarm(looks_max).raised(Concern("X_DRIFT", "5 off", {}), looks, T0)
-    states = [effect.state for effect in effects if isinstance(effect, wants.Tighten)]
-    return (states[0] if states else None), any(isinstance(effect, wants.Record) for effect in effects)
+OFF = Concern(code="X_DRIFT", text="5 off")
+
+
+def raised(looks: int, looks_max: int = 6) -> TradingState | None:
+    """The state that is wanted."""
+    states = [effect.state for effect in Alarm(looks_max).raised(OFF, looks)]
+    return states[0] if states else None
 
 
 @pytest.mark.parametrize(
-    ("looks", "state", "is_told"),
+    ("looks", "state"),
     [
-        (0, None, False),
-        (1, None, False),
-        (2, TradingState.REDUCING, True),
-        (3, TradingState.REDUCING, False),
-        (5, TradingState.REDUCING, False),
-        (6, TradingState.HALTED, True),
-        (7, TradingState.HALTED, False),
+        (0, None),
+        (1, None),
+        (2, TradingState.REDUCING),
+        (5, TradingState.REDUCING),
+        (6, TradingState.HALTED),
+        (7, TradingState.HALTED),
     ],
 )
-def test_a_difference_is_taken_more_seriously_the_longer_it_stays(
-    looks: int, state: TradingState | None, is_told: bool
-) -> None:
-    """Once: nothing. Twice: REDUCING. To the end: HALTED. The wish is repeated, since messages are lost; alerts not."""
-    assert raised(looks) == (state, is_told)
+def test_a_difference_is_taken_more_seriously_the_longer_it_stays(looks: int, state: TradingState | None) -> None:
+    """Once: nothing. Twice: REDUCING. To the end: HALTED. The wish is repeated, since messages are lost."""
+    assert raised(looks) == state
 
 
 def test_with_two_looks_at_most_the_second_one_halts() -> None:
     """The strictest setting; a single look never stops trading."""
-    assert raised(1, 2) == (None, False)
-    assert raised(2, 2) == raised(2, 1) == (TradingState.HALTED, True)
+    assert raised(1, 2) is None
+    assert raised(2, 2) == raised(2, 1) == TradingState.HALTED
+
+
+# ── in the book ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def act_on(desk: Desk, concern: Concern, state: TradingState = TradingState.REDUCING) -> None:
+    with desk.book.transaction() as unit:
+        drift.act_on(unit, concern, state, "reconciler", T0)
+
+
+def alerts(desk: Desk) -> list[str]:
+    return [event.text for event in desk.events(AlertFired)]
+
+
+def test_an_alert_is_told_with_each_change_and_once() -> None:
+    """However often the wish is repeated."""
+    desk = Desk()
+    for state in (TradingState.REDUCING,) * 3 + (TradingState.HALTED,) * 3:
+        act_on(desk, OFF, state)
+    assert alerts(desk) == ["5 off; trading is REDUCING", "5 off; trading is HALTED"]
+
+
+def test_another_amount_is_told_though_trading_is_stopped_already() -> None:
+    """Somebody who looks at the alerts sees how it went on."""
+    desk = Desk()
+    for amount in (5, 5, 6):
+        act_on(desk, Concern(code="X_DRIFT", text=f"{amount} off", drift={"USDT": dec(amount)}), TradingState.HALTED)
+    assert alerts(desk) == ["5 off; trading is HALTED", "6 off; trading is HALTED"]
+
+
+def test_a_concern_about_money_that_has_moved_since_stops_nothing() -> None:
+    """The book may have learned meanwhile what explains it; it is looked at anew."""
+    desk = Desk()
+    sequence = desk.book.last_sequence("ledger")
+    desk.filled()
+    act_on(desk, Concern(code="X_DRIFT", text="5 off", premise=Premise(ledger=sequence)))
+    assert (alerts(desk), trading.standing(desk.book).state) == ([], TradingState.ACTIVE)
+    act_on(desk, Concern(code="X_DRIFT", text="5 off", premise=Premise(ledger=desk.book.last_sequence("ledger"))))
+    assert trading.standing(desk.book).state is TradingState.REDUCING
+
+
+def test_a_concern_about_an_intent_that_was_filled_since_stops_nothing() -> None:
+    """What the book lacked when it was looked at has been booked."""
+    desk = Desk()
+    filled = desk.filled()
+    lacked = Premise(intent_id=filled.intent.intent_id, filled_qty=filled.filled_qty - dec("0.001"))
+    act_on(desk, Concern(code="X", text="fills differ", premise=lacked))
+    assert trading.standing(desk.book).state is TradingState.ACTIVE
 
 
 @given(amounts, amounts)
@@ -71,8 +120,9 @@ def test_accepting_makes_known_what_alarmed_and_keeps_what_was_known() -> None:
         drift.accept(unit)
         assert drift.known(unit) == {}
         for amounts_seen in ({"USDT": dec(5)}, {"BTC": dec(1)}):
-            drift.alarmed(unit, amounts_seen)
-            drift.alarmed(unit, {})  # another concern that is not about balances
+            seen = Concern(code="X_DRIFT", text="off", drift=amounts_seen)
+            drift.act_on(unit, seen, TradingState.REDUCING, "reconciler", T0)
+            drift.act_on(unit, OFF, TradingState.REDUCING, "reconciler", T0)  # this one is not about balances
             drift.accept(unit)
             drift.accept(unit)
     assert drift.known(desk.book) == {"USDT": dec(5), "BTC": dec(1)}

@@ -40,6 +40,8 @@ FLOW_TIMEOUT_S: Final = 20.0
 AGREE_TIMEOUT_S: Final = 60.0
 WORKERS: Final = 4
 """They wait more than they work."""
+AMOUNT: Final = Decimal(7)
+"""Quote, that goes and comes back."""
 PATIENT: Final = Decimal("0.9")
 """Of the market's price: far enough that nothing fills."""
 
@@ -69,6 +71,7 @@ class Station:
         self._daemon = self._stack.enter_context(Daemon(self._folder, self._venue.base_url, environment))
         self._strategy = self._stack.enter_context(contextlib.closing(Strategy(self._folder)))
         self._price = reference_prices()[SYMBOL]
+        self._has_drifted = False
         self._flows: dict[str, Callable[[], None]] = {
             "buy": self._buy,
             "retry": self._retry,
@@ -77,6 +80,8 @@ class Station:
             "lost": self._lost,
             "absent": self._absent,
             "waiting": self._wait,
+            "verify": self._verify,
+            "drift": self._drift,
             "part dies": self._part_dies,
             "stop": self._stop,
             "start": self._start,
@@ -138,10 +143,23 @@ class Station:
         self._until_ended()
 
     def _wait(self) -> None:
-        """Long enough for what is done on intervals."""
-        deadline = time.monotonic() + FLOW_TIMEOUT_S / 2
+        """Long enough for what is done on intervals, and for trades to be old enough for the cursor."""
+        deadline = time.monotonic() + FLOW_TIMEOUT_S
         while not self._over(deadline):
             self._step()
+
+    def _verify(self) -> None:
+        self._strategy.verify(FLOW_TIMEOUT_S)
+
+    def _drift(self) -> None:
+        """Money goes, which stops trading, and comes back; an operator lets trading go on."""
+        self._has_drifted = True
+        self._venue.transfer("USDT", -AMOUNT)
+        deadline = time.monotonic() + FLOW_TIMEOUT_S
+        while not self._over(deadline):
+            self._step()
+        self._venue.transfer("USDT", AMOUNT)
+        self._strategy.resume()
 
     def _part_dies(self) -> None:
         """A part is killed, so that it is replaced and everybody is told; the scribe first, the portfolio last."""
@@ -197,9 +215,12 @@ class Station:
         problems = ["the daemon did not come up"]
         while problems and time.monotonic() < deadline:
             self._step()
+            if problems and self._has_drifted:
+                self._strategy.resume()
             if not self._strategy.open and self._folder.engine_file.exists():
                 figures = judged(self._folder, self._strategy, self._venue)
                 problems = judgement.problems(figures | {"contradictions": self._strategy.contradictions})
+        self._has_drifted = False
         return problems
 
 
@@ -212,7 +233,9 @@ FIRST: Final = {
     "ResolveUnknown": "lost", "UnknownResolved": "lost",
     "FetchRecentOrders": "absent", "RecentOrdersFetched": "absent",
     "BalancesFetched": "waiting", "FetchBalances": "waiting", "FetchTrades": "waiting", "TradesFetched": "waiting",
-    "RecordEvents": "waiting",
+    "RecordEvents": "waiting", "SettleTrades": "waiting",
+    "VerifyBook": "verify", "BookVerified": "verify",
+    "TightenTrading": "drift", "SetTradingState": "drift", "TradingStateSet": "drift",
     "Rewire": "part dies", "ChildActorExited": "part dies", "ChildReady": "part dies",
     "PrepareStop": "stop", "StopEngine": "stop", "EngineStopped": "stop",
     "StartEngine": "start", "GatewayReady": "start", "ConfigureChild": "start", "EngineStarted": "start",

@@ -20,7 +20,7 @@ from core.ids import IntentId
 from core.intent import RESTING, IntentRequest
 from core.lifecycle import is_terminal
 from core.planning import Refusal
-from core.records import IntentRecord
+from core.records import IntentRecord, TradingState
 from core.verdict import Verdict
 from messages.intents import IntentAnswered, IntentDone
 from storage.layout import StateFolder
@@ -98,6 +98,15 @@ class Strategy:
         except (IntentdError, OSError):
             self._disconnect()
             return None
+
+    def resume(self) -> bool:
+        """An operator lets trading go on; False when nobody answers now."""
+        try:
+            self._connected().set_trading(TradingState.ACTIVE, "the trial goes on", ROUTER_TIMEOUT_S)
+        except (IntentdError, OSError):
+            self._disconnect()
+            return False
+        return True
 
     def step(self, timeout_s: float) -> None:
         """Ask what is due, then take in answers for a while. Never raises for an engine that is gone."""

@@ -48,6 +48,10 @@ class Venue:
     def misbehave(self, rules: Mapping[str, Any]) -> None:
         self._process.misbehave(rules)
 
+    def transfer(self, asset: str, amount: Decimal) -> None:
+        """Somebody deposits or, if negative, withdraws."""
+        self._process.transfer(asset, amount)
+
     def behave(self) -> None:
         self._process.misbehave({})
 
