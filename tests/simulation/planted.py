@@ -25,6 +25,7 @@ from core import balances, drift, evidence, fencing, holdings, inquiry, searchin
 from core import effects as do
 from core.balances import Balances
 from core.comparing import Comparisons
+from core.concern import Concern
 from core.evidence import Case, Testimony, Undecided
 from core.ids import ClientOrderId
 from core.inquiry import Inquiry
@@ -369,7 +370,7 @@ def drift_seen_once_is_enough(stack: ExitStack) -> None:
 
     def hasty(own: Balances, left: dict[str, Decimal], at: Any) -> Any:
         effects = judge(own, left, at)
-        concern = drift.Concern("BALANCE_DRIFT", "seen once", left)
+        concern = Concern(code="BALANCE_DRIFT", text="seen once", drift=left)
         return effects + (own._alarm.raised(concern, drift.NARROWS_AT, at.now_ns) if left else [])
 
     _swap(stack, Balances, "_judge", hasty)

@@ -58,6 +58,10 @@ class Safety:
         """`read_lag_ns`: so long after it may be seen, everybody sees a fill that the venue kept back."""
         self.violations: list[str] = []
         self.late_fills = 0
+        self.ended: dict[IntentId, int] = {}
+        """Where in the outbox an intent's end stands."""
+        self.compared: set[IntentId] = set()
+        """Intents that have the result of a comparison."""
         self._book = book
         self._venue = venue
         self._read_lag_ns = read_lag_ns
@@ -198,6 +202,8 @@ class Safety:
                 self._moved(event, batch)
             case events.OrderFill():
                 self._filled(event)
+            case events.OrderDone() if event.intent_id is not None:
+                self.ended.setdefault(event.intent_id, self._sequence)
             case events.LedgerEntry():
                 sums: dict[str, Decimal] = defaultdict(Decimal)
                 for posting in event.postings:
@@ -218,6 +224,8 @@ class Safety:
                     self.broken(f"order {event.exchange_order_id} of {event.symbol} is listed as external, and is ours")
             case events.ReconciliationResult(code=reconcile.MISMATCH):
                 self.broken(f"{event.intent_id} is called a mismatch: {text(event.qty_delta)} more at the venue")
+            case events.ReconciliationResult() if event.intent_id is not None:
+                self.compared.add(event.intent_id)
             case events.TradingStateChanged():
                 self._trading_changed(view, event)
             case events.AlertFired():

@@ -11,17 +11,17 @@ from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 
-from core.events import OrderDone, ReconciliationResult
 from core.ids import ExchangeOrderId, TradeId
 from core.lifecycle import is_terminal
 from core.money import ZERO, text
 from storage.tables import Reader
+from tests.simulation.safety import Safety
 from tests.simulation.shared_book import SharedBook
 from tests.simulation.strategy import Strategy
 from tests.simulation.venue import MARKETS, Venue
 
 
-def unsettled(book: SharedBook, venue: Venue, strategies: Iterable[Strategy]) -> list[str]:
+def unsettled(book: SharedBook, venue: Venue, safety: Safety, strategies: Iterable[Strategy]) -> list[str]:
     """What is not as it must be, one line each."""
     wrong = [
         f"the client does not know how {wish.request.key} ended: {wish.record.state if wish.record else 'no answer'}"
@@ -31,7 +31,7 @@ def unsettled(book: SharedBook, venue: Venue, strategies: Iterable[Strategy]) ->
     ]
     with book.view() as view:
         wrong += _unended(view)
-        wrong += [] if wrong else _uncompared(view)
+        wrong += _uncompared(view, safety)
         wrong += _unlisted(view, venue)
         wrong += _unbooked(view, venue)
         wrong += _unlike(view, venue)
@@ -48,14 +48,14 @@ def _unended(view: Reader) -> list[str]:
     return open_intents + held
 
 
-def _uncompared(view: Reader) -> list[str]:
+def _uncompared(view: Reader, safety: Safety) -> list[str]:
     """Each ended intent has its result, and none is waited for any more."""
-    compared, wrong = view.compared() or 0, []
-    results = {event.intent_id for _, event in view.events() if isinstance(event, ReconciliationResult)}
-    for sequence, event in view.events():
-        if isinstance(event, OrderDone) and (sequence > compared or event.intent_id not in results):
-            wrong.append(f"{event.intent_id} has ended and was not compared for good")
-    return wrong
+    compared = view.compared() or 0
+    return [
+        f"{intent_id} has ended and was not compared for good"
+        for intent_id, sequence in safety.ended.items()
+        if sequence > compared or intent_id not in safety.compared
+    ]
 
 
 def _unlisted(view: Reader, venue: Venue) -> list[str]:

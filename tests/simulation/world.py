@@ -177,7 +177,7 @@ class World:
             return ["requests are still on their way"]
         if self.weather.transfers and not self.venue.transferred:
             return ["no money was moved yet"]
-        return unsettled(self.book, self.venue, self.strategies)
+        return unsettled(self.book, self.venue, self.safety, self.strategies)
 
     def _outcome(self) -> Outcome:
         with self.book.view() as view:
