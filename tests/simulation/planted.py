@@ -371,7 +371,7 @@ def drift_seen_once_is_enough(stack: ExitStack) -> None:
     def hasty(own: Balances, left: dict[str, Decimal], at: Any) -> Any:
         effects = judge(own, left, at)
         concern = Concern(code="BALANCE_DRIFT", text="seen once", drift=left)
-        return effects + (own._alarm.raised(concern, drift.NARROWS_AT, at.now_ns) if left else [])
+        return effects + (own._alarm.raised(concern, drift.NARROWS_AT) if left else [])
 
     _swap(stack, Balances, "_judge", hasty)
 

@@ -40,7 +40,7 @@ CALM_NS: Final = 600 * NS_PER_S
 LOOK_NS: Final = 1 * NS_PER_S
 """Between two looks whether it is."""
 CLIENTS: Final = 2
-LOOKS_BY_OPERATOR: Final = 2
+LOOKS_BY_OPERATOR: Final = 3
 AFTER_OPENING_NS: Final = 1 * NS_PER_S
 """So long after its opening balances stand in the book, others may use the account."""
 STEPS_MAX: Final = 300_000

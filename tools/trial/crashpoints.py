@@ -236,7 +236,7 @@ FIRST: Final = {
     "RecordEvents": "waiting", "SettleTrades": "waiting",
     "VerifyBook": "verify", "BookVerified": "verify",
     "TightenTrading": "drift", "SetTradingState": "drift", "TradingStateSet": "drift",
-    "Rewire": "part dies", "ChildActorExited": "part dies", "ChildReady": "part dies",
+    "Rewire": "part dies", "GatewayGone": "part dies", "ChildActorExited": "part dies", "ChildReady": "part dies",
     "PrepareStop": "stop", "StopEngine": "stop", "EngineStopped": "stop",
     "StartEngine": "start", "GatewayReady": "start", "ConfigureChild": "start", "EngineStarted": "start",
     "RecordOpeningBalances": "start", "OpeningBalancesRecorded": "start", "epoch": "start", "FindRouter": "start",
