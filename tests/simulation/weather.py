@@ -49,7 +49,7 @@ VENUE_FAULTS: Final[dict[str, Any]] = {
     "clock_skew": {"probability": 0.03},
     "rate_limited": [{"probability": 0.03}, {"probability": 0.01, "status": 418}],
     "lagging_reads": {"probability": 0.3, "min": 100, "max": 2_500},
-    "fill_after_cancel": {"probability": 0.7, "ms": 2_000},
+    "fill_after_cancel": {"probability": 0.7, "ms": 4_000},
     "cancel_crosses_fill": {"probability": 0.5, "share": 0.6},
     "duplicate_trades": {"probability": 0.2, "on": ["place", "trades"]},
     "reordered_trades": {"probability": 0.2, "on": ["place", "trades"]},
