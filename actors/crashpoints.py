@@ -31,7 +31,7 @@ WRITES: Final = {
 RECEIVES: Final = {
     "portfolio": (
         "OpenIntent", "BeginAttempt", "ApplyReport", "RequestCancel", "RecordOpeningBalances", "RecordEvents",
-        "RecordRefusal", "SettleTrades", "TightenTrading", "SetTradingState", "Rewire", "PrepareStop",
+        "RecordRefusal", "SettleTrades", "TightenTrading", "SetTradingState", "GatewayGone", "Rewire", "PrepareStop",
     ),
     "gateway": (
         "PlaceOrder", "CancelOrder", "FetchOrder", "FetchQuote", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades",
@@ -60,16 +60,16 @@ SENDS: Final = {
         "TradingStateSet",
     ),
     "gateway": (
-        "ApplyReport", "QuoteFetched", "OrderReported", "CancelAttempted", "OpenOrdersFetched", "TradesFetched",
-        "BalancesFetched", "RecordOpeningBalances",
+        "ApplyReport", "QuoteFetched", "OrderReported", "CancelAttempted", "OpenOrdersFetched", "RecentOrdersFetched",
+        "TradesFetched", "BalancesFetched", "RecordOpeningBalances",
     ),
     "router": (
         "OpenIntent", "BeginAttempt", "ApplyReport", "RequestCancel", "CancelOrder", "FetchOrder", "FetchQuote",
         "ResolveUnknown", "IntentAnswered", "IntentDone", "IntentCancelNoted",
     ),
     "reconciler": (
-        "UnknownResolved", "RecordEvents", "SettleTrades", "TightenTrading", "BookVerified", "ChildReady",
-        "FetchOrder", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades", "FetchBalances",
+        "UnknownResolved", "ApplyReport", "RecordEvents", "SettleTrades", "TightenTrading", "BookVerified",
+        "ChildReady", "FetchOrder", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades", "FetchBalances",
     ),
     "engine": ("ConfigureChild", "Rewire", "RouterFound", "EngineStarted", "EngineStopped"),
 }  # fmt: skip

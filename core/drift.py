@@ -59,9 +59,10 @@ def unexplained(
 
 def act_on(book: UnitOfWork, concern: Concern, state: TradingState, by: str, now_ns: int) -> None:
     """Narrow or stop trading, with an alert if that is news; nothing if the concern is out of date."""
-    if not concern.premise.holds(book):
-        return
     before, known_before = trading.standing(book).state, book.drift() or Drift()
+    is_known = bool(concern.drift) and concern.drift.items() <= known_before.known.items()
+    if is_known or not concern.premise.holds(book):  # an operator may have looked while this was on its way
+        return
     after = trading.tighten(book, state, concern.reason, by, now_ns).state
     is_new_amount = bool(concern.drift) and known_before.alarmed != concern.drift
     if is_new_amount:

@@ -77,6 +77,20 @@ def test_another_amount_is_told_though_trading_is_stopped_already() -> None:
     assert alerts(desk) == ["5 off; trading is HALTED", "6 off; trading is HALTED"]
 
 
+def test_what_an_operator_has_accepted_stops_nothing_though_it_was_told_before() -> None:
+    """A wish that was on its way when trading was resumed, or comes a second time, is about what is known."""
+    desk = Desk()
+    told = Concern(code="X_DRIFT", text="5 off", drift={"USDT": dec(5)})
+    act_on(desk, told, TradingState.HALTED)
+    with desk.book.transaction() as unit:
+        trading.put(unit, TradingState.ACTIVE, "the transfer was mine", "operator", T0)
+        drift.accept(unit)
+    act_on(desk, told, TradingState.HALTED)
+    assert trading.standing(desk.book).state is TradingState.ACTIVE
+    act_on(desk, Concern(code="X_DRIFT", text="6 off", drift={"USDT": dec(6)}))
+    assert trading.standing(desk.book).state is TradingState.REDUCING
+
+
 def test_a_concern_about_money_that_has_moved_since_stops_nothing() -> None:
     """The book may have learned meanwhile what explains it; it is looked at anew."""
     desk = Desk()

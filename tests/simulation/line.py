@@ -50,6 +50,8 @@ class Line:
         self.in_flight = 0
         self.on_order_leaving: Callable[[Mapping[str, str]], None] = lambda _order: None
         """A placement is about to leave a gateway, with its parameters."""
+        self.on_cancel_leaving: Callable[[Mapping[str, str]], None] = lambda _cancel: None
+        """The same of a cancel."""
         self._machine = machine
         self._venue = venue
         self._random = random
@@ -72,8 +74,9 @@ class Line:
 
     def send(self, caller: Process, request: Request, answer: asyncio.Future[Response]) -> None:
         """A request leaves; `answer` gets what comes back, if anything does."""
-        if (request.method, request.path) == ("POST", ORDER_PATH):
-            self.on_order_leaving({name: values[0] for name, values in parse_qs(request.body).items()})
+        leaving = {"POST": self.on_order_leaving, "DELETE": self.on_cancel_leaving}.get(request.method)
+        if leaving is not None and request.path == ORDER_PATH:
+            leaving({name: values[0] for name, values in parse_qs(request.body or request.query).items()})
         if self._random.random() < self.lost:
             self.faults["request lost"] += 1
             self._note("line", f"lost: {request.method} {request.path}")

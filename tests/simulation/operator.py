@@ -1,61 +1,110 @@
-"""The operator of a simulated daemon: asks for the whole comparison when everything seems settled, and lets trading go
-on when it was stopped for a reason that the operator knows.
+"""Whoever looks after the daemon: has the book compared now and then, and lets trading go on after drift.
 
-Messages are lost and parts die, so it asks again until it has an answer.
+In the storm a comparison may find what is only on its way. What the book says against itself, and what must never be,
+it may not find even then. In the end it must find nothing but the drift that there is, to the digit; and nothing at all
+once the operator has accepted it.
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
+from random import Random
 from typing import Any, Final
 
 from core.records import TradingState
 from core.verdict import Verdict
-from messages.book import SetTradingState
+from messages.book import SetTradingState, TradingStateSet
 from messages.reconciling import BookVerified, VerifyBook
 from tests.simulation.launcher import Launcher
 from tests.simulation.machine import Machine
 from tests.simulation.road import Road
-from tests.simulation.safety import CLIENT
+from tests.simulation.safety import OPERATOR, Safety
 from tests.simulation.scheduler import NS_PER_S
+from tests.simulation.venue import Venue
 
-PATIENCE_NS: Final = 15 * NS_PER_S
+NEVER: Final = frozenset({"ledger", "reservation", "fill_differs", "fill_unknown", "order_stray"})
+"""Kinds of differences that a comparison finds at no time: between its two looks every read has caught up."""
+PATIENCE_NS: Final = 30 * NS_PER_S
 
 
 class Operator:
-    def __init__(self, machine: Machine, road: Road, launcher: Launcher) -> None:
+    def __init__(
+        self, machine: Machine, road: Road, launcher: Launcher, venue: Venue, safety: Safety, random: Random
+    ) -> None:
         self.verdict: Verdict | None = None
-        """The last one that was asked for since `forget`."""
+        """Of the comparison that was asked for last."""
+        self.has_resumed = False
         self._machine = machine
         self._road = road
         self._launcher = launcher
-        self._process = machine.spawn(CLIENT, lambda _process: self)
-        self._asked_ns = -PATIENCE_NS
+        self._venue = venue
+        self._safety = safety
+        self._random = random
+        self._process = machine.spawn(OPERATOR, lambda _process: self)
         self._asked = 0
+        self._asked_ns = 0
+
+    def plan_looks(self, count: int, within_ns: int) -> None:
+        for _ in range(count):
+            self._machine.scheduler.after(self._random.randrange(within_ns), self.verify)
 
     def verify(self) -> None:
-        """Ask, unless an answer may still come."""
-        self._ask(lambda request_id: VerifyBook(request_id=request_id))
+        """Have everything compared, anew."""
+        self.verdict = None
+        self._asked += 1
+        self._asked_ns = self._machine.scheduler.now_ns
+        self._send(VerifyBook(request_id=f"{OPERATOR}-{self._asked}"))
+
+    @property
+    def is_waiting(self) -> bool:
+        """An answer may still come."""
+        is_new = self._machine.scheduler.now_ns - self._asked_ns < PATIENCE_NS
+        return self._asked > 0 and self.verdict is None and is_new
 
     def resume(self) -> None:
-        self._ask(
-            lambda request_id: SetTradingState(
-                request_id=request_id, state=TradingState.ACTIVE, reason="somebody has withdrawn money"
-            )
-        )
-
-    def forget(self) -> None:
-        """What was told is out of date."""
+        """What is missing was looked into; trading goes on."""
         self.verdict = None
+        self._send(SetTradingState(request_id="resume", state=TradingState.ACTIVE, reason="the transfer was mine"))
 
-    def _ask(self, make: Any) -> None:
-        now_ns, engine = self._machine.scheduler.now_ns, self._launcher.engine
-        if engine is None or now_ns - self._asked_ns < PATIENCE_NS:
-            return
-        self._asked_ns = now_ns
-        self._asked += 1
-        self._road.carry(self._process, engine, make(f"operator-{self._asked}"))
+    def _send(self, message: Any) -> None:
+        if self._launcher.engine is not None:
+            self._road.carry(self._process, self._launcher.engine, message)
 
     def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802, ARG002  (thespian's name)
-        if isinstance(message, BookVerified):
-            self.verdict = message.verdict
-        self._asked_ns = -PATIENCE_NS
+        match message:
+            case BookVerified():
+                self._verified(message)
+            case TradingStateSet():
+                self.has_resumed = message.standing.state is TradingState.ACTIVE
+
+    def _verified(self, message: BookVerified) -> None:
+        verdict = message.verdict
+        for each in verdict.differences:
+            if each.kind in NEVER:
+                self._safety.broken(f"verify finds {each.kind} {each.subject}: book {each.book}, venue {each.venue}")
+        for order in verdict.external:
+            if (order.symbol, int(order.exchange_order_id)) not in self._venue.foreign:
+                self._safety.broken(
+                    f"verify lists {order.client_order_id} of {order.symbol} as external, and it is ours"
+                )
+        if message.request_id == f"{OPERATOR}-{self._asked}":
+            self.verdict = verdict
+
+    def judge(self, drift: dict[str, Decimal]) -> None:
+        """It is the end, so the verdict must be this: the balances differ by the drift, and nothing else does."""
+        assert self.verdict is not None
+        found = {each.subject: each.amount for each in self.verdict.differences if each.kind == "balance"}
+        others = [each for each in self.verdict.differences if each.kind != "balance"]
+        if others or found != drift:
+            told = [f"{each.kind} {each.subject} (book {each.book}, venue {each.venue})" for each in others]
+            balances = {currency: str(amount) for currency, amount in found.items()}
+            self._safety.broken(f"in the end verify finds {told} and balances {balances}")
+        if self.verdict.unresolved:
+            self._safety.broken(f"in the end verify counts {self.verdict.unresolved} unresolved")
+        missing = {
+            (symbol, number)
+            for (symbol, number), order in self._venue.foreign.items()
+            if order.is_open or order.executed
+        } - {(order.symbol, int(order.exchange_order_id)) for order in self.verdict.external}
+        if missing:
+            self._safety.broken(f"in the end verify does not list external {min(missing)}")

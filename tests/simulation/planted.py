@@ -12,33 +12,32 @@ from decimal import Decimal
 from typing import Any, Final
 from unittest.mock import patch
 
+import msgspec
 from msgspec.structs import replace
 
 import core.book
 import core.outcomes
-import core.searching
-import core.settling
 import exchange.client
 from actors.gateway import Gateway
 from actors.portfolio import Portfolio
+from actors.reconciler import Reconciler
+from core import balances, drift, evidence, fencing, holdings, inquiry, searching, settling, trading
 from core import effects as do
-from core import fencing, holdings
 from core.balances import Balances
 from core.comparing import Comparisons
-from core.drift import Alarm
-from core.evidence import Case, Testimony, weigh
+from core.concern import Concern
+from core.evidence import Case, Testimony, Undecided
 from core.ids import ClientOrderId
-from core.inquiry import AskOrder, Inquiry
+from core.inquiry import Inquiry
 from core.intent import Side
 from core.money import ZERO
 from core.planning import reservation_for
 from core.records import ExternalOrder
 from core.reports import NotPlaced, OrderAbsent, OrderSnapshot, OrderStatus, QueryFailed
 from core.routing import Router
-from core.settling import _Sorter
 from core.sweeping import Swept
 from exchange import outcomes
-from messages.venue import PlaceOrder
+from messages.venue import CancelOrder, PlaceOrder
 
 
 class Bug:
@@ -114,10 +113,14 @@ def skip_trade_deduplication(stack: ExitStack) -> None:
 
 @_bug("one witness who does not see the order is proof enough, at once")
 def absence_taken_as_proof(stack: ExitStack) -> None:
-    def hasty(case: Case, said: Testimony) -> Any:
-        return _refused(case.attempt, "PROVEN_ABSENT") if isinstance(said.order, OrderAbsent) else weigh(case, said)
+    def believe(case: Case, said: Testimony) -> Any:
+        seen = evidence.sightings(case.attempt, said)
+        answers = (said.order, said.open_orders, said.recent_orders, said.trades)
+        if not seen and all(answer is None for answer in answers):
+            return Undecided("nobody has answered")
+        return seen or msgspec.structs.replace(case, last_sent_ns=0).proven(said.asked_ns)
 
-    _swap(stack, core.searching, "weigh", hasty)
+    _swap(stack, searching, "weigh", believe)
 
 
 @_bug("answers leave the portfolio before the commit")
@@ -234,20 +237,19 @@ def placement_sent_twice(stack: ExitStack) -> None:
     _swap(stack, Gateway, "receiveMsg_PlaceOrder", forgetful)
 
 
-@_bug("questions that fail are taken for the answer that there is nothing")
+@_bug("a question that fails is taken for the answer that there is no such order")
 def failed_query_taken_for_absence(stack: ExitStack) -> None:
-    answered = Inquiry.answered
+    def absent(_error: Any, client_order_id: Any, _text: str) -> OrderAbsent:
+        return OrderAbsent(client_order_id=client_order_id)
 
-    def empty(inquiry: Inquiry, purpose: str, answer: Any, *, complete: bool = True) -> Any:
-        if isinstance(answer, QueryFailed):
-            question = inquiry.pending[purpose]
-            is_look_up = isinstance(question, AskOrder)
-            answer = OrderAbsent(client_order_id=question.attempt.client_order_id) if is_look_up else ()
-            complete = True
-        return answered(inquiry, purpose, answer, complete=complete)
+    def believe(case: Case, said: Testimony) -> Any:
+        seen = evidence.sightings(case.attempt, said)
+        if seen or not isinstance(said.order, OrderAbsent):
+            return seen or Undecided("it was not looked up")
+        return msgspec.structs.replace(case, last_sent_ns=0).proven(said.asked_ns)
 
-    _swap(stack, Inquiry, "answered", empty)
-    _swap(stack, Case, "not_before_ns", property(lambda case: case.attempt.created_ns))
+    _swap(stack, searching, "weigh", believe)
+    _swap(stack, outcomes, "lookup_failure", absent)
 
 
 @_bug("a server error is taken for proof that nothing was placed")
@@ -274,26 +276,104 @@ def open_intents_forgotten_at_a_start(stack: ExitStack) -> None:
     _swap(stack, Router, "compare", lambda _router, _records, _now_ns: [])
 
 
-@_bug("an order that the book does not know by its number is taken for somebody else's, whatever its name")
-def nameless_order_taken_for_external(stack: ExitStack) -> None:
-    named = _Sorter._named_external
+# ── the reconciler ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def guess(sorter: _Sorter, order_id: Any) -> ExternalOrder:
-        nobody = ExternalOrder(
-            symbol=sorter.symbol,
-            exchange_order_id=order_id,
-            client_order_id=ClientOrderId(""),
-            seen_ns=sorter.now_ns,
+
+@_bug("the cursor of trades passes over what the book was only sent")
+def cursor_passes_over_a_trade(stack: ExitStack) -> None:
+    take = settling._Sorter.take
+
+    def forgetful(sorter: Any, trade: Any, *, is_old: bool) -> None:
+        take(sorter, trade, is_old=is_old)
+        sorter.last = trade
+
+    _swap(stack, settling._Sorter, "take", forgetful)
+    _swap(stack, settling, "_is_kept", lambda *_: True)
+
+
+@_bug("the cursor of trades does not wait for those that are reported late")
+def cursor_does_not_wait(stack: ExitStack) -> None:
+    take = settling._Sorter.take
+    _swap(stack, settling._Sorter, "take", lambda sorter, trade, **_: take(sorter, trade, is_old=True))
+
+
+@_bug("a list that was not answered is taken for an empty one")
+def failed_list_taken_for_an_empty_one(stack: ExitStack) -> None:
+    answered = Inquiry.answered
+
+    def believe(asked: Inquiry, purpose: str, answer: Any, *, complete: bool = True) -> Any:
+        if isinstance(answer, QueryFailed):
+            question = asked.pending[purpose]
+            empty: Any = {} if isinstance(question, inquiry.AskBalances) else ()
+            answer = answer if isinstance(question, inquiry.AskOrder) else empty
+            complete = True
+        return answered(asked, purpose, answer, complete=complete)
+
+    _swap(stack, Inquiry, "answered", believe)
+
+
+@_bug("trades of somebody else's order are booked as those of our last one")
+def external_trades_booked_as_ours(stack: ExitStack) -> None:
+    owner_of = settling._Sorter._owner
+
+    def grab(sorter: Any, order_id: Any) -> Any:
+        owner = owner_of(sorter, order_id)
+        ours = [each for each in sorter.book.all_attempts() if each.symbol == sorter.symbol]
+        return owner if owner is not None or not ours else ours[-1]
+
+    _swap(stack, settling._Sorter, "_owner", grab)
+
+
+@_bug("an order that the book does not know is canceled")
+def external_order_canceled(stack: ExitStack) -> None:
+    listed = Reconciler.receiveMsg_OpenOrdersFetched
+
+    def clean_up(reconciler: Reconciler, message: Any, sender: Any) -> None:
+        with reconciler.store.snapshot() as view:
+            some = next(iter(view.all_attempts()), None)
+            for order in message.orders if some is not None and isinstance(message.orders, tuple) else ():
+                if view.attempt_by_client_id(order.client_order_id) is None:
+                    attempt = replace(some, symbol=order.symbol, client_order_id=order.client_order_id)
+                    reconciler.send(reconciler.gateway, CancelOrder(attempt=attempt))
+        listed(reconciler, message, sender)
+
+    _swap(stack, Reconciler, "receiveMsg_OpenOrdersFetched", clean_up)
+
+
+@_bug("a trade of an order without a name is somebody else's")
+def nameless_taken_for_external(stack: ExitStack) -> None:
+    def external(sorter: Any, order_id: Any) -> ExternalOrder:
+        named = sorter.orders.get(order_id)
+        name = named.client_order_id if named is not None else ClientOrderId("")
+        order = ExternalOrder(
+            symbol=sorter.symbol, exchange_order_id=order_id, client_order_id=name, seen_ns=sorter.now_ns
         )
-        return named(sorter, order_id) or sorter.external_orders.setdefault(order_id, nobody)
+        return sorter.external_orders.setdefault(order_id, order)
 
-    _swap(stack, _Sorter, "_named_external", guess)
+    _swap(stack, settling._Sorter, "_named_external", external)
 
 
-@_bug("trades of somebody else explain nothing")
-def external_trades_not_counted(stack: ExitStack) -> None:
-    note = core.settling.external_trade
-    _swap(stack, core.settling, "external_trade", lambda *args, **_kinds: note(*args, counts=False))
+@_bug("a trade by hand that is seen again is added up again")
+def external_trade_counted_twice(stack: ExitStack) -> None:
+    _swap(stack, settling, "_is_kept", lambda book, symbol, trade_id: book.fill(symbol, trade_id) is not None)
+
+
+@_bug("trades by hand explain nothing")
+def external_trades_taken_for_drift(stack: ExitStack) -> None:
+    unexplained = drift.unexplained
+    _swap(stack, balances, "unexplained", lambda found, _external, known: unexplained(found, {}, known))
+
+
+@_bug("the first look at a difference is enough, whatever trades are on their way into the book")
+def drift_seen_once_is_enough(stack: ExitStack) -> None:
+    judge = Balances._judge
+
+    def hasty(own: Balances, left: dict[str, Decimal], at: Any) -> Any:
+        effects = judge(own, left, at)
+        concern = Concern(code="BALANCE_DRIFT", text="seen once", drift=left)
+        return effects + (own._alarm.raised(concern, drift.NARROWS_AT) if left else [])
+
+    _swap(stack, Balances, "_judge", hasty)
 
 
 @_bug("a difference of balances is told before the venue's reads have caught up")
@@ -303,19 +383,29 @@ def drift_told_too_early(stack: ExitStack) -> None:
     _swap(stack, Swept, "is_clean", property(lambda _swept: True))
 
 
-@_bug("drift stops nothing")
-def drift_ignored(stack: ExitStack) -> None:
-    _swap(stack, Alarm, "raised", lambda *_: [])
+@_bug("drift is told, and trading goes on")
+def drift_never_tightens_trading(stack: ExitStack) -> None:
+    _swap(stack, Portfolio, "receiveMsg_TightenTrading", lambda _portfolio, _message, _sender: None)
 
 
-@_bug("the cursor passes over trades that the book does not have, and no comparison looks back")
-def cursor_passes_over_trades(stack: ExitStack) -> None:
-    accounted = _Sorter._is_accounted
+@_bug("what halted trading is told to operators alone")
+def halted_trading_goes_on(stack: ExitStack) -> None:
+    _swap(stack, trading, "refusal", lambda _book, _side: None)
 
-    def careless(sorter: _Sorter, trade: Any) -> bool:
-        accounted(sorter, trade)
-        return True
 
-    _swap(stack, _Sorter, "_is_accounted", careless)
-    _swap(stack, core.settling, "_is_kept", lambda *_: True)
-    _swap(stack, Comparisons, "go_on", lambda *_: [])
+@_bug("what an operator has accepted alarms again")
+def accepted_drift_alarms_again(stack: ExitStack) -> None:
+    _swap(stack, drift, "accept", lambda _book: None)
+
+
+@_bug("an ended intent is done with when the trades of its symbol were read, whether or not it was compared")
+def ended_intent_never_compared(stack: ExitStack) -> None:
+    _swap(stack, Comparisons, "_answered", lambda *_: [])
+    told = Comparisons.catch_up
+
+    def catch_up(own: Comparisons, at: Any) -> None:
+        told(own, at)
+        for ended in own._ended.values():
+            ended.is_told = ended.is_over = True
+
+    _swap(stack, Comparisons, "catch_up", catch_up)

@@ -30,6 +30,8 @@ class Summary(msgspec.Struct, kw_only=True):
     steps: int = 0
     intents: int = 0
     fills: int = 0
+    external: int = 0
+    drifts: int = 0
     elapsed_s: float = 0.0
     failing: list[dict[str, str | int | float]] = []
 
@@ -40,6 +42,8 @@ class Summary(msgspec.Struct, kw_only=True):
         self.steps += outcome.steps
         self.intents += outcome.intents
         self.fills += outcome.fills
+        self.external += outcome.external
+        self.drifts += outcome.drifts
         if outcome.violation:
             self.violations += 1
             self.failing.append(

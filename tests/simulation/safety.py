@@ -10,8 +10,11 @@ The venue's truth and the committed book are looked at directly; nothing that an
 * every open intent holds the worst case of what is left, an ended one nothing; what is held adds up;
 * an intent ends when its orders are over and all that the venue shows of them is booked, and moves again only by a
   late fill that is flagged;
-* nothing but money that is gone narrows or stops trading, and orders of somebody else are never touched;
-* the trail has no hole: events count up, every transition begins where the one before ended.
+* the trail has no hole: events count up, every transition begins where the one before ended;
+* what is not ours is listed as external and nothing else is, none of it is touched or booked, and its trades add up;
+* no cursor of trades stands behind a trade that the book does not have; no order was proven absent that is there;
+* trading is narrowed, and an alarm of drift raised, only when nothing explains a difference; nothing leaves then that
+  the trading state forbids.
 """
 
 from __future__ import annotations
@@ -21,38 +24,47 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from core import events, holdings
+from core import events, holdings, reconcile, trading
 from core.events import AnyEvent
-from core.ids import CLIENT_ORDER_ID_PREFIX, ClientOrderId, IntentId
+from core.ids import ClientOrderId, ExchangeOrderId, IntentId, TradeId
 from core.intent import Side, TimeInForce
 from core.lifecycle import State, is_terminal
 from core.money import ZERO, text
-from core.records import AttemptRecord, IntentRecord
-from exchange.simulator.orders import Order, Status, Trade
+from core.records import AttemptRecord, IntentRecord, TradingState
+from exchange.simulator.orders import Order, Trade
 from messages.intents import IntentAnswered, IntentCancelNoted, IntentDone
 from storage.tables import Reader
 from tests.simulation.machine import Process
-from tests.simulation.outsider import Outsider, effect_of
 from tests.simulation.shared_book import SharedBook
-from tests.simulation.venue import MARKETS, Venue
+from tests.simulation.venue import MARKETS, MARKETS_OF_THE_HAND, Venue
 
-FALSE_ALARMS = frozenset({"ORDER_MISSING", "ORDER_STILL_OPEN", "STRAY_ORDER", "FILL_MISMATCH", "LEDGER_DRIFT"})
-"""Nothing that happens here is a reason for them."""
 CLIENT = "client"
 """Name of every process outside of the daemon."""
+OPERATOR = "operator"
+"""Who alone lets trading go on."""
+NEVER_TRUE = frozenset(
+    {
+        "FILL_MISMATCH", "LEDGER_DRIFT", "STRAY_ORDER", "ORDER_MISSING", "ORDER_STILL_OPEN", "ORDER_REAPPEARED",
+        "DUPLICATE_AT_VENUE", "OVERFILL",
+    }
+)  # fmt: skip
+"""Alerts whose reason never comes about in this world."""
 
 
 class Safety:
     """Collects what was broken; the first entry ends the run."""
 
-    def __init__(self, book: SharedBook, venue: Venue, outsider: Outsider, read_lag_ns: int) -> None:
+    def __init__(self, book: SharedBook, venue: Venue, read_lag_ns: int) -> None:
         """`read_lag_ns`: so long after it may be seen, everybody sees a fill that the venue kept back."""
         self.violations: list[str] = []
         self.late_fills = 0
+        self.ended: dict[IntentId, int] = {}
+        """Where in the outbox an intent's end stands."""
+        self.compared: set[IntentId] = set()
+        """Intents that have the result of a comparison."""
         self._book = book
         self._venue = venue
         self._read_lag_ns = read_lag_ns
-        self.outsider = outsider
         self._opening = venue.totals()
         self._totals = dict(self._opening)
         """What the book must have, by currency."""
@@ -63,6 +75,7 @@ class Safety:
         self._owners: dict[str, IntentId] = {}
         """Of the venue's orders, by client id."""
         self._orders_of: dict[IntentId, list[Order]] = defaultdict(list)
+        self._cursors: dict[str, str] = {}
 
     def broken(self, what: str) -> None:
         self.violations.append(what)
@@ -97,7 +110,7 @@ class Safety:
         with self._book.view() as view:
             attempt = view.attempt_by_client_id(ClientOrderId(client_id))
             record = view.intent(attempt.intent_id) if attempt else None
-            epoch = view.epoch()
+            epoch, standing = view.epoch(), trading.standing(view).state
         if attempt is None or record is None:
             self.broken(f"order {client_id} is sent and is not in the committed book")
             return
@@ -105,8 +118,19 @@ class Safety:
             self.broken(f"attempt {attempt.attempt} is sent, and its intent is {record.state} in {record.attempts}")
         if epoch is None or epoch.number != attempt.epoch:
             self.broken(f"order {client_id} of epoch {attempt.epoch} is sent in {epoch}")
+        may_leave = standing is TradingState.ACTIVE or (standing is TradingState.REDUCING and attempt.side is Side.SELL)
+        if not may_leave:
+            self.broken(f"{attempt.side} {client_id} is sent while trading is {standing}")
         if _wanted(attempt) != {name: order.get(name) for name in _wanted(attempt)}:
             self.broken(f"order {client_id} is sent as {dict(order)}, and the book has {_wanted(attempt)}")
+
+    def cancel_leaves(self, cancel: Mapping[str, str]) -> None:
+        """A cancel leaves the gateway for the venue."""
+        client_id = cancel.get("origClientOrderId", "")
+        with self._book.view() as view:
+            attempt = view.attempt_by_client_id(ClientOrderId(client_id))
+        if attempt is None:
+            self.broken(f"a cancel is sent of {dict(cancel)}, which is not ours")
 
     # ── the venue ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -114,11 +138,12 @@ class Safety:
         for symbol in MARKETS:
             orders = self._venue.orders(symbol)
             for order in orders[self._orders_seen[symbol] :]:
-                self._order_came(order)
+                if (symbol, order.id) not in self._venue.foreign:
+                    self._order_came(order)
             self._orders_seen[symbol] = len(orders)
-        for order in self.outsider.orders():
-            if order.status is Status.CANCELED and order.client_order_id not in self.outsider.canceled:
-                self.broken(f"{order.client_order_id}, which is not ours, was canceled")
+        touched = self._venue.foreign_meddled_with()
+        if touched is not None:
+            self.broken(f"order {touched.client_order_id} is not ours, and is canceled")
         with self._book.view() as view:
             for intent_id, orders in self._orders_of.items():
                 record = view.intent(intent_id)
@@ -127,8 +152,6 @@ class Safety:
 
     def _order_came(self, order: Order) -> None:
         client_id = order.client_order_id
-        if not client_id.startswith(CLIENT_ORDER_ID_PREFIX):
-            return
         with self._book.view() as view:
             attempt = view.attempt_by_client_id(ClientOrderId(client_id))
             record = view.intent(attempt.intent_id) if attempt else None
@@ -165,27 +188,62 @@ class Safety:
                 if sequence != self._sequence + 1:
                     self.broken(f"the outbox has {sequence} after {self._sequence}")
                 self._sequence = sequence
-                self._take_in(event, [each for _, each in told])
+                self._take_in(view, event, [each for _, each in told])
+            moved = {event.intent_id for _, event in told if isinstance(event, events.StateChanged)}
             for intent_id in dict.fromkeys(event.intent_id for _, event in told if event.intent_id):
-                self._check_intent(view, intent_id)
+                self._check_intent(view, intent_id, moved=intent_id in moved)
             self._check_money(view)
+            self._check_external(view)
+            self._check_cursors(view)
 
-    def _take_in(self, event: AnyEvent, batch: list[AnyEvent]) -> None:
+    def _take_in(self, view: Reader, event: AnyEvent, batch: list[AnyEvent]) -> None:
         match event:
             case events.StateChanged():
                 self._moved(event, batch)
             case events.OrderFill():
                 self._filled(event)
-            case events.TradingStateChanged() if event.by != "operator" and not self.outsider.withdrawn:
-                self.broken(f"trading is {event.to_state}, and nothing is wrong: {event.reason}")
-            case events.AlertFired() if event.code in FALSE_ALARMS:
-                self.broken(f"a false alarm, {event.code}: {event.text}")
+            case events.OrderDone() if event.intent_id is not None:
+                self.ended.setdefault(event.intent_id, self._sequence)
             case events.LedgerEntry():
                 sums: dict[str, Decimal] = defaultdict(Decimal)
                 for posting in event.postings:
                     sums[posting.currency] += posting.amount
                 if any(sums.values()):
                     self.broken(f"a ledger entry does not balance: {dict(sums)}")
+            case _:
+                self._take_in_findings(view, event)
+
+    def _take_in_findings(self, view: Reader, event: AnyEvent) -> None:
+        """What the reconciler has found must be so."""
+        match event:
+            case events.AbsenceProven():
+                if event.client_order_id in self._owners:
+                    self.broken(f"order {event.client_order_id} is proven absent, and the venue has it")
+            case events.ExternalOrderSeen():
+                if (event.symbol, int(event.exchange_order_id)) not in self._venue.foreign:
+                    self.broken(f"order {event.exchange_order_id} of {event.symbol} is listed as external, and is ours")
+            case events.ReconciliationResult(code=reconcile.MISMATCH):
+                self.broken(f"{event.intent_id} is called a mismatch: {text(event.qty_delta)} more at the venue")
+            case events.ReconciliationResult() if event.intent_id is not None:
+                self.compared.add(event.intent_id)
+            case events.TradingStateChanged():
+                self._trading_changed(view, event)
+            case events.AlertFired():
+                is_false = event.code == "BALANCE_DRIFT" and not self._venue.transferred
+                if event.code in NEVER_TRUE or is_false:
+                    self.broken(f"false alarm {event.code}: {event.text}")
+
+    def _trading_changed(self, view: Reader, event: events.TradingStateChanged) -> None:
+        """By the daemon only because of drift, and only when there is some; the reason is what is missing, exactly."""
+        if event.by == OPERATOR:
+            return
+        drift = view.drift()
+        alarmed = {} if drift is None else drift.alarmed
+        if not alarmed or alarmed != self._venue.transferred:
+            self.broken(
+                f"trading is {event.to_state} by the {event.by} for {_texts(alarmed)} ({event.reason}); "
+                f"unexplained is {_texts(self._venue.transferred)}"
+            )
 
     def _moved(self, event: events.StateChanged, batch: list[AnyEvent]) -> None:
         assert event.intent_id is not None
@@ -222,10 +280,10 @@ class Safety:
         self._settle(trade)
 
     def _settle(self, trade: Trade) -> None:
-        for currency, amount in effect_of(self._venue, trade).items():
+        for currency, amount in self._venue.changes_of(trade).items():
             self._totals[currency] = self._totals.get(currency, ZERO) + amount
 
-    def _check_intent(self, view: Reader, intent_id: IntentId) -> None:
+    def _check_intent(self, view: Reader, intent_id: IntentId, *, moved: bool) -> None:
         record = view.intent(intent_id)
         if record is None:
             self.broken(f"the trail tells of {intent_id}, which the book does not have")
@@ -239,7 +297,8 @@ class Safety:
         if is_terminal(record.state):
             if held is not None:
                 self.broken(f"{intent_id} is {record.state} and holds {text(held.amount)} {held.currency}")
-            self._check_end(record)
+            if moved:  # else it ended before, and a late fill may have come since
+                self._check_end(record)
             return
         needed = _worst_case(view, record)
         if held is None or held.amount < needed:
@@ -275,6 +334,42 @@ class Safety:
             self.broken(f"more is held than there is: {short}")
         for problem in holdings.violations(view):
             self.broken(problem)
+
+    def _check_external(self, view: Reader) -> None:
+        """Noted is what somebody else did, nothing of ours, and the sums are those of what is noted."""
+        totals: dict[str, Decimal] = defaultdict(Decimal)
+        noted = 0
+        for symbol, trade in self._venue.foreign_trades():
+            kept = view.external_trade(symbol, TradeId(str(trade.id)))
+            if kept is None:
+                continue
+            noted += 1
+            changes = self._venue.changes_of(trade)
+            if kept.changes != changes:
+                self.broken(
+                    f"external trade {trade.id} of {symbol} is noted as {_texts(kept.changes)}, was {_texts(changes)}"
+                )
+            for currency, amount in changes.items():
+                totals[currency] += amount
+            if view.external_order(symbol, ExchangeOrderId(str(trade.order_id))) is None:
+                self.broken(f"external trade {trade.id} of {symbol} is noted without its order")
+        if noted != view.count("external_trades"):
+            self.broken(f"{view.count('external_trades')} external trades are noted, and {noted} of them are true")
+        told = {total.currency: total.amount for total in view.external_totals() if total.amount}
+        if told != {currency: total for currency, total in totals.items() if total}:
+            self.broken(f"external trades are summed up as {_texts(told)}, and make {_texts(totals)}")
+
+    def _check_cursors(self, view: Reader) -> None:
+        """Whatever a cursor has passed over is in the book."""
+        for symbol in MARKETS_OF_THE_HAND:
+            cursor = view.trade_cursor(symbol)
+            if cursor is None or self._cursors.get(symbol) == cursor.trade_id:
+                continue
+            self._cursors[symbol] = cursor.trade_id
+            for trade in self._venue.trades(symbol)[: int(cursor.trade_id)]:
+                trade_id = TradeId(str(trade.id))
+                if view.fill(symbol, trade_id) is None and view.external_trade(symbol, trade_id) is None:
+                    self.broken(f"the cursor of {symbol} is at {cursor.trade_id}, and trade {trade_id} is not booked")
 
 
 def _wanted(attempt: AttemptRecord) -> dict[str, str | None]:

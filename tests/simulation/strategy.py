@@ -33,8 +33,9 @@ PASSING: Final = frozenset(
 ASKED_MAX: Final = 12
 """After so many times of "not now" a client gives a wish up, if nothing was accepted."""
 BURST_SHARE: Final = 0.3
-CANCELED_SHARE: Final = 0.7
-"""Of the orders that rest."""
+CHANGES_MIND: Final = 0.6
+CHANGES_MIND_NS: Final = (50 * NS_PER_MS, 6 * NS_PER_S)
+"""After so long a client cancels what may rest."""
 TIFS: Final = (
     TimeInForce.IOC, TimeInForce.IOC, TimeInForce.GTC, TimeInForce.GTC, TimeInForce.FOK, TimeInForce.PO
 )  # fmt: skip
@@ -106,15 +107,19 @@ class Strategy:
                 f"wishes {request.key}: {request.side} {size} {request.symbol} {request.kind} {request.limit_price} "
                 f"{request.tif}",
             )
-        if wish.request.tif in RESTING and self._random.random() < CANCELED_SHARE:
-            self._machine.scheduler.after(
-                self._random.randint(50 * NS_PER_MS, 8 * NS_PER_S), lambda: setattr(wish, "cancel", True)
-            )
+        if wish.request.tif in RESTING and self._random.random() < CHANGES_MIND:
+            after_ns = self._random.randint(*CHANGES_MIND_NS)
+            self._machine.scheduler.after(after_ns, lambda: self._change_mind(wish))
         self._insist(wish)
         if self._random.random() < 0.15:  # an impatient one asks twice at once
             self._ask(wish)
         if self._random.random() < 0.1:
             self._contradict(wish)
+
+    def _change_mind(self, wish: Wish) -> None:
+        wish.cancel = True
+        if not wish.is_over:
+            self._ask(wish)
 
     def _request(self, number: int) -> IntentRequest:
         random = self._random
@@ -128,7 +133,7 @@ class Strategy:
             if random.random() < 0.5:
                 return IntentRequest(symbol=symbol, side=side, kind=Kind.MARKET, quote_budget=notional, key=key)
             return IntentRequest(symbol=symbol, side=side, kind=Kind.MARKET, qty=_cut(notional / touch), key=key)
-        worse_bps = random.choice((-30, -10, -2, 0, 5, 15, 40))
+        worse_bps = random.choice((-60, -30, -10, -2, 0, 15, 40))
         sign = 1 if side is Side.BUY else -1
         return IntentRequest(
             symbol=symbol,

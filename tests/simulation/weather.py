@@ -1,7 +1,8 @@
 """What a seed does to the daemon: its faults and how likely each is, its timings, how much is wished for.
 
-Some seeds are calm, some have one kind of trouble, some have all of it. No read lags longer than `exchange.read_lag`,
-on which proofs of absence stand; everything else has no limit that intentd could rely on.
+Some seeds are calm, some have one kind of trouble, some have all of it. In some, somebody else trades on the account;
+in a few, money leaves it or comes to it without a trade. No read lags longer than `exchange.read_lag`, on which proofs
+of absence stand; everything else has no limit that intentd could rely on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ QUICK: Final[dict[str, dict[str, Any]]] = {
     "exchange": {"timeout_ms": 1_500, "recv_window_ms": 1_500, "read_lag": "3s", "base_url": BASE_URL},
     "router": {"backoff_ms": 200, "poll_interval": "700ms", "intent_stale_threshold": "15s", "order_max_age": "40s"},
     "reconciler": {
-        "order_interval": "2s", "late_fill_check": "5s", "balance_interval": "7s", "lookup_interval": "400ms",
+        "start_timeout": "4s", "order_interval": "2s", "trades_interval": "3s", "late_fill_check": "5s",
+        "open_orders_interval": "5s", "in_flight_interval": "1s", "in_flight_max": "6s", "balance_interval": "7s",
+        "lookup_interval": "400ms", "drift_looks_max": 4,
     },
 }  # fmt: skip
 """Everything that waits, waits shorter: a run takes a minute of virtual time instead of five."""
@@ -46,8 +49,8 @@ VENUE_FAULTS: Final[dict[str, Any]] = {
     "clock_skew": {"probability": 0.03},
     "rate_limited": [{"probability": 0.03}, {"probability": 0.01, "status": 418}],
     "lagging_reads": {"probability": 0.3, "min": 100, "max": 2_500},
-    "fill_after_cancel": {"probability": 0.7, "ms": 2_000},
-    "cancel_crosses_fill": {"probability": 0.3, "share": 0.6},
+    "fill_after_cancel": {"probability": 0.7, "ms": 4_000},
+    "cancel_crosses_fill": {"probability": 0.5, "share": 0.6},
     "duplicate_trades": {"probability": 0.2, "on": ["place", "trades"]},
     "reordered_trades": {"probability": 0.2, "on": ["place", "trades"]},
     "hidden_order": {"probability": 0.15},
@@ -63,6 +66,12 @@ TROUBLES: Final = (
 )  # fmt: skip
 
 
+BY_HAND: Final = 0.4
+"""Share of the seeds in which somebody else trades on the account."""
+DRIFTS: Final = 0.1
+"""Share of the seeds in which the balances change without a trade. Their storm is longer: wishes meet a halt."""
+
+
 class Weather(NamedTuple):
     """Of one seed."""
 
@@ -75,14 +84,10 @@ class Weather(NamedTuple):
     requests_lost: float
     road: RoadWeather
     crash: CrashWeather
-    outsider_trades: int
-    """Somebody else trades so often on the account."""
-    withdraws: bool
-    """And takes money away, which nothing explains."""
-
-    @property
-    def is_calm(self) -> bool:
-        return not (self.venue or self.requests_lost or any(self.road) or self.crash.deaths_max)
+    by_hand: int
+    """So many orders that somebody else places on the account."""
+    transfers: int
+    """So often money comes or goes without a trade: drift that nothing explains."""
 
 
 def forecast(seed: int, random: Random) -> Weather:
@@ -90,16 +95,17 @@ def forecast(seed: int, random: Random) -> Weather:
     quick = random.random() < 0.85
     settings = from_mapping(QUICK if quick else USUAL)
     kinds = random.choice(TROUBLES)
+    drifts = random.random() < DRIFTS
     return Weather(
         settings=settings,
-        wishes=random.randint(5, 12),
-        storm_ns=random.randint(6, 20) * NS_PER_S,
+        wishes=random.randint(5, 12) * (2 if drifts else 1),
+        storm_ns=random.randint(6, 20) * (3 if drifts else 1) * NS_PER_S,
         venue=_venue_faults(seed, random) if "venue" in kinds else {},
         requests_lost=random.choice((0.0, 0.02, 0.1)) if "venue" in kinds else 0.0,
         road=_road(random) if "road" in kinds else RoadWeather(),
         crash=_crash(random) if "crash" in kinds else CrashWeather(),
-        outsider_trades=random.choice((0, 0, 1, 2, 5)),
-        withdraws=random.random() < 0.08,
+        by_hand=random.randint(1, 6) if random.random() < BY_HAND else 0,
+        transfers=1 if drifts else 0,
     )
 
 

@@ -2,7 +2,7 @@
 
 A run has two parts. In the *storm* there are wishes and faults; in the *calm* after it nothing goes wrong any more, and
 the daemon has ten minutes of virtual time to put everything right. What must hold is looked at after every step
-(`safety.py`) and at the end (`settled.py`). The first thing that does not hold ends the run.
+(`safety.py`) and at the end (`ending.py`, `settled.py`). The first thing that does not hold ends the run.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from typing import Final
 
 import msgspec
 
-from core import trading
 from core.ids import NS_PER_S
-from core.records import TradingState
 from storage.book_store import venue_name
 from tests.simulation.crashes import Crashes, CrashWeather
+from tests.simulation.ending import Ending
+from tests.simulation.hand import Hand
 from tests.simulation.launcher import Launcher
 from tests.simulation.line import Line
 from tests.simulation.machine import Machine
 from tests.simulation.operator import Operator
-from tests.simulation.outsider import Outsider
 from tests.simulation.parts import House
 from tests.simulation.road import Road, RoadWeather
 from tests.simulation.safety import Safety
@@ -41,6 +40,9 @@ CALM_NS: Final = 600 * NS_PER_S
 LOOK_NS: Final = 1 * NS_PER_S
 """Between two looks whether it is."""
 CLIENTS: Final = 2
+LOOKS_BY_OPERATOR: Final = 3
+AFTER_OPENING_NS: Final = 1 * NS_PER_S
+"""So long after its opening balances stand in the book, others may use the account."""
 STEPS_MAX: Final = 300_000
 
 
@@ -59,6 +61,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     faults: int = 0
     intents: int = 0
     fills: int = 0
+    external: int = 0
+    """Orders that somebody else had on the account."""
+    drifts: int = 0
+    """Changes of balances that nothing explains."""
 
 
 class World:
@@ -77,8 +83,7 @@ class World:
         self.road = Road(self.machine, stream("road"))
         self.venue = Venue(self.scheduler, seed, stream("venue"))
         self.line = Line(self.machine, self.venue, stream("line"))
-        self.outsider = Outsider(self.machine, self.venue, book, stream("outsider"))
-        self.safety = Safety(book, self.venue, self.outsider, self.weather.settings.exchange.read_lag)
+        self.safety = Safety(book, self.venue, self.weather.settings.exchange.read_lag)
         self.crashes = Crashes(self.machine, stream("crashes"))
         self.launcher = Launcher(
             House(self.machine, self.road, book, self.line, self.safety), self.weather.settings, stream("launcher")
@@ -88,12 +93,14 @@ class World:
             Strategy(self.machine, self.road, self.launcher, self.venue, self.safety, stream(f"client {number}"))
             for number in range(CLIENTS)
         ]
-        self.operator = Operator(self.machine, self.road, self.launcher)
+        self.operator = Operator(self.machine, self.road, self.launcher, self.venue, self.safety, stream("operator"))
+        self.hand = Hand(self.scheduler, self.venue, self.trace, stream("hand"), self._has_opened)
         self.is_calm = False
-        self._is_settled = self._was_halted = False
+        self.ending: Ending | None = None
         book.on_commit = self.safety.committed
         self.venue.on_change = self.safety.venue_changed
         self.line.on_order_leaving = self.safety.order_leaves
+        self.line.on_cancel_leaving = self.safety.cancel_leaves
 
     def run(self) -> Outcome:
         """To the first violation, or until everything is settled."""
@@ -106,14 +113,15 @@ class World:
         self.venue.move_prices(lambda: self.is_calm)
         for strategy in self.strategies:
             strategy.plan_wishes(weather.wishes // CLIENTS + 1, weather.storm_ns)
-        self.outsider.plan(weather.outsider_trades, weather.storm_ns, withdraws=weather.withdraws)
+        self.operator.plan_looks(LOOKS_BY_OPERATOR, weather.storm_ns)
+        self.hand.plan(weather.by_hand, weather.transfers, weather.storm_ns)
         scheduler.after(weather.storm_ns, self._calm_down)
-        while not self.safety.violations and not self._is_settled:
+        while not self.safety.violations and not (self.ending is not None and not self.ending.waits_for):
             scheduler.step()
             self.trace.close_step()
             if scheduler.now_ns - START_NS > weather.storm_ns + CALM_NS:
-                left = self._unsettled() or ["requests are still on their way"]
-                self.safety.broken(f"after ten minutes of calm: {'; '.join(left[:5])}")
+                waits_for = self.ending.waits_for if self.ending is not None else "the calm"
+                self.safety.broken(f"after ten minutes of calm: {waits_for}")
             elif scheduler.steps > STEPS_MAX:
                 self.safety.broken(f"{STEPS_MAX} steps were not enough: something goes on for ever")
         return self._outcome()
@@ -141,35 +149,35 @@ class World:
             self.machine.go_on(process)
         for strategy in self.strategies:
             strategy.cancel_resting()
+        self.hand.stop()
+        self.ending = Ending(
+            self.scheduler,
+            self.book,
+            self.safety,
+            self.operator,
+            self.weather.settings,
+            self._unsettled,
+            self.venue.transferred,
+        )
         self._look()
 
     def _look(self) -> None:
-        if self._is_halted and self.outsider.withdrawn:
-            self._was_halted = True
-            self.operator.resume()
-        elif not self.line.in_flight and all(strategy.is_over for strategy in self.strategies):
-            self._is_settled = not self._unsettled()
+        assert self.ending is not None
+        self.ending.go_on()
         self.scheduler.after(LOOK_NS, self._look)
 
-    @property
-    def _is_halted(self) -> bool:
+    def _has_opened(self) -> bool:
+        """Whether the book has its opening balances, since a while."""
         with self.book.view() as view:
-            return trading.standing(view).state is TradingState.HALTED
+            opening = next(iter(view.ledger()), None)
+        return opening is not None and self.scheduler.now_ns - opening.at_ns >= AFTER_OPENING_NS
 
     def _unsettled(self) -> list[str]:
-        """What is not as it must be; at last the daemon's own comparison is asked for."""
-        left = unsettled(self.book, self.venue, self.strategies, self.outsider)
-        if self.outsider.withdrawn and not self._was_halted:
-            left.append(f"{self.outsider.withdrawn} was withdrawn, and trading goes on")
-        if left:
-            self.operator.forget()
-            return left
-        verdict = self.operator.verdict
-        if verdict is None or verdict.differences or verdict.not_compared:
-            self.operator.forget()
-            self.operator.verify()
-            return [f"verify says {verdict}"]
-        return []
+        if self.line.in_flight:
+            return ["requests are still on their way"]
+        if self.weather.transfers and not self.venue.transferred:
+            return ["no money was moved yet"]
+        return unsettled(self.book, self.venue, self.safety, self.strategies)
 
     def _outcome(self) -> Outcome:
         with self.book.view() as view:
@@ -183,6 +191,8 @@ class World:
             faults=self.road.faults.total() + self.line.faults.total() + self.venue.faults_seen,
             intents=intents,
             fills=fills,
+            external=len(self.venue.foreign),
+            drifts=len(self.venue.transferred),
         )
 
 

@@ -84,6 +84,7 @@ class Station:
             "part dies": self._part_dies,
             "stop": self._stop,
             "start": self._start,
+            "lost and start": self._lose_and_start,
         }
 
     def close(self) -> None:
@@ -182,6 +183,16 @@ class Station:
         self._daemon.kill()
         self._buy()
 
+    def _lose_and_start(self) -> None:
+        """The venue has the order, nobody was told, and everything starts anew: no router waits for what is found."""
+        self._venue.misbehave({"answer_lost": {"nth": [1]}})
+        wish = self._strategy.wishes[self._wish(quote_budget=Decimal(20))]
+        deadline = time.monotonic() + FLOW_TIMEOUT_S
+        while wish.record is None and not self._over(deadline):
+            self._step()
+        self._daemon.kill()
+        self._until_ended()
+
     # ── steps ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _wish(self, **fields: Any) -> str:
@@ -239,7 +250,7 @@ FIRST: Final = {
     "RecordEvents": "waiting", "SettleTrades": "waiting",
     "VerifyBook": "verify", "BookVerified": "verify",
     "TightenTrading": "drift", "SetTradingState": "drift", "TradingStateSet": "drift",
-    "Rewire": "part dies", "ChildActorExited": "part dies", "ChildReady": "part dies",
+    "Rewire": "part dies", "GatewayGone": "part dies", "ChildActorExited": "part dies", "ChildReady": "part dies",
     "PrepareStop": "stop", "StopEngine": "stop", "EngineStopped": "stop",
     "StartEngine": "start", "GatewayReady": "start", "ConfigureChild": "start", "EngineStarted": "start",
     "RecordOpeningBalances": "start", "OpeningBalancesRecorded": "start", "epoch": "start", "FindRouter": "start",
@@ -252,6 +263,7 @@ def order(point: str, flows: Sequence[str]) -> list[str]:
     """The flows, the most promising one first."""
     hints = [flow for word, flow in FIRST.items() if word in point.split() or point.endswith(f": {word}")]
     reconcilers = ["absent"] if point.startswith("reconciler receives O") else []
+    reconcilers += ["lost and start"] if point == "reconciler sent ApplyReport" else []
     first = [*reconcilers, *hints]
     return [*dict.fromkeys([*first, *flows])]
 
