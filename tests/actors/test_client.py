@@ -24,5 +24,8 @@ def test_a_router_that_is_gone_can_be_forgotten() -> None:
 
 
 def test_a_router_that_nobody_knows_is_forgotten_already() -> None:
-    """No need to ask first."""
-    Client(ScriptedDoor(), ENGINE).forget_router(SYMBOL)  # type: ignore[arg-type]
+    """No need to ask first; it is looked for as ever."""
+    door = ScriptedDoor()
+    client = Client(door, ENGINE)  # type: ignore[arg-type]
+    client.forget_router(SYMBOL)
+    assert client.router(SYMBOL, 1.0) == door.router

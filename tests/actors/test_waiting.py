@@ -287,6 +287,7 @@ def test_a_signal_ends_a_wait(ends: tuple[UnixTransport, UnixTransport], monkeyp
         fill(here, full, 300)
     finally:
         signal.signal(signal.SIGALRM, before)
+    assert here._outgoing.held_for(full._path) >= 300  # far above the bound, which held it up until the signal
 
 
 def test_an_end_is_not_held_up_by_who_does_not_read(

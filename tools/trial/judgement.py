@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from core import holdings, trading
-from core.events import StateChanged
+from core.events import AlertFired, StateChanged
 from core.ids import CLIENT_ORDER_ID_PREFIX
 from core.lifecycle import State, is_terminal
 from core.money import ZERO
@@ -29,12 +29,16 @@ from tools.trial.venue import Truth
 FAILURES: Final = (
     "lost_intents",
     "duplicate_orders_at_venue",
+    "overfilled_intents",
+    "live_orders_left",
     "unbooked_fills",
     "double_booked_fills",
     "reservations_left",
     "trail_gaps",
 )
 """Figures that must be 0."""
+EXPLAINED: Final = frozenset({"LATE_FILL", "BALANCE_DRIFT"})
+"""Alerts that are right: a fill that the venue shows late, and money that a trial takes away."""
 
 
 def judge(view: Reader, folder: StateFolder, wishes: Mapping[str, Wish], truth: Truth) -> dict[str, Any]:
@@ -52,6 +56,8 @@ def judge(view: Reader, folder: StateFolder, wishes: Mapping[str, Wish], truth: 
         "lost_intents": sum(1 for key, wish in wishes.items() if _is_lost(wish, records.get(key))),
         "orders_at_venue": len(ours),
         "duplicate_orders_at_venue": len(ours) - len(set(ours)) + len(set(ours) - attempts),
+        "overfilled_intents": sum(1 for record in records.values() if _bought_twice(view, record, truth)),
+        "live_orders_left": sum(1 for name in truth.live if name.startswith(CLIENT_ORDER_ID_PREFIX)),
         "fills_at_venue": len(venue_fills),
         "unbooked_fills": len(venue_fills - book_fills),
         "double_booked_fills": len(book_fills - venue_fills) + _booked_twice(view),
@@ -59,9 +65,14 @@ def judge(view: Reader, folder: StateFolder, wishes: Mapping[str, Wish], truth: 
         "balance_drift": _drift(view, truth),
         "ledger_balanced": bool(ledger_summary(view)["balanced"]),
         "trail_gaps": len(trail_gaps(view, folder)),
+        "bad_alerts": dict(Counter(alert.code for alert in _alerts(view) if alert.code not in EXPLAINED)),
         "book_violations": holdings.violations(view),
         "trading_state": str(trading.standing(view).state),
     }
+
+
+def _alerts(view: Reader) -> list[AlertFired]:
+    return [event for _, event in view.events() if isinstance(event, AlertFired)]
 
 
 def _is_lost(wish: Wish, record: IntentRecord | None) -> bool:
@@ -70,6 +81,12 @@ def _is_lost(wish: Wish, record: IntentRecord | None) -> bool:
         return wish.refusal is None
     told = wish.record
     return told is None or told.intent.intent_id != record.intent.intent_id or told.filled_qty > record.filled_qty
+
+
+def _bought_twice(view: Reader, record: IntentRecord, truth: Truth) -> bool:
+    """At the venue, all attempts of the intent together have executed more than it wants."""
+    attempts = view.attempts(record.intent.intent_id)
+    return sum((truth.executed.get(attempt.client_order_id, ZERO) for attempt in attempts), ZERO) > record.qty
 
 
 def _booked_twice(view: Reader) -> int:
@@ -124,6 +141,8 @@ def problems(figures: Mapping[str, Any]) -> list[str]:
     if not figures["ledger_balanced"]:
         wrong.append("the ledger does not balance, or does not explain the balances")
     wrong += figures["book_violations"]
+    if figures["bad_alerts"]:
+        wrong.append(f"alerts that no fault of the venue explains: {figures['bad_alerts']}")
     if figures["trading_state"] != TradingState.ACTIVE:
         wrong.append(f"trading is {figures['trading_state']}, and nobody but the engine can have done that")
     wrong += [f"verify: {line}" for line in figures.get("verify", [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
 from types import TracebackType
@@ -13,6 +14,7 @@ import msgspec
 from exchange.simulator.process import SimulatorProcess
 
 UNLIMITED: Final = ("--order-limit", "1000000", "--weight-limit", "10000000")
+OPEN: Final = ("NEW", "PARTIALLY_FILLED")
 TIMEOUT_S: Final = 30.0
 
 
@@ -21,6 +23,10 @@ class Truth(msgspec.Struct, frozen=True):
 
     client_ids: list[str]
     """Of every order."""
+    executed: dict[str, Decimal]
+    """Base, by client id; of all orders of that name."""
+    live: list[str]
+    """Client ids of those that are open."""
     fills: list[tuple[str, str]]
     """(venue's symbol, trade id) of every trade."""
     balances: dict[str, Decimal]
@@ -57,7 +63,12 @@ class Venue:
 
     def truth(self) -> Truth:
         orders, trades, balances = (self._ask(what) for what in ("orders", "trades", "balances"))
+        executed: dict[str, Decimal] = defaultdict(Decimal)
+        for order in orders:
+            executed[order["clientOrderId"]] += Decimal(order["executedQty"])
         return Truth(
+            executed=dict(executed),
+            live=[order["clientOrderId"] for order in orders if order["status"] in OPEN],
             client_ids=[order["clientOrderId"] for order in orders],
             fills=[(trade["symbol"], str(trade["id"])) for trade in trades],
             balances={name: Decimal(row["free"]) + Decimal(row["locked"]) for name, row in balances.items()},

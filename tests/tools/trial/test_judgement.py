@@ -12,11 +12,13 @@ import pytest
 from msgspec.structs import replace
 
 from actors.scribe import Stream
-from core import book
-from core.events import StateChanged, stream_of
+from core import book, trading
+from core.events import AlertFired, StateChanged, stream_of
+from core.ids import ClientOrderId
 from core.intent import IntentRequest
 from core.outcomes import apply_report
 from core.planning import Refusal
+from core.records import TradingState
 from core.reports import OrderStatus
 from storage.book_store import BookStore
 from storage.layout import StateFolder
@@ -26,6 +28,7 @@ from tools.trial.strategy import Wish
 from tools.trial.venue import Truth
 
 KEY = "k1"
+SECOND_NAME = ClientOrderId("in" + "b" * 16)
 Damage = Callable[["Scene"], None]
 
 
@@ -45,6 +48,8 @@ class Scene:
         self.wishes = {KEY: Wish(wish, intent_id=record.intent.intent_id, record=record)}
         self.truth = Truth(
             client_ids=[self.attempt.client_order_id],
+            executed={self.attempt.client_order_id: dec("0.01")},
+            live=[],
             fills=[("BTCUSDT", "t1")],
             balances={"USDT": dec(1000) - done.quote_qty, "BTC": dec("0.01")},
         )
@@ -114,6 +119,28 @@ def fill_invented(scene: Scene) -> None:
     scene.truth = replace(scene.truth, fills=[])
 
 
+def buy_twice(scene: Scene) -> None:
+    """Another name, and the same wish: every attempt has its own."""
+    with scene.store.transaction() as unit:
+        unit.put_attempt(replace(scene.attempt, attempt=2, client_order_id=SECOND_NAME))
+    names = [*scene.truth.client_ids, SECOND_NAME]
+    scene.truth = replace(scene.truth, client_ids=names, executed=scene.truth.executed | {SECOND_NAME: dec("0.002")})
+
+
+def leave_live(scene: Scene) -> None:
+    scene.truth = replace(scene.truth, live=[scene.attempt.client_order_id])
+
+
+def alarm(scene: Scene) -> None:
+    with scene.store.transaction() as unit:
+        unit.append_event(AlertFired(at_ns=T0, code="ORDER_REAPPEARED", text="it is there after all"))
+
+
+def halt(scene: Scene) -> None:
+    with scene.store.transaction() as unit:
+        trading.put(unit, TradingState.HALTED, "for nothing", "reconciler", T0)
+
+
 def ledger_twice(scene: Scene) -> None:
     with scene.store.transaction() as unit:
         (fill,) = (entry for entry in list(unit.ledger()) if entry.kind == "fill")
@@ -144,6 +171,10 @@ def leak(scene: Scene) -> None:
         (ledger_twice, "double_booked_fills"),
         (drift, "balances differ"),
         (leak, "reservations_left"),
+        (buy_twice, "overfilled_intents"),
+        (leave_live, "live_orders_left"),
+        (alarm, "ORDER_REAPPEARED"),
+        (halt, "trading is HALTED"),
     ],
 )
 def test_each_difference_is_named(scene: Scene, damage: Damage, figure: str) -> None:
