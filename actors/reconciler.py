@@ -20,6 +20,8 @@ from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
 from messages.reconciling import BookVerified, ResolveUnknown, UnknownResolved, VerifyBook
 from messages.venue import (
     BalancesFetched,
+    CancelAttempted,
+    CancelOrder,
     FetchBalances,
     FetchOpenOrders,
     FetchOrder,
@@ -105,6 +107,10 @@ class Reconciler(Guarded):
     def receiveMsg_BalancesFetched(self, message: BalancesFetched, _sender: Any) -> None:
         self.do(lambda at: self.brain.balances_told(message.purpose, message.totals, at))
 
+    def receiveMsg_CancelAttempted(self, message: CancelAttempted, _sender: Any) -> None:
+        """It proves nothing: the order is looked up anyway, and canceled again while it is open."""
+        self.log.info("leftover_cancel_answered", client_order_id=message.client_order_id, note=message.note)
+
     def receiveMsg_ReportApplied(self, _message: ReportApplied, _sender: Any) -> None:
         """The symbol has no router since the start, so there is nobody else to tell."""
 
@@ -123,6 +129,8 @@ class Reconciler(Guarded):
                 router = self.routers.get(symbol)
                 told = UnknownResolved(client_order_id=client_order_id, report=report)
                 self.send(*((router, told) if router is not None else (self.portfolio, ApplyReport(report=report))))
+            case wants.Cancel(attempt):
+                self.send(self.gateway, CancelOrder(attempt=attempt))
             case wants.Started(found):
                 fields = msgspec.to_builtins(found)
                 self.log.info(fields.pop("event"), **fields)

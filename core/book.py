@@ -126,6 +126,9 @@ def begin_attempt(
     stopped = trading.refusal(book, record.intent.side)
     if stopped is not None:
         return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, f"{stopped.code}: {stopped.reason}")
+    doubt = _doubt(book, record)
+    if doubt is not None:
+        return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, f"{doubt.code}: {doubt.reason}")
     best = min if record.intent.side is Side.BUY else max
     rules = book.market(record.intent.symbol)
     assert rules is not None
@@ -134,6 +137,19 @@ def begin_attempt(
         return give_up(book, intent_id, Refusal("DUST", f"{text(record.remaining_qty)} {rules.base} is left"), now_ns)
     bounded = replace(plan, qty=qty, price=best(plan.price, record.worst_price))
     return _send(book, record, bounded, now_ns)[0]
+
+
+def _doubt(book: BookReader, record: IntentRecord) -> Refusal | None:
+    """Why what is left may not be sent again: an earlier order may live on, or nobody knows what the venue does.
+
+    The intent ends, as when trading is halted. It could wait for the operator instead; but then it would hold its money
+    until he comes, and an old wish would leave in the moment in which he lifts the quarantine to look further.
+    """
+    for attempt in book.attempts(record.intent.intent_id):
+        if book.leftover(attempt.client_order_id) is not None:
+            return Refusal("ORDER_STILL_OPEN", f"{attempt.client_order_id} is being canceled")
+    stopped = book.quarantine(record.intent.symbol)
+    return None if stopped is None else Refusal("SYMBOL_QUARANTINED", f"{record.intent.symbol}: {stopped.reason}")
 
 
 def expire_stale(book: UnitOfWork, intent_id: IntentId, stale_after_ns: int, now_ns: int) -> IntentRecord:
@@ -198,7 +214,7 @@ def record_opening_balances(book: UnitOfWork, totals: dict[str, Decimal], now_ns
 
 
 def quarantine(book: UnitOfWork, symbol: str, reason: str, now_ns: int) -> None:
-    """Take no new intents for the symbol until an operator lifts it."""
+    """Take no new intents for the symbol, and begin no attempts, until an operator lifts it."""
     if book.quarantine(symbol) is None:
         book.put_quarantine(Quarantine(symbol=symbol, reason=reason, since_ns=now_ns))
         book.append_event(events.SymbolQuarantined(at_ns=now_ns, symbol=symbol, reason=reason))

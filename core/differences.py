@@ -9,6 +9,7 @@ from decimal import Decimal
 from core import drift, reconcile
 from core.balances import contradictions
 from core.ids import ExchangeOrderId, TradeId
+from core.leftovers import is_unwanted
 from core.lifecycle import State
 from core.money import ZERO, text
 from core.open_orders import OVER, followed, is_external
@@ -104,14 +105,14 @@ def of_orders(book: BookReader, listed: Iterable[OpenOrder]) -> list[Difference]
     for order in listed:
         names.add(order.client_order_id)
         attempt = book.attempt_by_client_id(order.client_order_id) if order.client_order_id else None
-        if attempt is not None and attempt.status in OVER:
+        if attempt is not None and (attempt.status in OVER or is_unwanted(book, attempt)):
             found.append(
                 Difference(
                     kind="order_open",
                     subject=order.client_order_id,
                     symbol=order.symbol,
                     intent_id=attempt.intent_id,
-                    book=str(attempt.status),
+                    book=str(attempt.status) if attempt.status in OVER else "wanted by no intent",
                     venue=f"open, filled {text(order.filled_qty)}",
                 )
             )

@@ -3,7 +3,8 @@
 | | in the book | what is done |
 |---|---|---|
 | listed | working | nothing: its router follows it |
-| listed | over, or proven not placed | looked up; what that shows is booked; if it is still open, an alert |
+| listed | over, or proven not placed | looked up; what that shows is booked; if it stays open, an alert and a cancel |
+| listed | working, and its intent is over or has gone on | the same, and it is canceled (`core/leftovers.py`) |
 | listed | unknown to the book by name | external: noted once, never touched (C4) |
 | not listed, twice in a row | working | looked up; what that shows is booked; if the venue does not know it, an alert |
 
@@ -23,6 +24,7 @@ from core import wants
 from core.events import AlertFired
 from core.ids import ClientOrderId
 from core.inquiry import Effects, Inquiries, Inquiry, Moment
+from core.leftovers import is_unwanted
 from core.lifecycle import State
 from core.records import AttemptRecord, AttemptStatus, ExternalOrder
 from core.reports import OpenOrder, OrderSnapshot, OrderStatus
@@ -31,6 +33,7 @@ from core.settling import Settlement, external_order
 from core.unit_of_work import BookReader
 
 FOLLOWED: Final = frozenset({State.SENT, State.PARTIAL, State.CANCELING})
+STILL_OPEN: Final = "ORDER_STILL_OPEN"
 OVER: Final = frozenset({AttemptStatus.CLOSED, AttemptStatus.NOT_PLACED})
 
 
@@ -108,7 +111,11 @@ class OpenOrders:
         """Whatever differs, unless somebody else is sure to look."""
         by_name = {order.client_order_id: order for order in listed}
         attempts = (book.attempt_by_client_id(name) for name in by_name if name)
-        wanted = [attempt for attempt in attempts if attempt is not None and attempt.status in OVER]
+        wanted = [
+            attempt
+            for attempt in attempts
+            if attempt is not None and (attempt.status in OVER or is_unwanted(book, attempt))
+        ]
         missing = [
             attempt
             for attempt in followed(book)
@@ -142,12 +149,14 @@ class OpenOrders:
             effects.append(wants.Apply(report))
             if report.status is OrderStatus.OPEN and attempt.status is AttemptStatus.CLOSED:
                 what = f"{name} of {attempt.intent_id} is over in the book, and still open at the venue"
-                odd[name] = _alert("ORDER_STILL_OPEN", attempt, what, at.now_ns)
+                odd[name] = _alert(STILL_OPEN, attempt, what, at.now_ns)
         self._odd = {name: self._odd.get(name, inquiry.asked_ns) for name in odd}
         lag_ns = self._settings.exchange.read_lag
         lasting = {name for name, since_ns in self._odd.items() if inquiry.asked_ns - since_ns > lag_ns}
         told = tuple(odd[name] for name in sorted(lasting - self._alarmed))
         self._alarmed = lasting
+        open_ones = (at.book.attempt_by_client_id(name) for name in sorted(lasting) if odd[name].code == STILL_OPEN)
+        effects += [wants.Cancel(attempt) for attempt in open_ones if attempt is not None]
         return [*effects, wants.Record(told)] if told else effects
 
 

@@ -3,7 +3,8 @@
 The judgement is by quantity (F5): an order that the venue calls expired may have filled, and one it calls filled is
 only over here when its trades are booked. Only the *current* attempt moves the state, since a new attempt begins only
 after the fate of the one before is proven (F3). A fill of an attempt or intent that was over is booked all the same,
-raises an alert and quarantines the symbol (F4).
+raises an alert and quarantines the symbol (F4). An order that turns out to be alive when no intent wants it any more is
+a *leftover*: it is told, kept in the book, and canceled until it is gone (`core/leftovers.py`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from core.booking import book_trade
 from core.errors import InvariantViolated
 from core.ids import NS_PER_MS, IntentId
 from core.intent import TimeInForce
+from core.leftovers import has_gone_on
 from core.lifecycle import Cause, State, is_terminal
 from core.money import ZERO, text
 from core.planning import is_dust
 from core.reconcile import late_result
-from core.records import AttemptRecord, AttemptStatus, FillRecord, IntentRecord, OrderRecord
+from core.records import AttemptRecord, AttemptStatus, FillRecord, IntentRecord, Leftover, OrderRecord
 from core.reports import NotPlaced, OrderSnapshot, OrderStatus, OutcomeUnknown, Report, Trade
 from core.transitions import advance, end_by_quantity, save
 from core.unit_of_work import UnitOfWork
@@ -32,6 +34,9 @@ BACKOFF_DOUBLINGS_MAX = 6
 JITTER_SHARE = Decimal("0.25")
 PLACEMENT = "placement"
 """Source of a report that is the answer to the placement itself."""
+FILLED_EARLIER = "filled by an earlier attempt"
+TRADES = "trades"
+"""Source of a report that follows from trades: how the order stands is a guess."""
 
 
 def lose_track(book: UnitOfWork, reason: str, now_ns: int) -> list[IntentRecord]:
@@ -111,7 +116,7 @@ def _apply_not_placed(
     )
     record = advance(book, replace(record, end_reason=reason), Cause.REFUSE, now_ns, reason)
     if record.filled_qty >= record.qty:  # a late fill of an earlier attempt
-        return end_by_quantity(book, record, Cause.END_REJECTED, now_ns, "filled by an earlier attempt")
+        return end_by_quantity(book, record, Cause.END_REJECTED, now_ns, FILLED_EARLIER)
     if record.cancel_requested:
         return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, "canceled; the order had not been placed")
     if not report.retryable:
@@ -166,11 +171,19 @@ class _Snapshot:
         self.reappeared = attempt.status is AttemptStatus.NOT_PLACED
         waiting = record.state is State.RETRY and not self.reappeared
         self.over_before = is_terminal(record.state) or waiting or not current
+        known = attempt.exchange_order_id
+        self.is_second = known is not None and known != report.exchange_order_id
+        """The venue has two orders under this name."""
         self.rules = book.market(attempt.symbol)
         if self.rules is None:
             raise InvariantViolated(f"no market rules of {attempt.symbol} in the book")
 
     def apply(self) -> IntentRecord:
+        record = self._take_in()
+        self._note_leftover()
+        return record
+
+    def _take_in(self) -> IntentRecord:
         before = self.attempt
         self._note_order()
         booked = self._book_trades()
@@ -194,7 +207,7 @@ class _Snapshot:
         if self.reappeared and not (self.over_before and report.trades):  # with trades it is told as a late fill
             self._alarm("ORDER_REAPPEARED", f"{attempt.client_order_id} was proven not placed, and is at the venue")
         first = attempt.exchange_order_id is None
-        second = not first and attempt.exchange_order_id != report.exchange_order_id
+        second = self.is_second
         known = self.book.order(attempt.symbol, report.exchange_order_id) is not None
         if second and not known:
             twice = f"{attempt.client_order_id} has a second order {report.exchange_order_id}"
@@ -303,14 +316,54 @@ class _Snapshot:
         moves = is_terminal(self.record.state) and self.record.state is not State.FILLED
         if moves or (cause is Cause.FILL_ALL and self.record.state is State.RETRY):
             self.record = advance(self.book, self.record, cause, self.now_ns, reason)
+        elif not was_over and self.record.state is not State.RETRY:
+            self._spare_the_rest()
         if was_over:
             self.book.append_event(late_result(self.record, booked, self.now_ns))
 
-    def _alarm(self, code: str, what: str) -> None:
-        """What must never happen has: tell it, and take nothing new for the symbol until somebody has looked."""
+    def _spare_the_rest(self) -> None:
+        """R8: an earlier attempt has filled what the present one was to fill; together they must not fill too much."""
+        record = self.record
+        current = self.book.attempt(record.intent.intent_id, record.attempts)
+        if current is not None and current.qty - current.filled_qty > record.remaining_qty:
+            noted = rules_of_book.request_cancel(self.book, record.intent.intent_id, FILLED_EARLIER, self.now_ns)
+            assert noted is not None
+            self.record = noted
+
+    def _note_leftover(self) -> None:
+        """Keep in the book what must be canceled, and forget it when it is over and all that it filled is booked."""
+        attempt, report = self.attempt, self.report
+        name = attempt.client_order_id
+        known = self.book.leftover(name)
+        if self._may_live_unwanted():
+            is_told = known is not None and known.is_told
+            is_sure = report.source != TRADES
+            if known is None or (is_sure and not is_told):
+                since_ns = self.now_ns if known is None else known.since_ns
+                self.book.put_leftover(
+                    Leftover(client_order_id=name, symbol=attempt.symbol, since_ns=since_ns, is_told=is_sure or is_told)
+                )
+            if is_sure and not is_told:
+                text_ = f"{name} of {attempt.intent_id} is open at the venue, and no intent wants it; it is canceled"
+                self._tell("ORDER_STILL_OPEN", text_)
+        elif known is not None and attempt.filled_qty >= attempt.venue_filled_qty:
+            self.book.delete_leftover(name)
+
+    def _may_live_unwanted(self) -> bool:
+        attempt = self.attempt
+        if self.is_second:
+            return self.report.status is OrderStatus.OPEN or self.report.source == TRADES
+        may_fill = attempt.status is AttemptStatus.WORKING and attempt.filled_qty < attempt.qty
+        return may_fill and has_gone_on(self.record, attempt)
+
+    def _tell(self, code: str, what: str) -> None:
         self.book.append_event(
             events.AlertFired(at_ns=self.now_ns, intent_id=self.attempt.intent_id, code=code, text=what)
         )
+
+    def _alarm(self, code: str, what: str) -> None:
+        """What must never happen has: tell it, and take nothing new for the symbol until somebody has looked."""
+        self._tell(code, what)
         rules_of_book.quarantine(self.book, self.attempt.symbol, f"{code}: {what}", self.now_ns)
 
     def _move_by_quantity(self, booked: Decimal) -> None:
@@ -320,8 +373,9 @@ class _Snapshot:
         if full and not can_fill:
             self._advance(Cause.FILL_ALL)
             return
-        if full and not self.record.cancel_requested:  # a late fill made this order needless; it must not fill too
-            self.record = replace(self.record, cancel_requested=True, end_reason="filled by an earlier attempt")
+        is_too_much = can_fill and self.attempt.qty - self.attempt.filled_qty > self.record.remaining_qty
+        if is_too_much and not self.record.cancel_requested:  # a late fill made this order needless, it must not fill
+            self.record = replace(self.record, cancel_requested=True, end_reason=FILLED_EARLIER)
         if state in {State.SENDING, State.UNKNOWN, State.RETRY}:
             self._advance(Cause.FILL_PART if self.attempt.filled_qty > 0 else Cause.ACK)
         elif booked and state in {State.SENT, State.PARTIAL, State.CANCELING}:

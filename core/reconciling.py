@@ -7,6 +7,7 @@
 | `comparing` | does an ended intent agree with the venue's trades? (C6) |
 | `sweeping` | is there a trade of ours that the book lacks? (C2) |
 | `open_orders` | are the orders open that should be, and no others of ours? (C2, C4) |
+| `leftovers` | is an order gone that no intent wants any more? |
 | `balances` | do the balances agree, and the ledger with itself? (C2, C5) |
 | `verifying` | everything, on demand |
 
@@ -28,6 +29,7 @@ from core.comparing import Comparisons
 from core.drift import Alarm
 from core.ids import NS_PER_S, ClientOrderId
 from core.inquiry import Effects, Inquiries, Moment
+from core.leftovers import Leftovers
 from core.lifecycle import State
 from core.open_orders import OpenOrders
 from core.records import AttemptRecord, AttemptStatus
@@ -56,6 +58,7 @@ class Reconciliation:
         self._comparisons = Comparisons(settings, self._inquiries, alarm)
         self._sweeps = Sweeps(settings, self._inquiries, self._comparisons)
         self._orders = OpenOrders(settings, self._inquiries)
+        self._leftovers = Leftovers(self._inquiries)
         self._balances = Balances(self._inquiries, self._sweeps, alarm, settings.exchange.read_lag)
         self._ledger = Ledger(alarm)
         self._verifying = Verifying(self._inquiries, settings.exchange.read_lag)
@@ -87,6 +90,7 @@ class Reconciliation:
         """It is time for this check."""
         if name == SEARCH:
             effects = self._inquiries.overdue(at) + self._searches.go_on(at) + self._verifying.go_on(at)
+            effects += self._leftovers.go_on(at)
             return effects + self._balances.look_for_reasons(at) + self._start.go_on(at)
         return self._checks[name](at) if self._start.is_over else []
 

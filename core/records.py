@@ -218,11 +218,21 @@ class LedgerTransaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Quarantine(msgspec.Struct, frozen=True):
-    """A symbol that takes no new intents until an operator has looked."""
+    """A symbol that takes no new intents, and begins no attempts, until an operator has looked."""
 
     symbol: str
     reason: str
     since_ns: int
+
+
+class Leftover(msgspec.Struct, frozen=True, kw_only=True):
+    """An order of ours that may be alive at the venue and that no intent wants any more (`core/leftovers.py`)."""
+
+    client_order_id: ClientOrderId
+    symbol: str
+    since_ns: int
+    is_told: bool
+    """The venue itself has said that it is open, and an alert was fired. Else it follows from a trade of it."""
 
 
 class TradeCursor(msgspec.Struct, frozen=True, kw_only=True):

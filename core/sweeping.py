@@ -55,7 +55,8 @@ class Sweeps:
 
     def active(self, book: BookReader) -> set[str]:
         """Symbols in which something of ours may be executed, or may have been just now."""
-        return {record.intent.symbol for record in book.open_intents()} | self._comparisons.symbols
+        left = {leftover.symbol for leftover in book.leftovers()}
+        return {record.intent.symbol for record in book.open_intents()} | self._comparisons.symbols | left
 
     def go_on(self, at: Moment) -> Effects:
         """The regular sweep, unless the last one still runs."""

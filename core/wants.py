@@ -9,7 +9,7 @@ import msgspec
 from core.concern import Concern
 from core.events import AnyEvent, StartReconciled
 from core.ids import ClientOrderId, IntentId
-from core.records import TradingState
+from core.records import AttemptRecord, TradingState
 from core.reports import Report
 from core.settling import Settlement
 from core.verdict import Verdict
@@ -19,6 +19,12 @@ class Apply(msgspec.Struct, frozen=True):
     """Portfolio: book these facts."""
 
     report: Report
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """Gateway: cancel this order. Its answer proves nothing; the order is looked up."""
+
+    attempt: AttemptRecord
 
 
 class Expire(msgspec.Struct, frozen=True):

@@ -30,6 +30,7 @@ from core.records import (
     IdempotencyRecord,
     IntentRecord,
     LedgerTransaction,
+    Leftover,
     OrderRecord,
     Position,
     Quarantine,
@@ -63,7 +64,8 @@ TABLES: Final = (
     "external_totals",
     "meta",
 )
-"""`fills_by_intent` and `trail` are indexes: (intent, …) → nothing; `client_ids` leads to an attempt's key. `cursors`
+"""`fills_by_intent` and `trail` are indexes: (intent, …) → nothing; `client_ids` leads to an attempt's key. `standing`
+holds what is in force now: the trading state, the epoch, the drift that is known, orders to be canceled. `cursors`
 holds how far each symbol's trades are accounted for, and how far the outbox was compared with the venue."""
 
 _intents: Codec[IntentRecord] = Codec(IntentRecord)
@@ -81,6 +83,7 @@ _quarantines: Codec[Quarantine] = Codec(Quarantine)
 _standing: Codec[Standing] = Codec(Standing)
 _epoch: Codec[Epoch] = Codec(Epoch)
 _drift: Codec[Drift] = Codec(Drift)
+_leftovers: Codec[Leftover] = Codec(Leftover)
 _trade_cursors: Codec[TradeCursor] = Codec(TradeCursor)
 _external_orders: Codec[ExternalOrder] = Codec(ExternalOrder)
 _external_trades: Codec[ExternalTrade] = Codec(ExternalTrade)
@@ -157,6 +160,9 @@ class Reader:
     def drift(self) -> Drift | None:
         return self._get("standing", ("drift",), _drift)
 
+    def leftover(self, client_order_id: ClientOrderId) -> Leftover | None:
+        return self._get("standing", ("leftover", client_order_id), _leftovers)
+
     def trade_cursor(self, symbol: str) -> TradeCursor | None:
         return self._get("cursors", ("trades", symbol), _trade_cursors)
 
@@ -220,6 +226,10 @@ class Reader:
     def fills_of(self, symbol: str) -> Iterator[FillRecord]:
         for _, data in self._rows("fills", key(symbol, "")):
             yield _fills.decode(data)
+
+    def leftovers(self) -> Iterator[Leftover]:
+        for _, data in self._rows("standing", key("leftover", "")):
+            yield _leftovers.decode(data)
 
     def external_orders(self) -> Iterator[ExternalOrder]:
         for _, data in self._rows("external_orders"):
@@ -403,6 +413,12 @@ class Writer(Reader):
 
     def put_drift(self, record: Drift) -> None:
         self._put("standing", ("drift",), record, _drift)
+
+    def put_leftover(self, record: Leftover) -> None:
+        self._put("standing", ("leftover", record.client_order_id), record, _leftovers)
+
+    def delete_leftover(self, client_order_id: ClientOrderId) -> None:
+        self._put("standing", ("leftover", client_order_id), None, _leftovers)
 
     def put_trade_cursor(self, record: TradeCursor) -> None:
         self._put("cursors", ("trades", record.symbol), record, _trade_cursors)

@@ -22,6 +22,7 @@ from core.records import (
     IdempotencyRecord,
     IntentRecord,
     LedgerTransaction,
+    Leftover,
     OrderRecord,
     Position,
     Quarantine,
@@ -43,6 +44,7 @@ KEYED_TABLES = (
     "markets",
     "quarantines",
     "standing",
+    "leftovers",
     "cursors",
     "external_orders",
     "external_trades",
@@ -218,6 +220,18 @@ class MemoryBook:
 
     def drift(self) -> Drift | None:
         return self._tables["standing"].get("drift")
+
+    def leftover(self, client_order_id: ClientOrderId) -> Leftover | None:
+        return self._tables["leftovers"].get(client_order_id)
+
+    def leftovers(self) -> Iterator[Leftover]:
+        yield from self._sorted("leftovers")
+
+    def put_leftover(self, record: Leftover) -> None:
+        self._put("leftovers", record.client_order_id, record)
+
+    def delete_leftover(self, client_order_id: ClientOrderId) -> None:
+        self._delete("leftovers", client_order_id)
 
     def trade_cursor(self, symbol: str) -> TradeCursor | None:
         return self._tables["cursors"].get(symbol)

@@ -11,7 +11,7 @@ import pytest
 
 from actors.children import GATEWAY
 from actors.reconciler import ASKERS_MAX, Reconciler, to_gateway
-from core import book, inquiry
+from core import book, inquiry, wants
 from core.events import StartReconciled
 from core.ids import ClientOrderId, ExchangeOrderId, TradeId
 from core.outcomes import apply_report
@@ -23,6 +23,8 @@ from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
 from messages.reconciling import BookVerified, ResolveUnknown, UnknownResolved, VerifyBook
 from messages.venue import (
     BalancesFetched,
+    CancelAttempted,
+    CancelOrder,
     FetchBalances,
     FetchOpenOrders,
     FetchOrder,
@@ -184,6 +186,17 @@ def test_a_replaced_gateway_is_asked_again(reconciler: RecordedReconciler) -> No
     assert reconciler.to("gateway 2") == []
     reconciler.receiveMsg_Rewire(Rewire(replaced=GATEWAY, **new), "engine")
     assert reconciler.to("gateway 2") == asked
+
+
+def test_what_nobody_wants_is_canceled_by_the_gateway(reconciler: RecordedReconciler, store: BookStore) -> None:
+    """What the gateway answers proves nothing, and nothing follows from it."""
+    attempt = lost(store)
+    reconciler.carry_out(wants.Cancel(attempt))
+    assert reconciler.to("gateway", CancelOrder) == [CancelOrder(attempt=attempt)]
+    before = list(reconciler.sent)
+    told = CancelAttempted(client_order_id=attempt.client_order_id, note="accepted")
+    reconciler.receiveMsg_CancelAttempted(told, "gateway")
+    assert reconciler.sent == before
 
 
 def test_trades_of_others_are_sent_to_the_book(reconciler: RecordedReconciler, store: BookStore) -> None:

@@ -65,6 +65,7 @@ class Venue:
         """Kinds that fail."""
         self.hidden: set[str] = set()
         """Orders and trades, by id, that no read shows yet."""
+        self.loses_cancels = False
         self.names_hidden: set[str] = set()
         """Orders, by id, that only look-ups show."""
 
@@ -103,6 +104,12 @@ class Venue:
         self.move(base, sign * trade.qty)
         self.move(quote, -sign * trade.quote_qty - trade.fee)
         return trade
+
+    def cancel(self, name: str) -> None:
+        """Whatever is open under this name ends, if cancels are not lost."""
+        for order in self.orders:
+            if order.name == name and order.status is OrderStatus.OPEN and not self.loses_cancels:
+                order.status = OrderStatus.CANCELED
 
     def move(self, currency: str, amount: Decimal | str) -> None:
         """A deposit, a withdrawal, or what a trade does."""
@@ -184,6 +191,8 @@ class Office:
         self.told: list[wants.TellRouter] = []
         self.started: list[Any] = []
         self.verified: list[wants.Verified] = []
+        self.canceled: list[str] = []
+        """Orders that the venue was asked to cancel, each time."""
         self.answers_itself = True
         """The venue answers at once."""
         self._is_answering = False
@@ -293,6 +302,9 @@ class Office:
                 self.unwritten.append(effect)
                 if self.writes_at_once:
                     self.write()
+            case wants.Cancel(attempt):
+                self.canceled.append(attempt.client_order_id)
+                self.venue.cancel(attempt.client_order_id)
             case wants.Started(found):
                 self.started.append(found)
             case wants.Verified():

@@ -23,6 +23,7 @@ from core.records import (
     IdempotencyRecord,
     IntentRecord,
     LedgerTransaction,
+    Leftover,
     OrderRecord,
     Position,
     Posting,
@@ -323,6 +324,25 @@ def test_a_deleted_reservation_and_quarantine_are_gone(book: Book) -> None:
     with book.snapshot() as view:
         assert list(view.reservations()) == []
         assert view.quarantine(SYMBOL) is None
+
+
+def test_leftovers_are_kept_until_they_are_deleted(book: Book) -> None:
+    """By name, and all of them; what else stands in the book does not show among them."""
+    one, other = (
+        Leftover(client_order_id=ClientOrderId(name), symbol=SYMBOL, since_ns=T0, is_told=told)
+        for name, told in (("in1", True), ("in2", False))
+    )
+    with book.transaction() as unit:
+        unit.put_leftover(one)
+        unit.put_leftover(other)
+        unit.put_drift(Drift(known={"BTC": dec(1)}))
+    with book.snapshot() as view:
+        assert [one, other] == list(view.leftovers())
+    with book.transaction() as unit:
+        unit.delete_leftover(one.client_order_id)
+    with book.snapshot() as view:
+        assert [other] == list(view.leftovers())
+        assert (view.leftover(one.client_order_id), view.leftover(other.client_order_id)) == (None, other)
 
 
 def test_events_come_back_in_the_order_they_were_appended(book: Book) -> None:
