@@ -66,7 +66,7 @@ class Engine(FrontDesk):
         for name in list(self.children):
             self.router_ready(name)
 
-    def give_up(self, reason: str) -> None:
+    def give_up(self, reason: str, *, told_why: bool = False) -> None:
         """The start cannot succeed: say why, and end."""
         if self.state == "failed":
             return
@@ -74,7 +74,7 @@ class Engine(FrontDesk):
         self.stop_reason = reason
         self.log.critical("engine_failed", reason=reason)
         for receiver in [self.launcher, *self.stop_askers]:
-            self.answer(receiver, EngineStopped(reason=reason, failed=True))
+            self.answer(receiver, EngineStopped(reason=reason, failed=True, told_why=told_why))
 
     # ── the launcher ──────────────────────────────────────────────────────────────────────────────────────────────
 

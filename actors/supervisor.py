@@ -71,8 +71,8 @@ class Supervisor(Guarded):
         """Every part is ready for the first time."""
         raise NotImplementedError
 
-    def give_up(self, reason: str) -> None:
-        """The start cannot succeed."""
+    def give_up(self, reason: str, *, told_why: bool = False) -> None:
+        """The start cannot succeed. `told_why`: a part has said what is to be mended."""
         raise NotImplementedError
 
     def router_ready(self, name: str) -> None:
@@ -170,6 +170,7 @@ class Supervisor(Guarded):
         if child is None or child.is_ready:
             return  # of one that was replaced meanwhile, or told twice
         child.pid, child.state, child.heard_ns = message.pid, "ready", self.now_ns()
+        self.supervision.ready(child.name, child.heard_ns)
         self.log.info("child_ready", child=message.name, child_pid=message.pid)
         for symbol in message.open_symbols:
             self.want(symbol)
@@ -214,14 +215,14 @@ class Supervisor(Guarded):
             return
         child.state = "failed"
         if self.state == "starting" and self.supervision.total == 0:
-            self.give_up(message.reason)
+            self.give_up(message.reason, told_why=True)
         elif self.state in {"starting", "running"}:
             self.send(child.address, ActorExitRequest())
-            self.replace(child, message.reason)
+            self.replace(child, message.reason, told_why=True)
 
-    def replace(self, child: Child, reason: str) -> None:
+    def replace(self, child: Child, reason: str, *, told_why: bool = False) -> None:
         """Start a part anew, now or a little later; when that was done too often, stop trading instead."""
-        decision = self.supervision.died(child.name, self.now_ns())
+        decision = self.supervision.died(child.name, self.now_ns(), told_why=told_why)
         self.resting[child.name] = reason
         if isinstance(decision, Exhausted):
             self.halt(f"{reason}; {decision.reason}")

@@ -75,5 +75,9 @@ class StartupFailed(IntentdError):
     exit_code = 2
 
 
+class StartRefused(StartupFailed):
+    """A part has said what keeps it from starting; when somebody has mended that, it will."""
+
+
 class RequestTimedOut(IntentdError):
     """The engine did not answer in time. What was asked for may still happen; ask again with the same key."""

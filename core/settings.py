@@ -64,7 +64,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """The longest wait of one part for another one's answer."""
     heartbeat: Duration = 30 * _S
     restarts_max: PositiveInt = 20
-    """Parts that died are restarted at most so many times within `restart_window`; then trading is halted."""
+    """Parts that died are restarted at most so many times within `restart_window`, and a part that never gets as far as
+    working at most so many times in a row; then trading is halted."""
     restart_window: Duration = 60 * _S
     hang_timeout: Duration = 20 * _S
     """A part that does not answer its supervisor for this long is killed and restarted."""

@@ -1,8 +1,16 @@
 """When is a part that died started again, and when is it enough?
 
 The idea is Erlang's: a part that fails is replaced by a fresh one that starts from the book, and if parts fail too
-often in too short a time, replacing them does not help and somebody must look. Pure: names and times come in, decisions
-go out.
+often, replacing them does not help and somebody must look. Pure: names and times come in, decisions go out.
+
+Too often, with N = `engine.restarts_max`, is
+
+* more than N restarts, of whichever parts, within `engine.restart_window`: a storm;
+* more than N deaths of one part in a row, none of them after it had been ready for `READY_ENOUGH_NS`: a crash loop,
+  whose growing delays keep it below the first limit for ever.
+
+A part that *says* why it cannot work (a full disk, a venue that does not answer) is no crash loop. It is tried again
+for as long as it takes, every `DELAY_MAX_NS` at last, and heals when somebody has mended that.
 """
 
 from __future__ import annotations
@@ -17,6 +25,8 @@ DELAY_FIRST_NS = 50 * NS_PER_MS
 DELAY_MAX_NS = 10 * NS_PER_S
 STEADY_NS = 30 * NS_PER_S
 """A part that lived this long starts from no delay again."""
+READY_ENOUGH_NS = 5 * NS_PER_S
+"""A part that was ready for this long before it died is no crash loop, whatever kills it: it had work done meanwhile."""
 
 
 class Restart(NamedTuple):
@@ -32,7 +42,7 @@ class Exhausted(NamedTuple):
 
 
 class Supervision:
-    """Of all parts together: at most `restarts` of them within any `within_ns`."""
+    """At most `restarts` of all parts together within any `within_ns`, and of one part in a row."""
 
     def __init__(self, restarts: int, within_ns: int) -> None:
         self._limit = restarts
@@ -40,21 +50,44 @@ class Supervision:
         self._restarts: deque[int] = deque()
         self._failures: dict[str, int] = {}
         self._died_ns: dict[str, int] = {}
+        self._ready_ns: dict[str, int] = {}
+        """Since when a part that is there has been ready."""
+        self._in_a_row: dict[str, int] = {}
         self.total = 0
         """Restarts since the start."""
 
-    def died(self, name: str, now_ns: int) -> Restart | Exhausted:
-        """A part is gone, or could not start."""
-        while self._restarts and now_ns - self._restarts[0] > self._within_ns:
-            self._restarts.popleft()
-        if len(self._restarts) >= self._limit:
-            return Exhausted(
-                f"{name} died; parts were restarted {len(self._restarts)} times within "
-                f"{self._within_ns // NS_PER_S} s, which is the limit"
-            )
+    def ready(self, name: str, now_ns: int) -> None:
+        """A part can work."""
+        self._ready_ns[name] = now_ns
+
+    def died(self, name: str, now_ns: int, *, told_why: bool = False) -> Restart | Exhausted:
+        """A part is gone, or could not start. `told_why`: it has named what keeps it from working."""
+        reason = self._enough(name, now_ns, told_why=told_why)
+        if reason:
+            return Exhausted(reason)
         lived_ns = now_ns - self._died_ns.get(name, now_ns - STEADY_NS)
         failures = 0 if lived_ns >= STEADY_NS else self._failures.get(name, 0)
         self._failures[name], self._died_ns[name] = failures + 1, now_ns
         self._restarts.append(now_ns)
         self.total += 1
         return Restart(0 if failures == 0 else min(DELAY_FIRST_NS << (failures - 1), DELAY_MAX_NS))
+
+    def _enough(self, name: str, now_ns: int, *, told_why: bool) -> str:
+        """Why a restart does not help any more; empty when it may."""
+        while self._restarts and now_ns - self._restarts[0] > self._within_ns:
+            self._restarts.popleft()
+        if len(self._restarts) >= self._limit:
+            seconds = self._within_ns // NS_PER_S
+            return (
+                f"{name} died; parts were restarted {len(self._restarts)} times within {seconds} s, which is the limit"
+            )
+        if now_ns - self._ready_ns.pop(name, now_ns) >= READY_ENOUGH_NS:
+            self._in_a_row[name] = 0
+        if not told_why:
+            self._in_a_row[name] = self._in_a_row.get(name, 0) + 1
+        if self._in_a_row.get(name, 0) <= self._limit:
+            return ""
+        return (
+            f"{name} died {self._in_a_row[name]} times in a row, never ready for {READY_ENOUGH_NS // NS_PER_S} s; "
+            f"{self._limit} restarts are the limit"
+        )

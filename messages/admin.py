@@ -36,6 +36,8 @@ class EngineStopped(Message, frozen=True, kw_only=True):
     reason: str
     failed: bool
     """True: it did not stop because somebody asked for it."""
+    told_why: bool = False
+    """True: a part has said what keeps it from starting, and somebody can mend that."""
 
 
 class StopEngine(ClientRequest, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ import msgspec
 
 from actors import system
 from actors.client import Client
-from core.errors import EngineAlreadyRunning, EngineNotRunning, StartupFailed
+from core.errors import EngineAlreadyRunning, EngineNotRunning, StartRefused, StartupFailed
 from core.settings import Mode, Settings
 from exchange import credentials
 from exchange.simulator import auth
@@ -169,7 +169,7 @@ class Launch:
             if isinstance(message, EngineStarted):
                 return message
             if isinstance(message, EngineStopped):
-                raise StartupFailed(message.reason)
+                raise (StartRefused if message.told_why else StartupFailed)(message.reason)
         raise StartupFailed(
             f"the engine was not ready within {self.settings.engine.start_timeout // NS_PER_S} s; "
             f"see {self.folder.program_log}"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from core import trading
-from core.errors import EngineExhausted, IntentdError, StartupFailed
+from core.errors import EngineExhausted, IntentdError, StartRefused, StartupFailed
 from core.records import TradingState
 from core.supervision import Exhausted, Supervision
 from messages.admin import EngineStopped
@@ -37,6 +37,7 @@ class Watchdog:
     def run(self) -> EngineStopped | None:
         """Until told to stop (None) or `intentctl stop`. Raises `EngineExhausted`."""
         notify("READY=1")
+        self._supervision.ready(ENGINE, time.monotonic_ns())
         while not self._is_told_to_stop():
             ended = self._launch.wait(LISTEN_S)
             if ended is None:
@@ -50,8 +51,9 @@ class Watchdog:
 
     def _replace(self, reason: str) -> None:
         """Until a new engine is ready, or it was tried too often, or we are told to stop."""
+        told_why = False
         while not self._is_told_to_stop():
-            decision = self._supervision.died(ENGINE, time.time_ns())
+            decision = self._supervision.died(ENGINE, time.monotonic_ns(), told_why=told_why)
             if isinstance(decision, Exhausted):
                 raise self._exhausted(f"{reason}; {decision.reason}")
             self._say(f"{reason}; starting a new one")
@@ -59,8 +61,9 @@ class Watchdog:
             try:
                 self._launch.relaunch()
             except StartupFailed as error:
-                reason = f"the engine did not start: {error}"
+                reason, told_why = f"the engine did not start: {error}", isinstance(error, StartRefused)
             else:
+                self._supervision.ready(ENGINE, time.monotonic_ns())
                 self._say("the engine is ready again")
                 return
 

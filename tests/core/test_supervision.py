@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from core.supervision import DELAY_FIRST_NS, DELAY_MAX_NS, STEADY_NS, Exhausted, Restart, Supervision
+from core.settings import EngineSettings
+from core.supervision import (
+    DELAY_FIRST_NS,
+    DELAY_MAX_NS,
+    READY_ENOUGH_NS,
+    STEADY_NS,
+    Exhausted,
+    Restart,
+    Supervision,
+)
 from tests.builders import SECOND, T0
 
 WINDOW_NS = 60 * SECOND
@@ -48,5 +57,48 @@ def test_what_is_older_than_the_window_does_not_count() -> None:
     """A restart an hour ago is no storm."""
     supervision = Supervision(2, WINDOW_NS)
     times = [T0, T0 + WINDOW_NS + 1, T0 + 2 * WINDOW_NS + 2, T0 + 3 * WINDOW_NS + 3]
-    assert delays(supervision, times) == [0, 0, 0, 0]
+    for at_ns in times:
+        assert delays(supervision, [at_ns]) == [0]
+        supervision.ready("gateway", at_ns + 1)
     assert supervision.total == 4
+
+
+def crash_loop(supervision: Supervision, *, ready_ns: int, times: int, told_why: bool = False) -> int | None:
+    """Let a part die again and again, each time after having been ready for so long; which death was enough."""
+    now_ns = T0
+    for number in range(1, times + 1):
+        decision = supervision.died("portfolio", now_ns, told_why=told_why)
+        if isinstance(decision, Exhausted):
+            return number
+        now_ns += decision.after_ns + SECOND // 50
+        supervision.ready("portfolio", now_ns)
+        now_ns += ready_ns
+    return None
+
+
+@pytest.mark.parametrize("ready_ns", [0, SECOND, READY_ENOUGH_NS - 1])
+def test_a_crash_loop_ends_although_its_delays_keep_it_below_the_limit(ready_ns: int) -> None:
+    """One part alone, with the shipped limits, halts trading after as many deaths as there may be restarts."""
+    shipped = EngineSettings()
+    supervision = Supervision(shipped.restarts_max, shipped.restart_window)
+    assert crash_loop(supervision, ready_ns=ready_ns, times=1_000) == shipped.restarts_max + 1
+
+
+def test_the_reason_of_a_crash_loop_names_the_part_and_the_limit() -> None:
+    """It is what an operator reads."""
+    supervision = Supervision(2, 1)
+    supervision.died("gateway", T0)
+    supervision.died("gateway", T0 + SECOND)
+    decision = supervision.died("gateway", T0 + 2 * SECOND)
+    assert isinstance(decision, Exhausted)
+    assert decision.reason == "gateway died 3 times in a row, never ready for 5 s; 2 restarts are the limit"
+
+
+def test_kills_of_a_part_that_works_are_no_crash_loop() -> None:
+    """It was ready for long enough each time, so only the limit of all restarts counts."""
+    assert crash_loop(Supervision(20, 60 * SECOND), ready_ns=READY_ENOUGH_NS, times=1_000) is None
+
+
+def test_a_part_that_says_what_is_wrong_is_tried_for_as_long_as_it_takes() -> None:
+    """A disk that is full is mended by somebody, and then everything goes on by itself."""
+    assert crash_loop(Supervision(20, 60 * SECOND), ready_ns=0, times=1_000, told_why=True) is None
