@@ -185,12 +185,14 @@ class Station:
 
     def _lose_and_start(self) -> None:
         """The venue has the order, nobody was told, and everything starts anew: no router waits for what is found."""
-        self._venue.misbehave({"answer_lost": {"nth": [1]}})
+        silence = {"on": ["order", "all_orders", "trades"], "point": "before", "probability": 1.0}
+        self._venue.misbehave({"answer_lost": {"nth": [1]}, "close_connection": silence})
         wish = self._strategy.wishes[self._wish(quote_budget=Decimal(20))]
         deadline = time.monotonic() + FLOW_TIMEOUT_S
         while wish.record is None and not self._over(deadline):
             self._step()
         self._daemon.kill()
+        self._venue.behave()
         self._until_ended()
 
     # ── steps ─────────────────────────────────────────────────────────────────────────────────────────────────────
