@@ -12,6 +12,8 @@ drift (C5).
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Final
 
 from core import reconcile, wants
@@ -200,8 +202,16 @@ class Comparisons:
 def _concern(record: IntentRecord, found: Comparison) -> Concern:
     qty = f"quantity {text(found.venue_qty)} at the venue, {text(record.filled_qty)} in the book"
     notional = f"notional {text(found.venue_notional)} and {text(record.filled_notional)}"
+    fees = f"fees {_told(found.venue_fees)} and {_told(record.fees)}"
+    figures = f"{qty}; {notional}; {fees}"
+    intent_id = record.intent.intent_id
     return Concern(
         code="FILL_MISMATCH",
-        text=f"{record.intent.intent_id}: {qty}; {notional}; fees may differ, too",
-        premise=Premise(intent_id=record.intent.intent_id, filled_qty=record.filled_qty),
+        text=f"{intent_id}: {figures}",
+        fills={intent_id: figures},
+        premise=Premise(intent_id=intent_id, filled_qty=record.filled_qty),
     )
+
+
+def _told(fees: Mapping[str, Decimal]) -> str:
+    return ", ".join(f"{text(fee)} {currency}" for currency, fee in sorted(fees.items())) or "none"

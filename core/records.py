@@ -284,6 +284,9 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """Unexplained amounts, venue minus book, that have narrowed or stopped trading."""
     known: dict[str, Decimal] = {}
     """Those that were there when an operator let trading go on; they alarm nobody again."""
+    alarmed_fills: dict[IntentId, str] = {}
+    """The same of ended intents whose fills differ: the figures at the venue and in the book."""
+    known_fills: dict[IntentId, str] = {}
 
 
 class TradingState(StrEnum):

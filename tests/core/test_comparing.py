@@ -130,6 +130,39 @@ def test_a_shortfall_that_lasts_narrows_trading_and_then_stops_it(office: Office
     assert len(office.asked_of(AskTrades)) < 20
 
 
+def test_what_an_operator_has_looked_at_stops_trading_once(office: Office) -> None:
+    """The same figures alarm nobody again, after a restart neither; others do, and other intents'."""
+    office.done()
+    office.venue.hidden.add(office.venue.trades[SYMBOL][0].trade_id)
+    look(office, LOOKS_BEFORE_MISMATCH)
+    assert office.trading_state is TradingState.REDUCING
+    office.resume()
+    look(office, 20)
+    office.restart()
+    office.start()
+    look(office, 20)
+    assert (office.trading_state, len(office.events(AlertFired))) == (TradingState.ACTIVE, 1)
+    office.done("other")
+    trade = office.venue.trades[SYMBOL][1]
+    office.venue.trades[SYMBOL][1] = replace(trade, fee=dec("0.5"))
+    look(office, LOOKS_BEFORE_MISMATCH)
+    assert office.trading_state is TradingState.REDUCING
+
+
+def test_other_figures_of_the_same_intent_alarm_again(office: Office) -> None:
+    """The operator has accepted a difference, not the intent."""
+    office.done()
+    trade = office.venue.trades[SYMBOL][0]
+    office.venue.trades[SYMBOL] = [replace(trade, fee=dec("0.5"))]
+    look(office, LOOKS_BEFORE_MISMATCH)
+    office.resume()
+    look(office, 1)
+    assert office.trading_state is TradingState.ACTIVE
+    office.venue.trades[SYMBOL] = [replace(trade, fee=dec("0.6"))]
+    look(office, 1)
+    assert office.trading_state is not TradingState.ACTIVE
+
+
 def test_a_fee_that_differs_is_a_mismatch(office: Office) -> None:
     """Not only quantities are compared."""
     office.done()
