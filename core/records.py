@@ -90,6 +90,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Booked from trades of this order."""
     venue_filled_qty: Decimal = ZERO
     """What the venue's order says is filled; trades may lag behind it."""
+    less_since_ns: int = 0
+    """Since then look-ups of the order, which is over, say less, and show trades for all of it; 0: they do not."""
     order_status: OrderStatus | None = None
     """Whether the order can still fill, by the last word of the venue; None before the first."""
     venue_status: str = ""
