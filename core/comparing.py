@@ -20,14 +20,15 @@ from core import reconcile, wants
 from core.concern import Concern, Premise
 from core.drift import NARROWS_AT, Alarm
 from core.events import AnyEvent, OrderDone, ReconciliationResult
-from core.ids import ExchangeOrderId, IntentId
-from core.inquiry import Effects, Inquiries, Inquiry, Moment, Question
+from core.ids import ExchangeOrderId, IntentId, TradeId
+from core.inquiry import BY_TIME_MAX_NS, Effects, Inquiries, Inquiry, Moment, Question
 from core.money import text
 from core.reconcile import Comparison
 from core.records import IntentRecord, OrderRecord
 from core.reports import Trade
 from core.searching import CLOCK_SLACK_NS
 from core.settings import Settings
+from core.unit_of_work import BookReader
 
 LOOKS_BEFORE_MISMATCH: Final = 5
 ENDED_MAX: Final = 20_000
@@ -126,7 +127,8 @@ class Comparisons:
     def _ask(self, symbol: str, some: list[Ended], at: Moment) -> Question:
         self._running.add(symbol)
         inquiry = self._inquiries.begin(at, lambda over, then: self._answered(symbol, some, over, then))
-        return inquiry.ask_trades(symbol, None, min(ended.created_ns for ended in some) - CLOCK_SLACK_NS)
+        since_ns = min(ended.created_ns for ended in some) - CLOCK_SLACK_NS
+        return inquiry.ask_trades(symbol, last_before(at.book, symbol, since_ns, at.now_ns), since_ns)
 
     def _answered(self, symbol: str, some: list[Ended], inquiry: Inquiry, at: Moment) -> Effects:
         self._running.discard(symbol)
@@ -197,6 +199,18 @@ class Comparisons:
             return []
         self._noted = finished
         return [wants.Record((), compared=finished)]
+
+
+def last_before(book: BookReader, symbol: str, since_ns: int, now_ns: int) -> TradeId | None:
+    """Where to begin reading what happened since a time that is too long ago to be asked for.
+
+    The newest trade before it that the book has, so that not all that the account ever did is read. None: ask by time,
+    or there is no such trade.
+    """
+    if now_ns - since_ns <= BY_TIME_MAX_NS:
+        return None
+    older = ((fill.venue_ns, fill.trade_id) for fill in book.fills_of(symbol) if fill.venue_ns < since_ns)
+    return max(older, default=(0, None), key=lambda each: each[0])[1]
 
 
 def _concern(record: IntentRecord, found: Comparison) -> Concern:

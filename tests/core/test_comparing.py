@@ -101,6 +101,24 @@ def test_an_order_that_the_venue_executed_twice_is_compared_with_both(office: Of
     assert office.trading_state is TradingState.ACTIVE
 
 
+def test_an_old_order_is_compared_from_the_last_trade_before_it(office: Office) -> None:
+    """The venue answers by time for a day at most; reading all that the account ever did may never end."""
+    office.done("first", qty="0.001")
+    office.wait(60)
+    before = office.done("second", qty="0.001")
+    office.wait(60)
+    attempt, order = office.working()
+    office.desk.later(21 * 3_600)
+    office.venue.fill(order)
+    office.see(attempt)
+    office.asked.clear()
+    office.tick(ENDED)
+    (question,) = office.asked_of(AskTrades)
+    (last,) = office.book.fills(before.intent.intent_id)
+    assert question.from_trade_id == last.trade_id
+    assert set(codes(office)) == {"RECONCILED"}
+
+
 # ── mismatch ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
