@@ -31,8 +31,8 @@ IN_FLIGHT: Final = frozenset({State.SENDING, State.UNKNOWN, State.CANCELING})
 PAIRS_MAX: Final = 30
 """So many markets that the book has never traded are asked about to explain one difference."""
 SWEEPS_MAX: Final = 10
-"""So often trades that may explain a difference are asked for. What cannot be read then, as that of a market that is no
-more, keeps nobody from being told."""
+"""So often trades that may explain a difference are asked for. What cannot be read then, as those of a market that the
+book has traded and that is no more, keeps nobody from being told. A pair that never was a market explains nothing."""
 LEDGER_ROWS_MAX: Final = 5_000
 """So many transactions are read in one go."""
 

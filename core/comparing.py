@@ -12,20 +12,23 @@ drift (C5).
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Final
 
 from core import reconcile, wants
 from core.concern import Concern, Premise
 from core.drift import NARROWS_AT, Alarm
 from core.events import AnyEvent, OrderDone, ReconciliationResult
-from core.ids import ExchangeOrderId, IntentId
-from core.inquiry import Effects, Inquiries, Inquiry, Moment, Question
+from core.ids import ExchangeOrderId, IntentId, TradeId
+from core.inquiry import BY_TIME_MAX_NS, Effects, Inquiries, Inquiry, Moment, Question
 from core.money import text
 from core.reconcile import Comparison
 from core.records import IntentRecord, OrderRecord
 from core.reports import Trade
 from core.searching import CLOCK_SLACK_NS
 from core.settings import Settings
+from core.unit_of_work import BookReader
 
 LOOKS_BEFORE_MISMATCH: Final = 5
 ENDED_MAX: Final = 20_000
@@ -124,7 +127,8 @@ class Comparisons:
     def _ask(self, symbol: str, some: list[Ended], at: Moment) -> Question:
         self._running.add(symbol)
         inquiry = self._inquiries.begin(at, lambda over, then: self._answered(symbol, some, over, then))
-        return inquiry.ask_trades(symbol, None, min(ended.created_ns for ended in some) - CLOCK_SLACK_NS)
+        since_ns = min(ended.created_ns for ended in some) - CLOCK_SLACK_NS
+        return inquiry.ask_trades(symbol, last_before(at.book, symbol, since_ns, at.now_ns), since_ns)
 
     def _answered(self, symbol: str, some: list[Ended], inquiry: Inquiry, at: Moment) -> Effects:
         self._running.discard(symbol)
@@ -197,11 +201,31 @@ class Comparisons:
         return [wants.Record((), compared=finished)]
 
 
+def last_before(book: BookReader, symbol: str, since_ns: int, now_ns: int) -> TradeId | None:
+    """Where to begin reading what happened since a time that is too long ago to be asked for.
+
+    The newest trade before it that the book has, so that not all that the account ever did is read. None: ask by time,
+    or there is no such trade.
+    """
+    if now_ns - since_ns <= BY_TIME_MAX_NS:
+        return None
+    older = ((fill.venue_ns, fill.trade_id) for fill in book.fills_of(symbol) if fill.venue_ns < since_ns)
+    return max(older, default=(0, None), key=lambda each: each[0])[1]
+
+
 def _concern(record: IntentRecord, found: Comparison) -> Concern:
     qty = f"quantity {text(found.venue_qty)} at the venue, {text(record.filled_qty)} in the book"
     notional = f"notional {text(found.venue_notional)} and {text(record.filled_notional)}"
+    fees = f"fees {_told(found.venue_fees)} and {_told(record.fees)}"
+    figures = f"{qty}; {notional}; {fees}"
+    intent_id = record.intent.intent_id
     return Concern(
         code="FILL_MISMATCH",
-        text=f"{record.intent.intent_id}: {qty}; {notional}; fees may differ, too",
-        premise=Premise(intent_id=record.intent.intent_id, filled_qty=record.filled_qty),
+        text=f"{intent_id}: {figures}",
+        fills={intent_id: figures},
+        premise=Premise(intent_id=intent_id, filled_qty=record.filled_qty),
     )
+
+
+def _told(fees: Mapping[str, Decimal]) -> str:
+    return ", ".join(f"{text(fee)} {currency}" for currency, fee in sorted(fees.items())) or "none"

@@ -38,6 +38,8 @@ class Concern(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     drift: dict[str, Decimal] = {}
     """Unexplained amounts by currency, venue minus book, where it is one of balances."""
+    fills: dict[IntentId, str] = {}
+    """The figures that differ, by ended intent, where it is one of fills."""
     premise: Premise = ANYHOW
 
     @property

@@ -9,14 +9,16 @@
 A look counts only when it was quiet: nothing in flight, nothing booked between question and answer, and every trade
 that could explain the difference was read afterwards. What is gone at the next look is forgotten.
 
-Nothing here makes trading looser. When an operator does (`intentctl resume`), the amounts that were the reason become
-*known*: the same difference alarms nobody again, another one does.
+Nothing here makes trading looser. When an operator does (`intentctl resume`), the amounts that were the reason, and the
+figures of ended intents whose fills differ, become *known*: the same difference alarms nobody again, another one does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from core import events, trading, wants
 from core.concern import Concern
@@ -59,24 +61,35 @@ def unexplained(
 
 def act_on(book: UnitOfWork, concern: Concern, state: TradingState, by: str, now_ns: int) -> None:
     """Narrow or stop trading, with an alert if that is news; nothing if the concern is out of date."""
-    before, known_before = trading.standing(book).state, book.drift() or Drift()
-    is_known = bool(concern.drift) and concern.drift.items() <= known_before.known.items()
-    if is_known or not concern.premise.holds(book):  # an operator may have looked while this was on its way
+    before, noted = trading.standing(book).state, book.drift() or Drift()
+    if _is_known(concern, noted) or not concern.premise.holds(book):  # an operator may have looked meanwhile
         return
     after = trading.tighten(book, state, concern.reason, by, now_ns).state
-    is_new_amount = bool(concern.drift) and known_before.alarmed != concern.drift
-    if is_new_amount:
-        book.put_drift(Drift(alarmed=dict(concern.drift), known=known_before.known))
-    if after is not before or is_new_amount:
+    now_noted = replace(
+        noted,
+        alarmed=dict(concern.drift) or noted.alarmed,
+        alarmed_fills=noted.alarmed_fills | concern.fills,
+    )
+    if now_noted != noted:
+        book.put_drift(now_noted)
+    if after is not before or now_noted != noted:
         text = f"{concern.text}; trading is {after}"
         book.append_event(events.AlertFired(at_ns=now_ns, code=concern.code, text=text))
+
+
+def _is_known(concern: Concern, noted: Drift) -> bool:
+    """Whether it is about nothing but what an operator has accepted."""
+    if not (concern.drift or concern.fills):
+        return False
+    return concern.drift.items() <= noted.known.items() and concern.fills.items() <= noted.known_fills.items()
 
 
 def accept(book: UnitOfWork) -> None:
     """An operator lets trading go on: what alarmed is known from now on."""
     before = book.drift()
-    if before is not None and before.alarmed:
-        book.put_drift(Drift(known=before.known | before.alarmed))
+    if before is not None and (before.alarmed or before.alarmed_fills):
+        fills = before.known_fills | before.alarmed_fills
+        book.put_drift(Drift(known=before.known | before.alarmed, known_fills=fills))
 
 
 def known(book: BookReader) -> dict[str, Decimal]:

@@ -294,7 +294,7 @@ class QuarantineLifted(Event, frozen=True, kw_only=True):
 
 
 class TradingStateChanged(Event, frozen=True, kw_only=True):
-    """Trading was stopped, narrowed or allowed again (E2)."""
+    """Trading was stopped, narrowed or allowed again (E2); or somebody else, or with other words, wants it as it is."""
 
     from_state: TradingState
     to_state: TradingState

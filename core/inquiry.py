@@ -84,6 +84,8 @@ class Inquiry:
         self.pending: dict[str, Question] = {}
         self.failed: dict[str, str] = {}
         """What was not answered, and why."""
+        self.no_markets: set[str] = set()
+        """Symbols that the venue has no market of; questions about them have failed."""
         self.reports: dict[ClientOrderId, OrderSnapshot | OrderAbsent] = {}
         self.open_orders: dict[str | None, tuple[OpenOrder, ...]] = {}
         """By symbol; None for the whole account."""
@@ -153,6 +155,8 @@ class Inquiry:
         question = self.pending.pop(purpose)
         if isinstance(answer, QueryFailed):
             self.failed[name_of(question)] = answer.reason
+            if answer.is_no_market and isinstance(question, AskTrades):
+                self.no_markets.add(question.symbol)
             return []
         match question:
             case AskOrder(attempt=attempt):

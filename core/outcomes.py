@@ -18,7 +18,7 @@ from core import book as rules_of_book
 from core import events
 from core.booking import book_trade
 from core.errors import InvariantViolated
-from core.ids import NS_PER_MS, IntentId
+from core.ids import NS_PER_MS, NS_PER_S, IntentId
 from core.intent import TimeInForce
 from core.leftovers import has_gone_on
 from core.lifecycle import Cause, State, is_terminal
@@ -35,6 +35,11 @@ JITTER_SHARE = Decimal("0.25")
 PLACEMENT = "placement"
 """Source of a report that is the answer to the placement itself."""
 FILLED_EARLIER = "filled by an earlier attempt"
+LOOK_UP = "lookup"
+"""Source of a report that answers a question about the order itself, with all its trades."""
+BELIEVED_AFTER_NS = 120 * NS_PER_S
+"""So long an order that is over must be shown with less than it once was, before the larger figure counts as wrong.
+Longer than reads lag, and than fills are reported late: what a read misses must not be bought again."""
 TRADES = "trades"
 """Source of a report that follows from trades: how the order stands is a guess."""
 
@@ -235,8 +240,13 @@ class _Snapshot:
                     source=report.source,
                 )
             )
-        filled_qty = max(attempt.venue_filled_qty, report.filled_qty)
-        self.attempt = replace(attempt, exchange_order_id=report.exchange_order_id, venue_filled_qty=filled_qty)
+        filled_qty, less_since_ns = self._venue_filled()
+        self.attempt = replace(
+            attempt,
+            exchange_order_id=report.exchange_order_id,
+            venue_filled_qty=filled_qty,
+            less_since_ns=less_since_ns,
+        )
         if attempt.status is not AttemptStatus.CLOSED:  # an older snapshot does not open a closed order again
             self.attempt = replace(
                 self.attempt,
@@ -245,6 +255,24 @@ class _Snapshot:
                 venue_status=report.venue_status,
             )
         self._note_evidence(attempt)
+
+    def _venue_filled(self) -> tuple[Decimal, int]:
+        """How much of the order is filled by the venue's own word, and since when it says less than before.
+
+        The largest figure counts, since reads lag behind. One that was wrong would keep the intent waiting for trades
+        that do not exist, so what look-ups of an order that is over show for long, trades and all, corrects it.
+        """
+        attempt, report = self.attempt, self.report
+        if report.filled_qty >= attempt.venue_filled_qty:
+            return report.filled_qty, 0
+        shown = sum((trade.qty for trade in report.trades), ZERO)
+        is_final = report.source == LOOK_UP and report.status is not OrderStatus.OPEN and shown == report.filled_qty
+        if not is_final:
+            return attempt.venue_filled_qty, attempt.less_since_ns
+        since_ns = attempt.less_since_ns or self.now_ns
+        if self.now_ns - since_ns < BELIEVED_AFTER_NS:
+            return attempt.venue_filled_qty, since_ns
+        return max(report.filled_qty, attempt.filled_qty), 0
 
     def _note_evidence(self, before: AttemptRecord) -> None:
         """What was found out by asking is kept with what it says; a placement's own answer needs no evidence."""

@@ -90,6 +90,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Booked from trades of this order."""
     venue_filled_qty: Decimal = ZERO
     """What the venue's order says is filled; trades may lag behind it."""
+    less_since_ns: int = 0
+    """Since then look-ups of the order, which is over, say less, and show trades for all of it; 0: they do not."""
     order_status: OrderStatus | None = None
     """Whether the order can still fill, by the last word of the venue; None before the first."""
     venue_status: str = ""
@@ -284,6 +286,9 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """Unexplained amounts, venue minus book, that have narrowed or stopped trading."""
     known: dict[str, Decimal] = {}
     """Those that were there when an operator let trading go on; they alarm nobody again."""
+    alarmed_fills: dict[IntentId, str] = {}
+    """The same of ended intents whose fills differ: the figures at the venue and in the book."""
+    known_fills: dict[IntentId, str] = {}
 
 
 class TradingState(StrEnum):

@@ -122,6 +122,8 @@ class QueryFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The question was not answered."""
 
     reason: str
+    is_no_market: bool = False
+    """It could not be asked: the venue has no market of this name, not now at least."""
 
 
 class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):

@@ -98,7 +98,7 @@ class Sweeps:
         effects: Effects = []
         for symbol, found in sorted_out.items():
             effects += self._carry_out(symbol, found, inquiry, at)
-        return effects + then(_summary(inquiry, sorted_out), at)
+        return effects + then(_summary(inquiry, sorted_out, at.book), at)
 
     def _sort_out(self, symbol: str, inquiry: Inquiry, at: Moment) -> Sorted:
         return sort_out(
@@ -127,8 +127,10 @@ class Sweeps:
         return effects
 
 
-def _summary(inquiry: Inquiry, sorted_out: dict[str, Sorted]) -> Swept:
-    failed = [f"{name}: {reason}" for name, reason in inquiry.failed.items()]
+def _summary(inquiry: Inquiry, sorted_out: dict[str, Sorted], book: BookReader) -> Swept:
+    """A pair that the book has never traded, and that is no market, was a wrong guess: it has no trades to be read."""
+    guesses = {f"trades {symbol}" for symbol in inquiry.no_markets if book.market(symbol) is None}
+    failed = [f"{name}: {reason}" for name, reason in inquiry.failed.items() if name not in guesses]
     failed += [
         f"order {found.nameless[0]} of {symbol} has no name" for symbol, found in sorted_out.items() if found.nameless
     ]

@@ -36,9 +36,10 @@ def tighten(book: UnitOfWork, state: TradingState, reason: str, by: str, now_ns:
 
 
 def put(book: UnitOfWork, state: TradingState, reason: str, by: str, now_ns: int) -> Standing:
-    """Set it, to whatever. Saying the same again changes nothing."""
+    """Set it, to whatever. Saying the same again changes nothing; other words for the same state, or somebody else who
+    says it, are kept: who looks later must see that it is an operator who holds it, and why."""
     before = standing(book)
-    if before.state is state:
+    if (before.state, before.reason, before.by) == (state, reason, by):
         return before
     after = Standing(state=state, reason=reason, by=by, since_ns=now_ns)
     book.put_standing(after)

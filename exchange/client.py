@@ -287,9 +287,13 @@ class VenueClient:
         return await self._read(ask, lambda found: tuple(map(self._line, _rows(found))))
 
     async def trades(self, symbol: str, from_trade_id: TradeId | None, since_ns: int) -> TradesPage:
-        """Own trades from an id (inclusive) or a time, oldest first, one page. What is no market has none."""
+        """Own trades from an id (inclusive) or a time, oldest first, one page.
+
+        About what is no market nothing can be asked, and that is no answer: it may have been one, with trades.
+        """
         if self._ccxt.markets is not None and symbol not in self._ccxt.markets:
-            return TradesPage((), complete=True)
+            failed = QueryFailed(reason=f"{symbol} is no market of the venue", is_no_market=True)
+            return TradesPage(failed, complete=False)
         params = {"fromId": from_trade_id} if from_trade_id else {"startTime": since_ns // NS_PER_MS}
 
         def parse(found: Any) -> TradesPage:

@@ -57,7 +57,7 @@ def reduce(shared: Shared, *, reason: str, timeout_s: float) -> int:
 def resume(shared: Shared, *, symbol: str | None, reason: str, timeout_s: float) -> int:
     """Let trading go on, after you have looked at why it was stopped (see `intentctl status`).
 
-    A difference of balances that had stopped it counts as known from now on: the same amount alarms nobody again.
+    A difference of balances or fills that had stopped it counts as known from now on: the same alarms nobody again.
 
     \b
     Examples:

@@ -190,6 +190,7 @@ def test_a_replaced_gateway_is_asked_again(reconciler: RecordedReconciler) -> No
 
 def test_what_nobody_wants_is_canceled_by_the_gateway(reconciler: RecordedReconciler, store: BookStore) -> None:
     """What the gateway answers proves nothing, and nothing follows from it."""
+    reconciler.begin()
     attempt = lost(store)
     reconciler.carry_out(wants.Cancel(attempt))
     assert reconciler.to("gateway", CancelOrder) == [CancelOrder(attempt=attempt)]

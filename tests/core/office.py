@@ -63,6 +63,8 @@ class Venue:
         """Kinds of questions that get no answer at all."""
         self.broken: set[type] = set()
         """Kinds that fail."""
+        self.no_markets: set[str] = set()
+        """Symbols that it has no market of."""
         self.hidden: set[str] = set()
         """Orders and trades, by id, that no read shows yet."""
         self.loses_cancels = False
@@ -142,10 +144,17 @@ class Venue:
             source="lookup",
         )
 
+    def failure(self, question: Question) -> QueryFailed | None:
+        """Why it does not answer."""
+        if isinstance(question, inquiry.AskTrades) and question.symbol in self.no_markets:
+            return QueryFailed(reason=f"{question.symbol} is no market", is_no_market=True)
+        return QueryFailed(reason="502") if type(question) in self.broken else None
+
     def answer(self, question: Question) -> tuple[Any, bool]:
         """The answer, and whether it is complete."""
-        if type(question) in self.broken:
-            return QueryFailed(reason="502"), False
+        failed = self.failure(question)
+        if failed is not None:
+            return failed, False
         match question:
             case inquiry.AskOrder(attempt=attempt):
                 return self.look_up(attempt.client_order_id), True

@@ -184,6 +184,30 @@ def test_while_trades_cannot_be_read_a_difference_is_not_called_unexplained(offi
     assert "502" in office.events(AlertFired)[-1].text
 
 
+def test_a_guessed_pair_that_is_no_market_keeps_nobody_from_being_told(office: Office) -> None:
+    """What was never a market has no trades: everything was read that could explain the difference."""
+    office.venue.no_markets = {"USDT/BTC"}
+    office.venue.move("USDT", "-5")
+    office.venue.move("BTC", "1")
+    look(office, 2)
+    assert "USDT/BTC" in {question.symbol for question in office.asked_of(AskTrades)}
+    assert office.trading_state is TradingState.REDUCING
+    assert "could be read" not in office.events(AlertFired)[-1].text
+
+
+def test_a_market_of_the_book_that_is_none_any_more_is_not_read(office: Office) -> None:
+    """G3: what we have traded there may explain the difference, and nobody can ask; it is told with that, later."""
+    office.done()
+    office.wait(130)
+    office.venue.no_markets = {SYMBOL}
+    office.venue.move("USDT", "-5")
+    look(office, SWEEPS_MAX)
+    assert office.trading_state is TradingState.ACTIVE
+    look(office)
+    assert office.trading_state is TradingState.REDUCING
+    assert f"trades {SYMBOL}: {SYMBOL} is no market" in office.events(AlertFired)[-1].text
+
+
 def test_one_look_at_a_time(office: Office) -> None:
     """The next one begins when the last one is answered, or given up."""
     office.answers_itself = False

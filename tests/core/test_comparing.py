@@ -101,6 +101,24 @@ def test_an_order_that_the_venue_executed_twice_is_compared_with_both(office: Of
     assert office.trading_state is TradingState.ACTIVE
 
 
+def test_an_old_order_is_compared_from_the_last_trade_before_it(office: Office) -> None:
+    """The venue answers by time for a day at most; reading all that the account ever did may never end."""
+    office.done("first", qty="0.001")
+    office.wait(60)
+    before = office.done("second", qty="0.001")
+    office.wait(60)
+    attempt, order = office.working()
+    office.desk.later(21 * 3_600)
+    office.venue.fill(order)
+    office.see(attempt)
+    office.asked.clear()
+    office.tick(ENDED)
+    (question,) = office.asked_of(AskTrades)
+    (last,) = office.book.fills(before.intent.intent_id)
+    assert question.from_trade_id == last.trade_id
+    assert set(codes(office)) == {"RECONCILED"}
+
+
 # ── mismatch ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -128,6 +146,39 @@ def test_a_shortfall_that_lasts_narrows_trading_and_then_stops_it(office: Office
     assert (codes(office), office.trading_state) == (["MISMATCH"], TradingState.HALTED)
     assert [event.code for event in office.events(AlertFired)] == ["FILL_MISMATCH"] * 2
     assert len(office.asked_of(AskTrades)) < 20
+
+
+def test_what_an_operator_has_looked_at_stops_trading_once(office: Office) -> None:
+    """The same figures alarm nobody again, after a restart neither; others do, and other intents'."""
+    office.done()
+    office.venue.hidden.add(office.venue.trades[SYMBOL][0].trade_id)
+    look(office, LOOKS_BEFORE_MISMATCH)
+    assert office.trading_state is TradingState.REDUCING
+    office.resume()
+    look(office, 20)
+    office.restart()
+    office.start()
+    look(office, 20)
+    assert (office.trading_state, len(office.events(AlertFired))) == (TradingState.ACTIVE, 1)
+    office.done("other")
+    trade = office.venue.trades[SYMBOL][1]
+    office.venue.trades[SYMBOL][1] = replace(trade, fee=dec("0.5"))
+    look(office, LOOKS_BEFORE_MISMATCH)
+    assert office.trading_state is TradingState.REDUCING
+
+
+def test_other_figures_of_the_same_intent_alarm_again(office: Office) -> None:
+    """The operator has accepted a difference, not the intent."""
+    office.done()
+    trade = office.venue.trades[SYMBOL][0]
+    office.venue.trades[SYMBOL] = [replace(trade, fee=dec("0.5"))]
+    look(office, LOOKS_BEFORE_MISMATCH)
+    office.resume()
+    look(office, 1)
+    assert office.trading_state is TradingState.ACTIVE
+    office.venue.trades[SYMBOL] = [replace(trade, fee=dec("0.6"))]
+    look(office, 1)
+    assert office.trading_state is not TradingState.ACTIVE
 
 
 def test_a_fee_that_differs_is_a_mismatch(office: Office) -> None:

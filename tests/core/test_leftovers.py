@@ -139,7 +139,7 @@ def test_a_late_fill_cancels_an_attempt_that_is_on_its_way(office: Office) -> No
 
 
 def test_under_quarantine_no_attempt_is_begun(office: Office) -> None:
-    """The intent ends by what was filled, and its money returns; an old wish does not wait for an operator."""
+    """The intent ends by what was filled and its money returns; an old wish does not wait until somebody has looked."""
     attempt, order = wrongly_proven_absent(office)
     office.desk.begin(attempt.intent_id)
     other = office.accept("other")

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from core import events
 from core.errors import InvariantViolated
 from core.holdings import violations
-from core.ids import NS_PER_MS, ClientOrderId, IntentId
+from core.ids import NS_PER_MS, NS_PER_S, ClientOrderId, IntentId
 from core.intent import TimeInForce
 from core.lifecycle import TERMINAL, State
-from core.outcomes import backoff_ns
+from core.outcomes import BELIEVED_AFTER_NS, backoff_ns
 from core.records import AttemptRecord, AttemptStatus
 from core.reports import OrderStatus, OutcomeUnknown, Report
 from core.settings import RouterSettings
@@ -148,6 +148,34 @@ def test_an_older_snapshot_does_not_open_a_closed_order(desk: Desk) -> None:
     after = desk.attempt(attempt.intent_id)
     assert (record.state, after.status, after.venue_filled_qty) == (State.SENT, AttemptStatus.CLOSED, dec("0.004"))
     assert desk.apply(snapshot(attempt, OrderStatus.EXPIRED, [desk.trade("0.004")])).state is State.PARTIAL_SUCCESS
+
+
+def test_a_filled_quantity_that_was_told_wrongly_is_corrected(desk: Desk) -> None:
+    """By look-ups of an order that is over, which show trades for all that they say; for longer than reads lag."""
+    attempt = desk.accept(request(tif=TimeInForce.GTC))
+    desk.apply(snapshot(attempt, filled="0.006"))
+    final = snapshot(attempt, OrderStatus.CANCELED, [desk.trade("0.004")], source="lookup")
+    for _ in range(3):
+        assert desk.apply(final).state is State.PARTIAL
+        desk.later(BELIEVED_AFTER_NS / NS_PER_S / 3)
+    record = desk.apply(final)
+    assert (record.state, record.filled_qty) == (State.PARTIAL_SUCCESS, dec("0.004"))
+    assert desk.attempt(attempt.intent_id).venue_filled_qty == dec("0.004")
+    assert list(desk.book.reservations()) == []
+
+
+def test_a_read_that_lags_corrects_nothing(desk: Desk) -> None:
+    """Once the larger figure is told again, the wait begins anew; a look-up without all its trades never counts."""
+    attempt = desk.accept(request(tif=TimeInForce.GTC))
+    told = desk.trade("0.004")
+    less = snapshot(attempt, OrderStatus.CANCELED, [told], source="lookup")
+    more = snapshot(attempt, OrderStatus.CANCELED, [told], filled="0.006", source="lookup")
+    for report in (more, less, more, less):
+        desk.later(BELIEVED_AFTER_NS / NS_PER_S - 1)
+        assert desk.apply(report).state is State.PARTIAL
+    desk.later(2)
+    assert desk.apply(snapshot(attempt, OrderStatus.CANCELED, filled="0.005", source="lookup")).state is State.PARTIAL
+    assert desk.attempt(attempt.intent_id).venue_filled_qty == dec("0.006")
 
 
 def test_quantity_beats_the_status_word(desk: Desk) -> None:

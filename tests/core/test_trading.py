@@ -69,8 +69,23 @@ def test_an_operator_can_allow_it_again() -> None:
     told = [(event.from_state, event.to_state, event.by) for event in desk.events(TradingStateChanged)]
     assert told == [
         (TradingState.ACTIVE, TradingState.HALTED, "test"),
+        (TradingState.HALTED, TradingState.HALTED, "operator"),
         (TradingState.HALTED, TradingState.ACTIVE, "operator"),
     ]
+
+
+def test_an_operators_words_stand_though_trading_was_stopped_already() -> None:
+    """It is he who holds it now; the same words again change nothing, and no part takes it over."""
+    desk = Desk()
+    put(desk, TradingState.HALTED, tighten=True)
+    for words in ("stop it all", "stop it all", "and leave it so"):
+        with desk.book.transaction() as unit:
+            trading.put(unit, TradingState.HALTED, words, "operator", T0)
+    put(desk, TradingState.HALTED, tighten=True)
+    held = trading.standing(desk.book)
+    assert (held.state, held.reason, held.by) == (TradingState.HALTED, "and leave it so", "operator")
+    told = [(event.by, event.reason) for event in desk.events(TradingStateChanged)]
+    assert told == [("test", REASON), ("operator", "stop it all"), ("operator", "and leave it so")]
 
 
 def test_no_further_attempt_is_begun_while_halted() -> None:

@@ -150,10 +150,12 @@ def test_lists_of_orders_begin_where_they_are_asked_to(venue: Venue) -> None:
     assert {order.symbol for order in everywhere} == {"BTC/USDT"}
 
 
-def test_what_is_no_market_has_no_trades(venue: Venue) -> None:
-    """The reconciler asks about markets that may explain a difference; there may be no such market."""
+def test_about_what_is_no_market_nothing_is_answered(venue: Venue) -> None:
+    """G3: a question that was not asked is no empty answer; it is told apart, since the reconciler guesses pairs."""
     page = ask(venue, lambda client: client.trades("USDT/BTC", None, 0))
-    assert (page.trades, page.complete) == ((), True)
+    assert isinstance(page.trades, QueryFailed)
+    assert (page.trades.is_no_market, page.complete) == (True, False)
+    assert "USDT/BTC" in page.trades.reason
 
 
 def test_post_only_is_refused_when_it_would_take(venue: Venue) -> None:
