@@ -45,7 +45,7 @@ from messages.lifecycle import (
     Rewire,
     StopPrepared,
 )
-from storage.book_store import BookStore
+from storage.book_store import BookStore, venue_name
 from storage.layout import StateFolder
 
 CRASH_EXIT_CODE = 70
@@ -259,6 +259,10 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
     def open_book(self) -> BookStore:
         """To read in it. Raises `StorageError` when there is none."""
         return BookStore.open_reader(self.folder)
+
+    def open_book_to_write(self) -> BookStore:
+        """For the portfolio, and for who acts for one that is dead. Raises `StorageError`."""
+        return BookStore.open_writer(self.folder, self.settings.storage.map_size_gib, venue_name(self.settings))
 
     def end_process(self) -> None:
         """Now, without a word to anybody; the supervisor sees it."""

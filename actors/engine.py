@@ -16,9 +16,8 @@ from typing import Any
 from actors.base import CREDENTIAL_VARIABLES, ActorExitRequest
 from actors.children import STOP_ORDER
 from actors.front_desk import FrontDesk
-from actors.supervisor import PROBE_TICK, PROBES_PER_TIMEOUT
+from actors.supervisor import HALT_TICK, PROBE_TICK, PROBES_PER_TIMEOUT
 from actors.system import process_lives
-from core.supervision import Supervision
 from messages.admin import EngineStarted, EngineStopped, StartEngine, StopEngine
 from messages.lifecycle import PrepareStop, RestartDue, StopPrepared, Tick
 from messages.venue import GatewayReady
@@ -44,7 +43,7 @@ class Engine(FrontDesk):
         self.is_configured = True
         self.start, self.launcher = message, sender
         self.settings = message.settings
-        self.supervision = Supervision(self.settings.engine.restarts_max, self.settings.engine.restart_window)
+        self.supervision = self.new_supervision()
         self.folder = StateFolder(message.state_root)
         self.started_ns = self.probed_ns = self.now_ns()
         self.log = self.open_log(message.session_id)
@@ -148,6 +147,9 @@ class Engine(FrontDesk):
             self.watch_launcher()
         elif payload.name == PROBE_TICK:
             self.probe()
+        elif payload.name == HALT_TICK:
+            if self.state == "halted":
+                self.halt_in_book()
         elif payload.name == STOP_TICK and self.state == "stopping":
             late = [child.name for child in self.children.values() if child.is_ready and not child.prepared]
             self.log.warning("stop_timed_out", waiting_for=late)

@@ -10,6 +10,7 @@ from actors.supervisor import Supervisor
 from core.errors import InvalidInput
 from core.intent import SYMBOL_PATTERN, validate_reason
 from core.planning import Refusal
+from core.records import TradingState
 from messages import ClientRequest, RequestRefused
 from messages.admin import AskStatus, ChildStatus, FindRouter, RouterFound, StatusReported
 from messages.book import LiftQuarantine, QuarantineAnswered, RecordRefusal, SetTradingState, TradingStateSet
@@ -45,9 +46,7 @@ class FrontDesk(Supervisor):
 
     def refuse_symbol(self, symbol: str) -> Refusal | None:
         if self.state == "halted":
-            return Refusal(
-                "ENGINE_HALTED", f"{self.stop_reason}; look at {self.log_path()}, then start the engine anew"
-            )
+            return Refusal("ENGINE_HALTED", f"{self.stop_reason}; look at {self.log_path()}, then `intentctl resume`")
         if self.state != "running":
             return Refusal("ENGINE_NOT_READY", f"the engine is {self.state}; see `intentctl status`")
         if symbol in self.markets:
@@ -93,22 +92,35 @@ class FrontDesk(Supervisor):
         )
 
     def receiveMsg_LiftQuarantine(self, message: LiftQuarantine, sender: Any) -> None:
-        self.hand_on_reasoned(message, message.reason, sender)
+        if self.is_reasoned(message, message.reason, sender):
+            self.hand_on(message, PORTFOLIO, sender)
 
     def receiveMsg_SetTradingState(self, message: SetTradingState, sender: Any) -> None:
-        self.hand_on_reasoned(message, message.reason, sender)
+        """Where restarts were exhausted, `resume` is for the engine, too: what is in the book alone starts no part."""
+        if not self.is_reasoned(message, message.reason, sender):
+            return
+        if self.state == "halted" and message.state is TradingState.ACTIVE:
+            self.begin_again()
+            if not self.is_ready(PORTFOLIO):
+                reason = (
+                    "the engine was halted and starts its parts again now; trading is still HALTED: "
+                    "resume again when `intentctl status` shows them ready"
+                )
+                self.answer(sender, RequestRefused(request_id=message.request_id, reason=reason))
+                return
+        self.hand_on(message, PORTFOLIO, sender)
 
     def receiveMsg_VerifyBook(self, message: VerifyBook, sender: Any) -> None:
         self.hand_on(message, RECONCILER, sender)
 
-    def hand_on_reasoned(self, message: ClientRequest, reason: str, sender: Any) -> None:
-        """Something that the book keeps with the operator's words."""
+    def is_reasoned(self, message: ClientRequest, reason: str, sender: Any) -> bool:
+        """The book keeps the operator's words; refuses what is none."""
         try:
             validate_reason(reason)
         except InvalidInput as error:
             self.answer(sender, RequestRefused(request_id=message.request_id, reason=str(error)))
-            return
-        self.hand_on(message, PORTFOLIO, sender)
+            return False
+        return True
 
     def hand_on(self, message: ClientRequest, part: str, sender: Any) -> None:
         """To the part that can answer; its answer goes back to the client."""

@@ -47,7 +47,7 @@ from messages.book import (
 )
 from messages.lifecycle import ChildReady, ConfigureChild, GatewayGone, Rewire
 from messages.venue import PlaceOrder
-from storage.book_store import MAP_ALARM_SHARE, BookStore, Transaction, venue_name
+from storage.book_store import MAP_ALARM_SHARE, BookStore, Transaction
 from storage.tables import Writer
 
 
@@ -85,9 +85,6 @@ class Portfolio(Guarded):
             self.log.error("book_nearly_full", used_share=round(self.store.used_share(), 3))
         self.log.info("book_opened", open_symbols=symbols, epoch=self.epoch)
         return ChildReady(name=self.label, pid=self.process_id(), open_symbols=tuple(symbols))
-
-    def open_book_to_write(self) -> BookStore:
-        return BookStore.open_writer(self.folder, self.settings.storage.map_size_gib, venue_name(self.settings))
 
     def begin_epoch(self, unit: Writer, reason: str) -> None:
         """From here on nobody older may write or send, so nobody will tell what became of what they were sending."""

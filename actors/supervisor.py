@@ -23,7 +23,9 @@ from actors.children import (
     router_name,
     symbol_of,
 )
+from core import drift
 from core.concern import Concern
+from core.errors import IntentdError
 from core.market import MarketRules
 from core.records import TradingState
 from core.supervision import Exhausted, Supervision
@@ -44,6 +46,8 @@ from messages.lifecycle import (
 
 PROBE_TICK = "probe"
 PROBES_PER_TIMEOUT = 4
+HALT_TICK = "halt"
+HALT_AGAIN_NS = 5_000_000_000
 
 
 class Supervisor(Guarded):
@@ -56,7 +60,7 @@ class Supervisor(Guarded):
         self.stop_reason = ""
         self.start: StartEngine | None = None
         self.children: dict[str, Child] = {}
-        self.supervision = Supervision(self.settings.engine.restarts_max, self.settings.engine.restart_window)
+        self.supervision = self.new_supervision()
         self.resting: dict[str, str] = {}
         """Parts that died and wait for their restart, or are not started again; with the reason."""
         self.wanted: list[str] = []
@@ -208,6 +212,8 @@ class Supervisor(Guarded):
             self.go_on_stopping()
         elif self.state in {"starting", "running"}:
             self.replace(child, f"the {child.name} process (pid {child.pid}) died")
+        elif self.state == "halted":
+            self.lost_while_halted(child, f"the {child.name} process (pid {child.pid}) died")
 
     def receiveMsg_ChildFailed(self, message: ChildFailed, sender: Any) -> None:
         child = self.child_at(message.name, sender)
@@ -219,6 +225,15 @@ class Supervisor(Guarded):
         elif self.state in {"starting", "running"}:
             self.send(child.address, ActorExitRequest())
             self.replace(child, message.reason, told_why=True)
+        elif self.state == "halted":
+            self.lost_while_halted(child, message.reason)
+
+    def lost_while_halted(self, child: Child, reason: str) -> None:
+        """It is not replaced; and a portfolio may have died before it could write the halt."""
+        self.resting[child.name] = reason
+        self.log.error("child_lost", child=child.name, reason=reason)
+        if child.name == PORTFOLIO:
+            self.halt_in_book()
 
     def replace(self, child: Child, reason: str, *, told_why: bool = False) -> None:
         """Start a part anew, now or a little later; when that was done too often, stop trading instead."""
@@ -237,18 +252,59 @@ class Supervisor(Guarded):
             self.restart(child.name)
 
     def restart(self, name: str) -> None:
-        self.resting.pop(name, None)
-        self.advance()
+        if self.state in {"starting", "running"}:
+            self.resting.pop(name, None)
+            self.advance()
 
     def halt(self, reason: str) -> None:
         """Restarts do not help: nothing new is sent any more, and somebody must look."""
-        self.state = "halted"
+        was_starting, self.state = self.state == "starting", "halted"
         self.stop_reason = reason
         self.log.critical("engine_halted", reason=reason)
+        if was_starting:  # all of it ends now, so a message would come too late
+            self.end_portfolio()
+        self.halt_in_book()
+        if was_starting:
+            self.give_up(reason)
+
+    def halt_in_book(self) -> None:
+        """It must stand there before anybody trades again. Without a portfolio we write it: nobody else does then."""
+        concern = Concern(code="RESTARTS_EXHAUSTED", text=self.stop_reason)
         if self.is_ready(PORTFOLIO):
-            concern = Concern(code="RESTARTS_EXHAUSTED", text=reason)
             halt = TightenTrading(state=TradingState.HALTED, concern=concern, by=self.name)
             self.send(self.address_of(PORTFOLIO), halt)
+            return
+        self.end_portfolio()
+        try:
+            store = self.open_book_to_write()
+            try:
+                with store.transaction() as unit:
+                    drift.act_on(unit, concern, TradingState.HALTED, self.name, self.now_ns())
+            finally:
+                store.close()
+        except IntentdError as error:
+            self.log.critical("halt_not_written", reason=str(error))
+            self.wake_after_ns(HALT_AGAIN_NS, Tick(name=HALT_TICK))
+
+    def end_portfolio(self) -> None:
+        """One that is starting, or has failed and not ended yet, must not be in the way with a transaction."""
+        child = self.children.get(PORTFOLIO)
+        if child is not None and child.state != "gone":
+            child.state = "gone"
+            if child.pid:
+                self.kill_process(child.pid)
+
+    def begin_again(self) -> None:
+        """An operator has looked at why it was halted: as many restarts as at the start."""
+        self.log.warning("engine_begins_again", reason=self.stop_reason)
+        self.supervision = self.new_supervision()
+        self.state, self.stop_reason = "running", ""
+        self.resting.clear()
+        self.children = {name: child for name, child in self.children.items() if child.is_there}
+        self.advance()
+
+    def new_supervision(self) -> Supervision:
+        return Supervision(self.settings.engine.restarts_max, self.settings.engine.restart_window)
 
     # ── signs of life ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -262,15 +318,30 @@ class Supervisor(Guarded):
         timeout_ns, now = self.settings.engine.hang_timeout, self.now_ns()
         overslept = now - self.probed_ns > timeout_ns // 2  # then it is not they who were silent
         self.probed_ns = now
-        for child in self.children.values():
+        for child in list(self.children.values()):
             if not child.is_there:
                 continue
             if overslept:
                 child.heard_ns = now
             allowed_ns = timeout_ns if child.is_ready else max(timeout_ns, self.settings.engine.start_timeout)
-            if now - child.heard_ns > allowed_ns and child.pid:
-                self.log.error("child_hangs", child=child.name, child_pid=child.pid)
-                self.kill_process(child.pid)
+            if now - child.heard_ns > allowed_ns:
+                self.end_silent(child)
             elif child.is_ready:
                 self.send(child.address, Probe())
         self.wake_after_ns(timeout_ns // PROBES_PER_TIMEOUT, Tick(name=PROBE_TICK))
+
+    def end_silent(self, child: Child) -> None:
+        """It is replaced when it is dead. One without a pid cannot be killed, and its death may never be told."""
+        self.log.error("child_hangs", child=child.name, child_pid=child.pid)
+        if child.pid:
+            self.kill_process(child.pid)
+            return
+        self.send(child.address, ActorExitRequest())  # should it wake up; what it writes or sends is of an old epoch
+        child.state = "gone"
+        reason = f"the {child.name} process has never said that it was born"
+        if self.state in {"starting", "running"}:
+            self.replace(child, reason)
+        elif self.state == "halted":
+            self.lost_while_halted(child, reason)
+        elif self.state == "stopping":
+            self.go_on_stopping()

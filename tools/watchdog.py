@@ -11,7 +11,8 @@ import socket
 import time
 from collections.abc import Callable
 
-from core import trading
+from core import drift
+from core.concern import Concern
 from core.errors import EngineExhausted, IntentdError, StartRefused, StartupFailed
 from core.records import TradingState
 from core.supervision import Exhausted, Supervision
@@ -88,7 +89,8 @@ def halt(launch: Launch, reason: str) -> None:
     store = BookStore.open_writer(launch.folder, settings.storage.map_size_gib, venue_name(settings))
     try:
         with store.transaction() as unit:
-            trading.tighten(unit, TradingState.HALTED, reason, "watchdog", time.time_ns())
+            concern = Concern(code="RESTARTS_EXHAUSTED", text=reason)
+            drift.act_on(unit, concern, TradingState.HALTED, "watchdog", time.time_ns())
     finally:
         store.close()
 
