@@ -18,7 +18,7 @@ from actors.children import STOP_ORDER
 from actors.front_desk import FrontDesk
 from actors.supervisor import HALT_TICK, PROBE_TICK, PROBES_PER_TIMEOUT
 from actors.system import process_lives
-from messages.admin import EngineStarted, EngineStopped, StartEngine, StopEngine
+from messages.admin import EngineBorn, EngineStarted, EngineStopped, StartEngine, StopEngine
 from messages.lifecycle import PrepareStop, RestartDue, StopPrepared, Tick
 from messages.venue import GatewayReady
 from storage.layout import StateFolder
@@ -45,6 +45,7 @@ class Engine(FrontDesk):
         self.settings = message.settings
         self.supervision = self.new_supervision()
         self.folder = StateFolder(message.state_root)
+        self.answer(sender, EngineBorn(pid=self.process_id()))
         self.started_ns = self.probed_ns = self.now_ns()
         self.log = self.open_log(message.session_id)
         self.log.info("engine_starting", mode=str(self.settings.engine.mode))

@@ -6,6 +6,7 @@ is halted in the book, so that the next start does not trade on by itself either
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -34,6 +35,7 @@ class Watchdog:
         self._say = say
         self._is_told_to_stop = is_told_to_stop
         self._supervision = Supervision(engine.restarts_max, engine.restart_window)
+        launch.is_wanted = self._go_on
 
     def run(self) -> EngineStopped | None:
         """Until told to stop (None) or `intentctl stop`. Raises `EngineExhausted`."""
@@ -68,6 +70,11 @@ class Watchdog:
                 self._say("the engine is ready again")
                 return
 
+    def _go_on(self) -> bool:
+        """While a new engine starts, which may take `engine.start_timeout`."""
+        notify("WATCHDOG=1")
+        return not self._is_told_to_stop()
+
     def _pause(self, for_ns: int) -> None:
         until = time.monotonic_ns() + for_ns
         while not self._is_told_to_stop() and (left := until - time.monotonic_ns()) > 0:
@@ -96,11 +103,12 @@ def halt(launch: Launch, reason: str) -> None:
 
 
 def notify(state: str) -> None:
-    """Tell systemd, if it started us (sd_notify(3))."""
+    """Tell systemd, if it started us (sd_notify(3)). If it cannot hear us just now, that is no reason to end."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
+        door.setblocking(False)
         door.sendto(state.encode(), address)
