@@ -110,5 +110,4 @@ def notify(state: str) -> None:
     if address.startswith("@"):
         address = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
-        door.setblocking(False)
-        door.sendto(state.encode(), address)
+        door.sendto(state.encode(), socket.MSG_DONTWAIT, address)
