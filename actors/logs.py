@@ -56,8 +56,20 @@ class LineFile:
             written = os.write(self._descriptor, data)
         except OSError:
             return False
-        self._is_torn = 0 < written < len(data) or (self._is_torn and written == 0)
-        return written == len(data)
+        if written == len(data):
+            self._is_torn = False
+            return True
+        self._is_torn = (not self._take_back(written)) if written else self._is_torn
+        return False
+
+    def _take_back(self, written: int) -> bool:
+        """Part of a line is worth nothing, and would spoil the next one, maybe of another process."""
+        with contextlib.suppress(OSError):
+            end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+            if os.fstat(self._descriptor).st_size == end:  # else somebody has written behind it
+                os.ftruncate(self._descriptor, end - written)
+                return True
+        return False
 
     def _lose(self, data: bytes) -> None:
         self._lost += 1

@@ -68,8 +68,19 @@ def test_what_finds_no_room_is_counted_and_said_once_when_there_is_some(tmp_path
 
 
 def test_a_line_for_which_there_was_not_enough_room_does_not_spoil_the_next_one(tmp_path: Path, disk: Disk) -> None:
-    """The next one begins on a line of its own, however often there is a little room in between."""
+    """Its part is taken back, however often there is a little room in between."""
     log = LineFile(str(tmp_path / "log"))
+    for room in (5, 0, 7, 1 << 20):
+        disk.room = room
+        log.msg('{"event":"x"}')
+    told, last = lines(tmp_path / "log")
+    assert (told["lost"], last) == (3, {"event": "x"})
+
+
+def test_a_part_of_a_line_that_cannot_be_taken_back_ends_there(tmp_path: Path, disk: Disk) -> None:
+    """Another process has written behind it, so the next line begins with an end of line."""
+    log = LineFile(str(tmp_path / "log"))
+    log._take_back = lambda _written: False  # type: ignore[method-assign]
     for room in (5, 0, 7, 1 << 20):
         disk.room = room
         log.msg('{"event":"x"}')
