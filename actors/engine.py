@@ -14,7 +14,7 @@ import os
 from typing import Any
 
 from actors.base import CREDENTIAL_VARIABLES, ActorExitRequest
-from actors.children import STOP_ORDER
+from actors.children import GATEWAY, STOP_ORDER
 from actors.front_desk import FrontDesk
 from actors.supervisor import HALT_TICK, PROBE_TICK, PROBES_PER_TIMEOUT
 from actors.system import process_lives
@@ -54,8 +54,9 @@ class Engine(FrontDesk):
         self.wake_after_ns(LAUNCHER_CHECK_NS, Tick(name=LAUNCHER_TICK))
         self.wake_after_ns(self.settings.engine.hang_timeout // PROBES_PER_TIMEOUT, Tick(name=PROBE_TICK))
 
-    def receiveMsg_GatewayReady(self, message: GatewayReady, _sender: Any) -> None:
-        self.markets = message.markets
+    def receiveMsg_GatewayReady(self, message: GatewayReady, sender: Any) -> None:
+        if self.child_at(GATEWAY, sender) is not None:
+            self.markets = message.markets
 
     def announce(self) -> None:
         self.state = "running"

@@ -161,8 +161,8 @@ class Supervisor(Guarded):
                 rules=rules,
             ),
         )
-        if rules is not None:
-            self.rewire_one(self.children[PORTFOLIO], name)  # it answers the router of a symbol, so it comes first
+        if rules is not None or name == GATEWAY:  # the portfolio answers routers, and lets in a gateway that it knows
+            self.rewire_one(self.children[PORTFOLIO], name)
 
     def receiveMsg_ChildBorn(self, message: ChildBorn, sender: Any) -> None:
         child = self.child_at(message.name, sender)
