@@ -49,8 +49,10 @@ class FrontDesk(Supervisor):
             return Refusal("ENGINE_HALTED", f"{self.stop_reason}; look at {self.log_path()}, then `intentctl resume`")
         if self.state != "running":
             return Refusal("ENGINE_NOT_READY", f"the engine is {self.state}; see `intentctl status`")
-        if symbol in self.markets:
-            return None
+        if symbol in self.markets or self.is_ready(router_name(symbol)):
+            return None  # a router that is there goes on with what it has, and the venue says itself what it refuses
+        if router_name(symbol) in self.unlisted:
+            return Refusal("SYMBOL_NOT_TRADED", f"{symbol}: the venue does not trade it at the moment")
         if not SYMBOL_PATTERN.fullmatch(symbol):
             return Refusal("INVALID", f"symbol {symbol[:40]!a}: must be BASE/QUOTE in upper case, like BTC/USDT")
         close = difflib.get_close_matches(symbol, self.markets, n=1, cutoff=0.5)
@@ -75,7 +77,9 @@ class FrontDesk(Supervisor):
     def receiveMsg_AskStatus(self, message: AskStatus, sender: Any) -> None:
         engine = ChildStatus(name=self.name, pid=self.process_id(), state=self.state)
         children = [ChildStatus(name=c.name, pid=c.pid, state=c.state) for c in self.children.values() if c.is_there]
-        children += [ChildStatus(name=name, pid=0, state=f"down: {why}") for name, why in self.resting.items()]
+        children += [
+            ChildStatus(name=name, pid=0, state=f"down: {why}") for name, why in (self.resting | self.unlisted).items()
+        ]
         self.answer(
             sender,
             StatusReported(

@@ -26,11 +26,12 @@ from actors.children import (
 from core import drift
 from core.concern import Concern
 from core.errors import IntentdError
+from core.events import AlertFired
 from core.market import MarketRules
 from core.records import TradingState
 from core.supervision import Exhausted, Supervision
 from messages.admin import StartEngine
-from messages.book import TightenTrading
+from messages.book import RecordEvents, TightenTrading
 from messages.lifecycle import (
     Alive,
     ChildBorn,
@@ -65,6 +66,8 @@ class Supervisor(Guarded):
         """Parts that died and wait for their restart, or are not started again; with the reason."""
         self.wanted: list[str] = []
         """Symbols that have a router, or shall have one."""
+        self.unlisted: dict[str, str] = {}
+        """Routers that would have open intents, but no market; with the reason."""
         self.markets: dict[str, MarketRules] = {}
         self.credentials: dict[str, str] = {}
         self.probed_ns = 0
@@ -103,7 +106,7 @@ class Supervisor(Guarded):
 
     def all_ready(self) -> bool:
         wanted = [*CLASSES, *map(router_name, self.wanted)]
-        return all(map(self.is_ready, wanted))
+        return all(self.is_ready(name) or name in self.unlisted for name in wanted)
 
     def routers(self) -> list[Child]:
         return [child for child in self.children.values() if symbol_of(child.name) is not None and child.is_there]
@@ -134,11 +137,23 @@ class Supervisor(Guarded):
         return name not in self.children and name not in self.resting and all(map(self.is_ready, needs))
 
     def start_router(self, symbol: str) -> None:
-        rules = self.markets.get(symbol)
-        if rules is None:
-            self.give_up(f"{symbol} has open intents, but the venue no longer trades it; cancel them at the venue")
-            return
-        self.create(router_name(symbol), ROUTER_CLASS, rules)
+        rules, name = self.markets.get(symbol), router_name(symbol)
+        if rules is not None:
+            self.unlisted.pop(name, None)
+            self.create(name, ROUTER_CLASS, rules)
+        elif name not in self.unlisted:
+            self.do_without(name, symbol)
+
+    def do_without(self, name: str, symbol: str) -> None:
+        """One symbol that is suspended stops no other. Its intents are the reconciler's; new ones are refused."""
+        text = (
+            f"the venue does not trade {symbol} at the moment: orders there are followed as far as it answers, nothing "
+            "new is sent; look at the venue, and cancel there what shall go"
+        )
+        self.unlisted[name] = text
+        self.log.error("symbol_not_traded", symbol=symbol)
+        alert = AlertFired(at_ns=self.now_ns(), code="SYMBOL_NOT_TRADED", text=text)
+        self.send(self.address_of(PORTFOLIO), RecordEvents(events=(alert,)))
 
     def create(self, name: str, actor_class: str, rules: MarketRules | None = None) -> None:
         assert self.start is not None

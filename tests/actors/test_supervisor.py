@@ -17,8 +17,8 @@ from core.events import AlertFired
 from core.records import TradingState
 from core.settings import Settings, from_mapping
 from messages import RequestRefused
-from messages.admin import AskStatus, EngineStopped, StartEngine, StatusReported
-from messages.book import SetTradingState, TightenTrading
+from messages.admin import AskStatus, EngineStopped, FindRouter, RouterFound, StartEngine, StatusReported
+from messages.book import RecordEvents, SetTradingState, TightenTrading
 from messages.lifecycle import ChildFailed, ChildReady, RestartDue, Tick
 from storage.book_store import BookStore
 from storage.layout import StateFolder
@@ -242,3 +242,40 @@ def test_a_part_that_never_says_that_it_was_born_is_replaced(running: RecordedEn
     running.let_all_start()
     assert all(map(running.is_ready, CLASSES))
     assert running.killed == []
+
+
+# ── a symbol that is no market ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_symbol_that_is_suspended_does_not_keep_the_others_from_trading(engine: RecordedEngine) -> None:
+    """Its intents are left to the reconciler; status and an alert name it, once."""
+    engine.let_all_start(open_symbols=(SYMBOL, "ETH/USDT"))
+    assert engine.state == "running"
+    assert engine.is_ready(f"router {SYMBOL}")
+    assert [(c.name, c.pid) for c in engine.status().children if "ETH" in c.state] == [("router ETH/USDT", 0)]
+    engine.advance()
+    ((alert,),) = [message.events for message in engine.to(engine.address_of(PORTFOLIO), RecordEvents)]
+    assert isinstance(alert, AlertFired)
+    assert (alert.code, "ETH/USDT" in alert.text) == ("SYMBOL_NOT_TRADED", True)
+
+
+def test_a_symbol_that_is_suspended_takes_no_new_intents(engine: RecordedEngine) -> None:
+    """The reason is its own, not that somebody has misspelled it."""
+    engine.let_all_start(open_symbols=("ETH/USDT",))
+    engine.receiveMsg_FindRouter(FindRouter(request_id="r", symbol="ETH/USDT"), CLIENT)
+    (found,) = engine.to(CLIENT, RouterFound)
+    assert found.refusal.code == "SYMBOL_NOT_TRADED"
+
+
+def test_a_symbol_that_is_suspended_while_the_engine_runs_ends_nothing(engine: RecordedEngine) -> None:
+    """Its router dies when the next gateway does not know it any more; when it is traded again, the router comes."""
+    engine.let_all_start(open_symbols=(SYMBOL,))
+    markets, engine.markets = engine.markets, {}
+    engine.let_die(f"router {SYMBOL}")
+    assert engine.state == "running"
+    assert not engine.to(LAUNCHER, EngineStopped)
+    engine.markets = markets
+    engine.let_die(GATEWAY)
+    engine.let_all_start()
+    assert engine.is_ready(f"router {SYMBOL}")
+    assert engine.all_ready()
