@@ -9,6 +9,7 @@ silence.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -45,14 +46,24 @@ from messages.lifecycle import (
     Rewire,
     StopPrepared,
 )
-from storage.book_store import BookStore
+from storage.book_store import BookStore, venue_name
 from storage.layout import StateFolder
 
 CRASH_EXIT_CODE = 70
 SLOW_CLIENTS_MAX = 1_000
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 CREDENTIAL_VARIABLES = ("INTENTD_API_KEY", "INTENTD_API_SECRET")
 
 __all__ = ["CREDENTIAL_VARIABLES", "ActorExitRequest", "ChildActorExited", "Guarded", "WatchMessage"]
+
+
+def mendable(error: BaseException | None) -> str:
+    """What somebody can mend, so that `status` shall say it; empty for everything else."""
+    if isinstance(error, StorageError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return f"{error.strerror}: {error.filename or 'a file'} cannot be written; free space"
+    return ""
 
 
 class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
@@ -172,9 +183,9 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         """Log the exception being handled and end this process, now."""
         try:
             self.log.critical("actor_crashed", actor=self.label, while_handling=type(message).__name__, exc_info=True)  # noqa: LOG014
-            error = sys.exc_info()[1]
-            if isinstance(error, StorageError):  # somebody can mend that, so `status` shall say it
-                self.fail(str(error))
+            reason = mendable(sys.exc_info()[1])
+            if reason:
+                self.fail(reason)
         finally:
             self.end_process()
 
@@ -202,6 +213,12 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
             answer = self.on_start(message)
         except IntentdError as error:
             self.fail(str(error))
+            return
+        except OSError as error:
+            reason = mendable(error)
+            if not reason:
+                raise
+            self.fail(reason)
             return
         gc.freeze()  # what is there now stays: no collection need walk it, nor copy the pages shared with the parent
         self.is_configured = True
@@ -259,6 +276,10 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
     def open_book(self) -> BookStore:
         """To read in it. Raises `StorageError` when there is none."""
         return BookStore.open_reader(self.folder)
+
+    def open_book_to_write(self) -> BookStore:
+        """For the portfolio, and for who acts for one that is dead. Raises `StorageError`."""
+        return BookStore.open_writer(self.folder, self.settings.storage.map_size_gib, venue_name(self.settings))
 
     def end_process(self) -> None:
         """Now, without a word to anybody; the supervisor sees it."""

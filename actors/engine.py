@@ -14,12 +14,11 @@ import os
 from typing import Any
 
 from actors.base import CREDENTIAL_VARIABLES, ActorExitRequest
-from actors.children import STOP_ORDER
+from actors.children import GATEWAY, STOP_ORDER
 from actors.front_desk import FrontDesk
-from actors.supervisor import PROBE_TICK, PROBES_PER_TIMEOUT
+from actors.supervisor import HALT_TICK, PROBE_TICK, PROBES_PER_TIMEOUT
 from actors.system import process_lives
-from core.supervision import Supervision
-from messages.admin import EngineStarted, EngineStopped, StartEngine, StopEngine
+from messages.admin import EngineBorn, EngineStarted, EngineStopped, StartEngine, StopEngine
 from messages.lifecycle import PrepareStop, RestartDue, StopPrepared, Tick
 from messages.venue import GatewayReady
 from storage.layout import StateFolder
@@ -44,8 +43,9 @@ class Engine(FrontDesk):
         self.is_configured = True
         self.start, self.launcher = message, sender
         self.settings = message.settings
-        self.supervision = Supervision(self.settings.engine.restarts_max, self.settings.engine.restart_window)
+        self.supervision = self.new_supervision()
         self.folder = StateFolder(message.state_root)
+        self.answer(sender, EngineBorn(pid=self.process_id()))
         self.started_ns = self.probed_ns = self.now_ns()
         self.log = self.open_log(message.session_id)
         self.log.info("engine_starting", mode=str(self.settings.engine.mode))
@@ -54,8 +54,9 @@ class Engine(FrontDesk):
         self.wake_after_ns(LAUNCHER_CHECK_NS, Tick(name=LAUNCHER_TICK))
         self.wake_after_ns(self.settings.engine.hang_timeout // PROBES_PER_TIMEOUT, Tick(name=PROBE_TICK))
 
-    def receiveMsg_GatewayReady(self, message: GatewayReady, _sender: Any) -> None:
-        self.markets = message.markets
+    def receiveMsg_GatewayReady(self, message: GatewayReady, sender: Any) -> None:
+        if self.child_at(GATEWAY, sender) is not None:
+            self.markets = message.markets
 
     def announce(self) -> None:
         self.state = "running"
@@ -148,6 +149,9 @@ class Engine(FrontDesk):
             self.watch_launcher()
         elif payload.name == PROBE_TICK:
             self.probe()
+        elif payload.name == HALT_TICK:
+            if self.state == "halted":
+                self.halt_in_book()
         elif payload.name == STOP_TICK and self.state == "stopping":
             late = [child.name for child in self.children.values() if child.is_ready and not child.prepared]
             self.log.warning("stop_timed_out", waiting_for=late)

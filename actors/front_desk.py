@@ -10,6 +10,7 @@ from actors.supervisor import Supervisor
 from core.errors import InvalidInput
 from core.intent import SYMBOL_PATTERN, validate_reason
 from core.planning import Refusal
+from core.records import TradingState
 from messages import ClientRequest, RequestRefused
 from messages.admin import AskStatus, ChildStatus, FindRouter, RouterFound, StatusReported
 from messages.book import LiftQuarantine, QuarantineAnswered, RecordRefusal, SetTradingState, TradingStateSet
@@ -45,13 +46,13 @@ class FrontDesk(Supervisor):
 
     def refuse_symbol(self, symbol: str) -> Refusal | None:
         if self.state == "halted":
-            return Refusal(
-                "ENGINE_HALTED", f"{self.stop_reason}; look at {self.log_path()}, then start the engine anew"
-            )
+            return Refusal("ENGINE_HALTED", f"{self.stop_reason}; look at {self.log_path()}, then `intentctl resume`")
         if self.state != "running":
             return Refusal("ENGINE_NOT_READY", f"the engine is {self.state}; see `intentctl status`")
-        if symbol in self.markets:
-            return None
+        if symbol in self.markets or self.is_ready(router_name(symbol)):
+            return None  # a router that is there goes on with what it has, and the venue says itself what it refuses
+        if router_name(symbol) in self.unlisted:
+            return Refusal("SYMBOL_NOT_TRADED", f"{symbol}: the venue does not trade it at the moment")
         if not SYMBOL_PATTERN.fullmatch(symbol):
             return Refusal("INVALID", f"symbol {symbol[:40]!a}: must be BASE/QUOTE in upper case, like BTC/USDT")
         close = difflib.get_close_matches(symbol, self.markets, n=1, cutoff=0.5)
@@ -76,7 +77,9 @@ class FrontDesk(Supervisor):
     def receiveMsg_AskStatus(self, message: AskStatus, sender: Any) -> None:
         engine = ChildStatus(name=self.name, pid=self.process_id(), state=self.state)
         children = [ChildStatus(name=c.name, pid=c.pid, state=c.state) for c in self.children.values() if c.is_there]
-        children += [ChildStatus(name=name, pid=0, state=f"down: {why}") for name, why in self.resting.items()]
+        children += [
+            ChildStatus(name=name, pid=0, state=f"down: {why}") for name, why in (self.resting | self.unlisted).items()
+        ]
         self.answer(
             sender,
             StatusReported(
@@ -93,22 +96,35 @@ class FrontDesk(Supervisor):
         )
 
     def receiveMsg_LiftQuarantine(self, message: LiftQuarantine, sender: Any) -> None:
-        self.hand_on_reasoned(message, message.reason, sender)
+        if self.is_reasoned(message, message.reason, sender):
+            self.hand_on(message, PORTFOLIO, sender)
 
     def receiveMsg_SetTradingState(self, message: SetTradingState, sender: Any) -> None:
-        self.hand_on_reasoned(message, message.reason, sender)
+        """Where restarts were exhausted, `resume` is for the engine, too: what is in the book alone starts no part."""
+        if not self.is_reasoned(message, message.reason, sender):
+            return
+        if self.state == "halted" and message.state is TradingState.ACTIVE:
+            self.begin_again()
+            if not self.is_ready(PORTFOLIO):
+                reason = (
+                    "the engine was halted and starts its parts again now; trading is still HALTED: "
+                    "resume again when `intentctl status` shows them ready"
+                )
+                self.answer(sender, RequestRefused(request_id=message.request_id, reason=reason))
+                return
+        self.hand_on(message, PORTFOLIO, sender)
 
     def receiveMsg_VerifyBook(self, message: VerifyBook, sender: Any) -> None:
         self.hand_on(message, RECONCILER, sender)
 
-    def hand_on_reasoned(self, message: ClientRequest, reason: str, sender: Any) -> None:
-        """Something that the book keeps with the operator's words."""
+    def is_reasoned(self, message: ClientRequest, reason: str, sender: Any) -> bool:
+        """The book keeps the operator's words; refuses what is none."""
         try:
             validate_reason(reason)
         except InvalidInput as error:
             self.answer(sender, RequestRefused(request_id=message.request_id, reason=str(error)))
-            return
-        self.hand_on(message, PORTFOLIO, sender)
+            return False
+        return True
 
     def hand_on(self, message: ClientRequest, part: str, sender: Any) -> None:
         """To the part that can answer; its answer goes back to the client."""

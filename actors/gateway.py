@@ -25,7 +25,7 @@ from core.records import AttemptRecord
 from core.reports import NotPlaced
 from core.settings import Mode
 from messages.book import ApplyReport, OpeningBalancesRecorded, RecordOpeningBalances, ReportApplied
-from messages.lifecycle import ChildReady, ConfigureChild, Rewire
+from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
 from messages.venue import (
     BalancesFetched,
     CancelAttempted,
@@ -53,6 +53,8 @@ STOP_TIMEOUT_S = 5.0
 NS_PER_S = 1_000_000_000
 NEVER = 1 << 62
 HANDED_MAX = 100_000
+INTRODUCE_AGAIN_NS = 500_000_000
+INTRODUCE_TICK: Final = Tick(name="introduce")
 PORTFOLIO: Final = object()
 """Receiver of a result: whoever is the portfolio when it is there."""
 NOT_SENDING = {
@@ -76,6 +78,8 @@ class Gateway(Guarded):
         self.portfolio: Any = None
         self.ready: GatewayReady | None = None
         self.introduced = False
+        self.let_in_by: Any = None
+        """The portfolio that has answered an introduction."""
         self.stopping = False
         self.handed: dict[ClientOrderId, None] = {}
         """Every order that was handed over, oldest first."""
@@ -212,8 +216,9 @@ class Gateway(Guarded):
 
         self.run(sender, fetch)
 
-    def receiveMsg_OpeningBalancesRecorded(self, message: OpeningBalancesRecorded, _sender: Any) -> None:
+    def receiveMsg_OpeningBalancesRecorded(self, message: OpeningBalancesRecorded, sender: Any) -> None:
         """The last step of the start: the book has its opening balances, now or from before."""
+        self.let_in_by = sender
         if self.introduced:
             return
         self.introduced = True
@@ -228,9 +233,11 @@ class Gateway(Guarded):
             self.introduce()
 
     def introduce(self) -> None:
-        """To the portfolio: from then on it sends here what it has made durable."""
+        """To the portfolio, until it answers: from then on it sends here what it has made durable."""
         assert self.ready is not None
-        self.send(self.portfolio, RecordOpeningBalances(totals=self.ready.totals))
+        if self.let_in_by != self.portfolio or self.portfolio is None:
+            self.send(self.portfolio, RecordOpeningBalances(totals=self.ready.totals))
+            self.wake_after_ns(INTRODUCE_AGAIN_NS, INTRODUCE_TICK)
 
     def receiveMsg_ReportApplied(self, message: ReportApplied, _sender: Any) -> None:
         """The book has not heard from the symbol's router yet; the router finds the intent there when it starts."""
@@ -256,6 +263,9 @@ class Gateway(Guarded):
         self.pump()
 
     def on_timer(self, payload: Any) -> None:
+        if payload == INTRODUCE_TICK:
+            self.introduce()
+            return
         if payload == self.alarm_ns:
             self.alarm_ns = NEVER
         self.pump()

@@ -47,7 +47,7 @@ from messages.book import (
 )
 from messages.lifecycle import ChildReady, ConfigureChild, GatewayGone, Rewire
 from messages.venue import PlaceOrder
-from storage.book_store import MAP_ALARM_SHARE, BookStore, Transaction, venue_name
+from storage.book_store import MAP_ALARM_SHARE, BookStore, Transaction
 from storage.tables import Writer
 
 
@@ -65,13 +65,15 @@ class Portfolio(Guarded):
         """Attempts of the open transaction, for the gateway as soon as they are durable."""
         self.gateway: Any = None
         """Whoever has introduced itself; None until then, and after it has died."""
+        self.named_gateway: Any = None
+        """Whom the engine says it is; nobody else is let in."""
         self.routers: dict[str, Any] = {}
         """By symbol: whoever opens an intent or begins an attempt is its symbol's router."""
         self.epoch = 0
         """Of this portfolio and of what it sends; a newer one in the book means that it is over."""
 
     def on_start(self, message: ConfigureChild) -> ChildReady:
-        self.routers = dict(message.routers)
+        self.routers, self.named_gateway = dict(message.routers), message.gateway
         self.store = self.open_book_to_write()
         with self.store.snapshot() as view:
             problems = holdings.violations(view)
@@ -86,9 +88,6 @@ class Portfolio(Guarded):
         self.log.info("book_opened", open_symbols=symbols, epoch=self.epoch)
         return ChildReady(name=self.label, pid=self.process_id(), open_symbols=tuple(symbols))
 
-    def open_book_to_write(self) -> BookStore:
-        return BookStore.open_writer(self.folder, self.settings.storage.map_size_gib, venue_name(self.settings))
-
     def begin_epoch(self, unit: Writer, reason: str) -> None:
         """From here on nobody older may write or send, so nobody will tell what became of what they were sending."""
         self.epoch = fencing.begin(unit, self.now_ns()).number
@@ -96,11 +95,18 @@ class Portfolio(Guarded):
             self.log.warning("outcome_lost", intent_id=record.intent.intent_id)
 
     def receiveMsg_GatewayGone(self, _message: GatewayGone, _sender: Any) -> None:
-        self.commit()
-        self.gateway = None
+        self.name_gateway(None)
 
     def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
         self.routers = dict(message.routers)
+        self.name_gateway(message.gateway)
+
+    def name_gateway(self, address: Any) -> None:
+        """Where it is from now on; one that was somewhere else is dead, whatever of it still arrives."""
+        if self.gateway is not None and self.gateway != address:
+            self.commit()
+            self.gateway = None
+        self.named_gateway = address
 
     def on_stop(self) -> None:
         if hasattr(self, "store"):
@@ -177,6 +183,13 @@ class Portfolio(Guarded):
         )
 
     def receiveMsg_RecordOpeningBalances(self, message: RecordOpeningBalances, sender: Any) -> None:
+        """Let the gateway in. It asks until it is answered, since this may come before the engine names it."""
+        if sender != self.named_gateway:
+            self.log.warning("gateway_not_let_in", sender=str(sender))
+            return
+        if sender == self.gateway:  # asked twice: what is on its way through it needs no new epoch
+            self.within(sender, lambda _unit: OpeningBalancesRecorded(first=False))
+            return
         self.commit()  # what is in the open transaction belongs to the gateway before
         self.gateway = sender
 

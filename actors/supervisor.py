@@ -23,12 +23,15 @@ from actors.children import (
     router_name,
     symbol_of,
 )
+from core import drift
 from core.concern import Concern
+from core.errors import IntentdError
+from core.events import AlertFired
 from core.market import MarketRules
 from core.records import TradingState
 from core.supervision import Exhausted, Supervision
 from messages.admin import StartEngine
-from messages.book import TightenTrading
+from messages.book import RecordEvents, TightenTrading
 from messages.lifecycle import (
     Alive,
     ChildBorn,
@@ -44,6 +47,8 @@ from messages.lifecycle import (
 
 PROBE_TICK = "probe"
 PROBES_PER_TIMEOUT = 4
+HALT_TICK = "halt"
+HALT_AGAIN_NS = 5_000_000_000
 
 
 class Supervisor(Guarded):
@@ -56,11 +61,13 @@ class Supervisor(Guarded):
         self.stop_reason = ""
         self.start: StartEngine | None = None
         self.children: dict[str, Child] = {}
-        self.supervision = Supervision(self.settings.engine.restarts_max, self.settings.engine.restart_window)
+        self.supervision = self.new_supervision()
         self.resting: dict[str, str] = {}
         """Parts that died and wait for their restart, or are not started again; with the reason."""
         self.wanted: list[str] = []
         """Symbols that have a router, or shall have one."""
+        self.unlisted: dict[str, str] = {}
+        """Routers that would have open intents, but no market; with the reason."""
         self.markets: dict[str, MarketRules] = {}
         self.credentials: dict[str, str] = {}
         self.probed_ns = 0
@@ -99,7 +106,7 @@ class Supervisor(Guarded):
 
     def all_ready(self) -> bool:
         wanted = [*CLASSES, *map(router_name, self.wanted)]
-        return all(map(self.is_ready, wanted))
+        return all(self.is_ready(name) or name in self.unlisted for name in wanted)
 
     def routers(self) -> list[Child]:
         return [child for child in self.children.values() if symbol_of(child.name) is not None and child.is_there]
@@ -130,11 +137,23 @@ class Supervisor(Guarded):
         return name not in self.children and name not in self.resting and all(map(self.is_ready, needs))
 
     def start_router(self, symbol: str) -> None:
-        rules = self.markets.get(symbol)
-        if rules is None:
-            self.give_up(f"{symbol} has open intents, but the venue no longer trades it; cancel them at the venue")
-            return
-        self.create(router_name(symbol), ROUTER_CLASS, rules)
+        rules, name = self.markets.get(symbol), router_name(symbol)
+        if rules is not None:
+            self.unlisted.pop(name, None)
+            self.create(name, ROUTER_CLASS, rules)
+        elif name not in self.unlisted:
+            self.do_without(name, symbol)
+
+    def do_without(self, name: str, symbol: str) -> None:
+        """One symbol that is suspended stops no other. Its intents are the reconciler's; new ones are refused."""
+        text = (
+            f"the venue does not trade {symbol} at the moment: orders there are followed as far as it answers, nothing "
+            "new is sent; look at the venue, and cancel there what shall go"
+        )
+        self.unlisted[name] = text
+        self.log.error("symbol_not_traded", symbol=symbol)
+        alert = AlertFired(at_ns=self.now_ns(), code="SYMBOL_NOT_TRADED", text=text)
+        self.send(self.address_of(PORTFOLIO), RecordEvents(events=(alert,)))
 
     def create(self, name: str, actor_class: str, rules: MarketRules | None = None) -> None:
         assert self.start is not None
@@ -157,8 +176,8 @@ class Supervisor(Guarded):
                 rules=rules,
             ),
         )
-        if rules is not None:
-            self.rewire_one(self.children[PORTFOLIO], name)  # it answers the router of a symbol, so it comes first
+        if rules is not None or name == GATEWAY:  # the portfolio answers routers, and lets in a gateway that it knows
+            self.rewire_one(self.children[PORTFOLIO], name)
 
     def receiveMsg_ChildBorn(self, message: ChildBorn, sender: Any) -> None:
         child = self.child_at(message.name, sender)
@@ -208,6 +227,8 @@ class Supervisor(Guarded):
             self.go_on_stopping()
         elif self.state in {"starting", "running"}:
             self.replace(child, f"the {child.name} process (pid {child.pid}) died")
+        elif self.state == "halted":
+            self.lost_while_halted(child, f"the {child.name} process (pid {child.pid}) died")
 
     def receiveMsg_ChildFailed(self, message: ChildFailed, sender: Any) -> None:
         child = self.child_at(message.name, sender)
@@ -219,6 +240,15 @@ class Supervisor(Guarded):
         elif self.state in {"starting", "running"}:
             self.send(child.address, ActorExitRequest())
             self.replace(child, message.reason, told_why=True)
+        elif self.state == "halted":
+            self.lost_while_halted(child, message.reason)
+
+    def lost_while_halted(self, child: Child, reason: str) -> None:
+        """It is not replaced; and a portfolio may have died before it could write the halt."""
+        self.resting[child.name] = reason
+        self.log.error("child_lost", child=child.name, reason=reason)
+        if child.name == PORTFOLIO:
+            self.halt_in_book()
 
     def replace(self, child: Child, reason: str, *, told_why: bool = False) -> None:
         """Start a part anew, now or a little later; when that was done too often, stop trading instead."""
@@ -237,18 +267,59 @@ class Supervisor(Guarded):
             self.restart(child.name)
 
     def restart(self, name: str) -> None:
-        self.resting.pop(name, None)
-        self.advance()
+        if self.state in {"starting", "running"}:
+            self.resting.pop(name, None)
+            self.advance()
 
     def halt(self, reason: str) -> None:
         """Restarts do not help: nothing new is sent any more, and somebody must look."""
-        self.state = "halted"
+        was_starting, self.state = self.state == "starting", "halted"
         self.stop_reason = reason
         self.log.critical("engine_halted", reason=reason)
+        if was_starting:  # all of it ends now, so a message would come too late
+            self.end_portfolio()
+        self.halt_in_book()
+        if was_starting:
+            self.give_up(reason)
+
+    def halt_in_book(self) -> None:
+        """It must stand there before anybody trades again. Without a portfolio we write it: nobody else does then."""
+        concern = Concern(code="RESTARTS_EXHAUSTED", text=self.stop_reason)
         if self.is_ready(PORTFOLIO):
-            concern = Concern(code="RESTARTS_EXHAUSTED", text=reason)
             halt = TightenTrading(state=TradingState.HALTED, concern=concern, by=self.name)
             self.send(self.address_of(PORTFOLIO), halt)
+            return
+        self.end_portfolio()
+        try:
+            store = self.open_book_to_write()
+            try:
+                with store.transaction() as unit:
+                    drift.act_on(unit, concern, TradingState.HALTED, self.name, self.now_ns())
+            finally:
+                store.close()
+        except IntentdError as error:
+            self.log.critical("halt_not_written", reason=str(error))
+            self.wake_after_ns(HALT_AGAIN_NS, Tick(name=HALT_TICK))
+
+    def end_portfolio(self) -> None:
+        """One that is starting, or has failed and not ended yet, must not be in the way with a transaction."""
+        child = self.children.get(PORTFOLIO)
+        if child is not None and child.state != "gone":
+            child.state = "gone"
+            if child.pid:
+                self.kill_process(child.pid)
+
+    def begin_again(self) -> None:
+        """An operator has looked at why it was halted: as many restarts as at the start."""
+        self.log.warning("engine_begins_again", reason=self.stop_reason)
+        self.supervision = self.new_supervision()
+        self.state, self.stop_reason = "running", ""
+        self.resting.clear()
+        self.children = {name: child for name, child in self.children.items() if child.is_there}
+        self.advance()
+
+    def new_supervision(self) -> Supervision:
+        return Supervision(self.settings.engine.restarts_max, self.settings.engine.restart_window)
 
     # ── signs of life ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -262,15 +333,30 @@ class Supervisor(Guarded):
         timeout_ns, now = self.settings.engine.hang_timeout, self.now_ns()
         overslept = now - self.probed_ns > timeout_ns // 2  # then it is not they who were silent
         self.probed_ns = now
-        for child in self.children.values():
+        for child in list(self.children.values()):
             if not child.is_there:
                 continue
             if overslept:
                 child.heard_ns = now
             allowed_ns = timeout_ns if child.is_ready else max(timeout_ns, self.settings.engine.start_timeout)
-            if now - child.heard_ns > allowed_ns and child.pid:
-                self.log.error("child_hangs", child=child.name, child_pid=child.pid)
-                self.kill_process(child.pid)
+            if now - child.heard_ns > allowed_ns:
+                self.end_silent(child)
             elif child.is_ready:
                 self.send(child.address, Probe())
         self.wake_after_ns(timeout_ns // PROBES_PER_TIMEOUT, Tick(name=PROBE_TICK))
+
+    def end_silent(self, child: Child) -> None:
+        """It is replaced when it is dead. One without a pid cannot be killed, and its death may never be told."""
+        self.log.error("child_hangs", child=child.name, child_pid=child.pid)
+        if child.pid:
+            self.kill_process(child.pid)
+            return
+        self.send(child.address, ActorExitRequest())  # should it wake up; what it writes or sends is of an old epoch
+        child.state = "gone"
+        reason = f"the {child.name} process has never said that it was born"
+        if self.state in {"starting", "running"}:
+            self.replace(child, reason)
+        elif self.state == "halted":
+            self.lost_while_halted(child, reason)
+        elif self.state == "stopping":
+            self.go_on_stopping()

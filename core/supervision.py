@@ -26,7 +26,7 @@ DELAY_MAX_NS = 10 * NS_PER_S
 STEADY_NS = 30 * NS_PER_S
 """A part that lived this long starts from no delay again."""
 READY_ENOUGH_NS = 5 * NS_PER_S
-"""A part that was ready for this long before it died is no crash loop, whatever kills it: it has worked meanwhile."""
+"""A part that was ready for this long before it died is no crash loop, whatever kills it: it did work meanwhile."""
 
 
 class Restart(NamedTuple):

@@ -10,7 +10,7 @@ from messages import ClientRequest, Message
 
 
 class StartEngine(Message, frozen=True, kw_only=True):
-    """Start every part. Answer: `EngineStarted` or `EngineStopped` with the reason."""
+    """Start every part. Answers: `EngineBorn` at once, then `EngineStarted` or `EngineStopped` with the reason."""
 
     settings: Settings
     state_root: str
@@ -19,6 +19,12 @@ class StartEngine(Message, frozen=True, kw_only=True):
     """Names this run of the engine in the logs."""
     launcher_pid: int
     """When this process is gone, nobody can stop the engine any more, so it stops itself."""
+
+
+class EngineBorn(Message, frozen=True, kw_only=True):
+    """The engine's first word to its launcher: it begins to start."""
+
+    pid: int
 
 
 class EngineStarted(Message, frozen=True, kw_only=True):

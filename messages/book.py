@@ -97,7 +97,7 @@ class RecordOpeningBalances(Message, frozen=True, kw_only=True):
     """A gateway has started and this is what the venue holds; a book's first one of all becomes its opening.
 
     It begins a new epoch: what an earlier gateway may still hold must not leave any more. Answer:
-    `OpeningBalancesRecorded`.
+    `OpeningBalancesRecorded`; none while the engine has not named this gateway (`ConfigureChild`, `Rewire`).
     """
 
     totals: dict[str, Decimal]

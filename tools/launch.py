@@ -13,7 +13,7 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,7 +27,7 @@ from core.settings import Mode, Settings
 from exchange import credentials
 from exchange.simulator import auth
 from exchange.simulator.process import SimulatorFailed, SimulatorProcess
-from messages.admin import AskStatus, EngineStarted, EngineStopped, StartEngine, StatusReported, StopEngine
+from messages.admin import AskStatus, EngineBorn, EngineStarted, EngineStopped, StartEngine, StatusReported, StopEngine
 from storage.layout import PRIVATE_FILE, StateFolder
 from tools import signals
 from tools.crew import Crew
@@ -55,12 +55,16 @@ class Launch:
         self.markets = 0
         self.swept = 0
         """Orphans of an earlier launcher that were ended at the start."""
+        self.is_wanted: Callable[[], bool] = lambda: True
+        """Asked every moment while an engine starts; False gives the start up."""
         self.simulator: SimulatorProcess | None = None
         self._crew = Crew(folder.crew_file)
         self._stack = contextlib.ExitStack()
         self._door: system.ActorSystemHandle | None = None
         self._engine: Any = None
         self._engine_pid = 0
+        """Of an engine that was ready."""
+        self._born_pid = 0
         self._stopped: EngineStopped | None = None
         self._asked_s = self._heard_s = 0.0
         self._hurry: list[str] = []
@@ -140,7 +144,7 @@ class Launch:
 
     def _start_system(self) -> None:
         self.session_id = uuid.uuid4().hex[:12]
-        self._stopped, self._engine_pid = None, 0
+        self._stopped, self._engine_pid, self._born_pid = None, 0, 0
         with signals.held_back():  # a system that is half started could not be ended
             self._door = system.start(self.settings.engine.system_base, self.folder.run)
             self._engine = self._door.create(ENGINE_CLASS)
@@ -154,7 +158,8 @@ class Launch:
             ),
         )
         started = self._await_start()
-        self._engine_pid, self.markets = started.pid, started.markets
+        self._engine_pid = self._born_pid = started.pid
+        self.markets = started.markets
         self._asked_s = self._heard_s = time.monotonic()
         # the process that led the group ended when it had forked the admin; nobody else will bury it
         with contextlib.suppress(ChildProcessError):
@@ -162,18 +167,33 @@ class Launch:
         self._publish()
 
     def _await_start(self) -> EngineStarted:
+        """Looks, too, whether anybody is left who could answer."""
         assert self._door is not None
         deadline = time.monotonic() + self.settings.engine.start_timeout / NS_PER_S
         while (left := deadline - time.monotonic()) > 0:
-            message = self._door.listen(left)
-            if isinstance(message, EngineStarted):
+            message = self._door.listen(min(left, LISTEN_S))
+            if isinstance(message, EngineBorn):
+                self._born_pid = message.pid
+            elif isinstance(message, EngineStarted):
                 return message
-            if isinstance(message, EngineStopped):
+            elif isinstance(message, EngineStopped):
                 raise (StartRefused if message.told_why else StartupFailed)(message.reason)
+            elif message is None and (dead := self._who_is_dead()):
+                raise StartupFailed(dead)
+            if not self.is_wanted():
+                raise StartupFailed("it was told to stop before it was ready")
         raise StartupFailed(
             f"the engine was not ready within {self.settings.engine.start_timeout // NS_PER_S} s; "
             f"see {self.folder.program_log}"
         )
+
+    def _who_is_dead(self) -> str:
+        """Of the two processes that nobody but the launcher replaces; empty if both live."""
+        if self._born_pid and not system.process_lives(self._born_pid):
+            return f"the engine process (pid {self._born_pid}) died; see {self.folder.program_log}"
+        if self._door is not None and not self._door.is_alive:
+            return "the actor system's own process died"
+        return ""
 
     def _publish(self) -> None:
         assert self._door is not None
@@ -221,11 +241,9 @@ class Launch:
 
     def _judge(self, now_s: float) -> EngineStopped | None:
         """Whether the engine's own process is gone, or does not answer any more; asks for its next sign of life."""
-        if not system.process_lives(self._engine_pid):
-            reason = f"the engine process (pid {self._engine_pid}) died; see {self.folder.program_log}"
-            return EngineStopped(reason=reason, failed=True)
-        if self._door is not None and not self._door.is_alive:
-            return EngineStopped(reason="the actor system's own process died", failed=True)
+        dead = self._who_is_dead()
+        if dead:
+            return EngineStopped(reason=dead, failed=True)
         timeout_s = self.settings.engine.hang_timeout / NS_PER_S
         if now_s - self._asked_s > timeout_s / 2:
             self._heard_s = now_s  # it was we who slept
@@ -239,7 +257,9 @@ class Launch:
         return None
 
     def _tell(self, message: Any) -> None:
-        assert self._door is not None
+        """Raises `EngineNotRunning`, also between two engines."""
+        if self._door is None:
+            raise EngineNotRunning("there is no engine at the moment")
         self._door.tell(self._engine, message)
 
     def relaunch(self) -> None:
@@ -273,7 +293,7 @@ class Launch:
             return
         if self._engine_pid:
             self.stop("the launcher ends")
-        leads = not self._engine_pid or system.process_lives(self._engine_pid)
+        leads = not self._born_pid or system.process_lives(self._born_pid)
         if leads and (self._stopped is None or not self._stopped.failed):
             self._door.shutdown()
             self._crew.await_end(END_GRACE_S)

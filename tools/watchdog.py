@@ -6,12 +6,14 @@ is halted in the book, so that the next start does not trade on by itself either
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
 from collections.abc import Callable
 
-from core import trading
+from core import drift
+from core.concern import Concern
 from core.errors import EngineExhausted, IntentdError, StartRefused, StartupFailed
 from core.records import TradingState
 from core.supervision import Exhausted, Supervision
@@ -33,6 +35,7 @@ class Watchdog:
         self._say = say
         self._is_told_to_stop = is_told_to_stop
         self._supervision = Supervision(engine.restarts_max, engine.restart_window)
+        launch.is_wanted = self._go_on
 
     def run(self) -> EngineStopped | None:
         """Until told to stop (None) or `intentctl stop`. Raises `EngineExhausted`."""
@@ -67,6 +70,11 @@ class Watchdog:
                 self._say("the engine is ready again")
                 return
 
+    def _go_on(self) -> bool:
+        """While a new engine starts, which may take `engine.start_timeout`."""
+        notify("WATCHDOG=1")
+        return not self._is_told_to_stop()
+
     def _pause(self, for_ns: int) -> None:
         until = time.monotonic_ns() + for_ns
         while not self._is_told_to_stop() and (left := until - time.monotonic_ns()) > 0:
@@ -88,17 +96,18 @@ def halt(launch: Launch, reason: str) -> None:
     store = BookStore.open_writer(launch.folder, settings.storage.map_size_gib, venue_name(settings))
     try:
         with store.transaction() as unit:
-            trading.tighten(unit, TradingState.HALTED, reason, "watchdog", time.time_ns())
+            concern = Concern(code="RESTARTS_EXHAUSTED", text=reason)
+            drift.act_on(unit, concern, TradingState.HALTED, "watchdog", time.time_ns())
     finally:
         store.close()
 
 
 def notify(state: str) -> None:
-    """Tell systemd, if it started us (sd_notify(3))."""
+    """Tell systemd, if it started us (sd_notify(3)). If it cannot hear us just now, that is no reason to end."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
-        door.sendto(state.encode(), address)
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
+        door.sendto(state.encode(), socket.MSG_DONTWAIT, address)

@@ -17,9 +17,9 @@ from core.evidence import SENT_WITHIN_NS
 from core.records import AttemptRecord, TradingState
 from core.reports import NotPlaced, OutcomeUnknown, Report
 from core.settings import from_mapping
-from messages.book import ApplyReport
+from messages.book import ApplyReport, OpeningBalancesRecorded, RecordOpeningBalances
 from messages.lifecycle import Rewire
-from messages.venue import PlaceOrder
+from messages.venue import GatewayReady, PlaceOrder
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.actors.recorded import Recorded
@@ -147,3 +147,23 @@ def test_a_result_goes_to_the_portfolio_of_the_moment(store: BookStore, attempt:
     gateway.receiveMsg_Rewire(moved, "engine")
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
     assert [type(message.report) for message in gateway.to("the new one", ApplyReport)] == [OutcomeUnknown]
+
+
+def rewired(gateway: RecordedGateway, portfolio: str) -> None:
+    wired = Rewire(replaced="portfolio", portfolio=portfolio, gateway="self", reconciler=None, routers={})
+    gateway.receiveMsg_Rewire(wired, "engine")
+
+
+def test_a_gateway_introduces_itself_until_it_is_answered(store: BookStore) -> None:
+    """To each portfolio: the first word may be lost, or come before the engine's."""
+    gateway = RecordedGateway(store)
+    gateway.deliver(None, GatewayReady(markets={}, totals={}))
+    for _ in range(2):
+        gateway.on_timer(gateway.woken.pop()[1])
+    assert len(gateway.to(BOOK, RecordOpeningBalances)) == 3
+    gateway.receiveMsg_OpeningBalancesRecorded(OpeningBalancesRecorded(first=True), BOOK)
+    gateway.on_timer(gateway.woken.pop()[1])
+    assert (len(gateway.to(BOOK, RecordOpeningBalances)), gateway.woken) == (3, [])
+    rewired(gateway, "next")
+    gateway.on_timer(gateway.woken.pop()[1])
+    assert len(gateway.to("next", RecordOpeningBalances)) == 2

@@ -21,11 +21,13 @@ from messages.book import (
     CommitBatch,
     FlushBook,
     IntentOpened,
+    OpeningBalancesRecorded,
     OpenIntent,
     RecordOpeningBalances,
     RecordRefusal,
     ReportApplied,
 )
+from messages.lifecycle import Rewire
 from messages.venue import PlaceOrder
 from storage.book_store import BookStore
 from storage.layout import StateFolder
@@ -67,8 +69,15 @@ def refusal() -> RecordRefusal:
     return RecordRefusal(symbol="BTC/USDT", key=None, refusal=Refusal("TEST", "because"))
 
 
+def name_gateway(portfolio: RecordedPortfolio, address: str | None) -> None:
+    """As the engine does."""
+    named = Rewire(replaced="gateway", portfolio="self", gateway=address, reconciler=None, routers={})
+    portfolio.receiveMsg_Rewire(named, "engine")
+
+
 def test_answers_leave_after_the_commit(portfolio: RecordedPortfolio) -> None:
     """A request is applied at once, but neither durable nor answered before the batch is committed."""
+    name_gateway(portfolio, CLIENT)
     portfolio.receiveMsg_RecordOpeningBalances(RecordOpeningBalances(totals={"BTC": Decimal(1)}), CLIENT)
     assert (portfolio.to(CLIENT), committed(portfolio)) == ([], 0)
     (mark,) = portfolio.to("self")
@@ -88,6 +97,7 @@ def test_requests_that_arrive_together_share_a_commit(portfolio: RecordedPortfol
 
 def opened(portfolio: RecordedPortfolio) -> IntentOpened:
     """An intent that the book has accepted, answered and handed over."""
+    name_gateway(portfolio, "gateway")
     portfolio.receiveMsg_RecordOpeningBalances(RecordOpeningBalances(totals={"USDT": Decimal(1_000)}), "gateway")
     portfolio.receiveMsg_OpenIntent(OpenIntent(opening=opening(request(qty=Decimal("0.001")))), "router")
     portfolio.commit()
@@ -98,6 +108,7 @@ def opened(portfolio: RecordedPortfolio) -> IntentOpened:
 
 def test_an_attempt_goes_to_the_gateway_once_and_after_the_commit(portfolio: RecordedPortfolio) -> None:
     """What may be on the wire is on disk first; a request that is repeated sends nothing again."""
+    name_gateway(portfolio, "gateway")
     portfolio.receiveMsg_RecordOpeningBalances(RecordOpeningBalances(totals={"USDT": Decimal(1_000)}), "gateway")
     portfolio.commit()
     wanted = OpenIntent(opening=opening(request(qty=Decimal("0.001"))))
@@ -180,9 +191,59 @@ def test_a_full_batch_is_committed_without_waiting(portfolio: RecordedPortfolio)
 
 def test_a_batch_that_was_not_committed_has_not_happened(portfolio: RecordedPortfolio) -> None:
     """If the process ends before the commit, nothing is in the book and nobody was told otherwise."""
+    name_gateway(portfolio, CLIENT)
     portfolio.receiveMsg_RecordOpeningBalances(RecordOpeningBalances(totals={"BTC": Decimal(1)}), CLIENT)
     assert portfolio.unit is not None
     portfolio.unit.abort()
     portfolio.unit = None
     assert (portfolio.to(CLIENT), committed(portfolio)) == ([], 0)
     assert isinstance(portfolio.to("self")[0], CommitBatch)
+
+
+INTRODUCTION = RecordOpeningBalances(totals={"USDT": Decimal(1_000)})
+
+
+def let_in(portfolio: RecordedPortfolio, address: str) -> None:
+    name_gateway(portfolio, address)
+    portfolio.receiveMsg_RecordOpeningBalances(INTRODUCTION, address)
+    portfolio.commit()
+
+
+def test_only_the_gateway_that_the_engine_has_named_is_let_in(portfolio: RecordedPortfolio) -> None:
+    """An introduction that a dead one has left on the road would turn every order to nobody."""
+    let_in(portfolio, "first")
+    let_in(portfolio, "second")
+    portfolio.receiveMsg_RecordOpeningBalances(INTRODUCTION, "first")
+    portfolio.receiveMsg_OpenIntent(OpenIntent(opening=opening(request(qty=Decimal("0.001")))), "router")
+    portfolio.commit()
+    assert (len(portfolio.to("first", PlaceOrder)), len(portfolio.to("second", PlaceOrder))) == (0, 1)
+
+
+def test_a_gateway_that_comes_before_its_name_is_let_in_when_it_asks_again(portfolio: RecordedPortfolio) -> None:
+    """Nothing says in which order the engine's word and its own arrive."""
+    portfolio.receiveMsg_RecordOpeningBalances(INTRODUCTION, "gateway")
+    portfolio.commit()
+    assert (portfolio.to("gateway"), portfolio.gateway) == ([], None)
+    let_in(portfolio, "gateway")
+    assert portfolio.gateway == "gateway"
+
+
+def test_a_gateway_that_asks_twice_is_answered_twice_and_begins_one_epoch(portfolio: RecordedPortfolio) -> None:
+    """What is on its way through it would be lost track of."""
+    let_in(portfolio, "gateway")
+    epoch = portfolio.epoch
+    portfolio.receiveMsg_RecordOpeningBalances(INTRODUCTION, "gateway")
+    portfolio.commit()
+    assert [answer.first for answer in portfolio.to("gateway", OpeningBalancesRecorded)] == [True, False]
+    assert portfolio.epoch == epoch
+
+
+def test_a_gateway_that_was_replaced_gets_no_order_any_more(portfolio: RecordedPortfolio) -> None:
+    """From the moment in which the engine names another one, and before that one has come."""
+    let_in(portfolio, "first")
+    name_gateway(portfolio, "second")
+    portfolio.receiveMsg_OpenIntent(OpenIntent(opening=opening(request(qty=Decimal("0.001")))), "router")
+    portfolio.commit()
+    assert portfolio.to("first", PlaceOrder) == []
+    ((report,),) = [[message.report for message in portfolio.to("self", ApplyReport)]]
+    assert report.code == "NO_GATEWAY"

@@ -97,6 +97,9 @@ class Simulated(Guarded):
     def open_book(self) -> BookStore:
         return self.house.book.door(self.process)
 
+    def open_book_to_write(self) -> BookStore:
+        return self.house.book.door(self.process)
+
     def end_process(self) -> None:
         """An actor has given up on itself. Nothing that a world does may lead there, but for being fenced."""
         error = sys.exc_info()[1]
@@ -120,9 +123,6 @@ class SimulatedPortfolio(Simulated, Portfolio):
     def settle_in(self, house: House, process: Process) -> Any:
         process.writes_book = True
         return super().settle_in(house, process)
-
-    def open_book_to_write(self) -> BookStore:
-        return self.house.book.door(self.process)
 
 
 class SimulatedGateway(Simulated, Gateway):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import time
 from decimal import Decimal
 from typing import Any
@@ -17,6 +19,7 @@ from core.intent import IntentRequest, Kind, Side
 from storage.layout import StateFolder
 from tests.system.harness import Daemon, until
 
+NOTIFIED_S = 10.0
 TRADES_AGAIN_S = 10.0
 """Generous, for a machine that is busy with other tests; the benchmark of it is `python -m benchmarks resilience`."""
 
@@ -145,3 +148,32 @@ def test_who_waits_for_a_part_that_hangs_is_not_replaced(daemon: Daemon) -> None
     assert children(daemon)["router BTC/USDT"] == there["router BTC/USDT"]
     client.close()
     assert daemon.stop() == 0
+
+
+def test_an_engine_that_dies_in_its_start_costs_no_patience(daemon: Daemon) -> None:
+    """The launcher looks whether it lives, and tells systemd meanwhile that it lives itself."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        address = str(daemon.state.parent / "notify")
+        systemd.bind(address)
+        systemd.settimeout(NOTIFIED_S)
+        daemon.extra["NOTIFY_SOCKET"] = address
+        daemon.start()
+        assert systemd.recv(100) == b"READY=1"
+        killed: list[int] = []
+        began = time.monotonic()
+        while len(killed) < 3 and time.monotonic() - began < 3 * TRADES_AGAIN_S:
+            for pid in starts(daemon)[len(killed) :]:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+            systemd.recv(100)  # raises when nothing is said for too long
+        until(lambda: systemd.recv(100) and children(daemon).get("engine", 0) not in {0, *killed},
+              "the engine is replaced")  # fmt: skip
+        assert time.monotonic() - began < 2 * TRADES_AGAIN_S
+        buy(daemon, "after")
+        assert daemon.stop() == 0
+
+
+def starts(daemon: Daemon) -> list[int]:
+    """Pids of the engines that have begun to start."""
+    lines = (daemon.state / "logs" / "intentd.jsonl").read_text().splitlines()
+    return [entry["pid"] for entry in map(json.loads, lines) if entry["event"] == "engine_starting"]

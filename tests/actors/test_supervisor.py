@@ -1,0 +1,281 @@
+"""Who is replaced, when that is enough, and that a halt stands in the book whoever is dead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from actors.base import ActorExitRequest
+from actors.children import CLASSES, GATEWAY, PORTFOLIO, SCRIBE
+from actors.engine import Engine
+from core import trading
+from core.errors import StorageError
+from core.events import AlertFired
+from core.records import TradingState
+from core.settings import Settings, from_mapping
+from messages import RequestRefused
+from messages.admin import AskStatus, EngineStopped, FindRouter, RouterFound, StartEngine, StatusReported
+from messages.book import RecordEvents, SetTradingState, TightenTrading
+from messages.lifecycle import ChildFailed, ChildReady, RestartDue, Tick
+from storage.book_store import BookStore
+from storage.layout import StateFolder
+from tests.actors.recorded import Recorded
+from tests.builders import SECOND, SYMBOL, T0, rules
+
+LAUNCHER, CLIENT = "launcher", "client"
+RESTARTS_MAX = 2
+
+
+class RecordedEngine(Recorded, Engine):
+    """The engine over parts that exist by name only; the book is real."""
+
+    def __init__(self, folder: StateFolder, settings: Settings) -> None:
+        super().__init__()
+        self.sent, self.woken = [], []
+        self.clock_ns = T0
+        self.born = 0
+        self.killed: list[int] = []
+        self.disk_full = False
+        self.folder, self.settings, self.launcher = folder, settings, LAUNCHER
+        self.start = StartEngine(settings=settings, state_root=str(folder.root), session_id="s", launcher_pid=1)
+        self.supervision = self.new_supervision()
+        self.markets = {SYMBOL: rules()}
+
+    def createActor(self, actorClass: Any, *_: Any, **__: Any) -> Any:  # noqa: N802, N803  (thespian's names)
+        self.born += 1
+        return f"{actorClass}#{self.born}"
+
+    def now_ns(self) -> int:
+        return self.clock_ns
+
+    def kill_process(self, pid: int) -> None:
+        self.killed.append(pid)
+
+    def open_book_to_write(self) -> BookStore:
+        if self.disk_full:
+            raise StorageError("the disk is full")
+        return super().open_book_to_write()
+
+    def transmit(self, targetAddr: Any, msg: Any) -> None:  # noqa: N803
+        self.sent.append((targetAddr, msg))
+
+    # ── the parts ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def let_all_start(self, *, but: str = "", open_symbols: tuple[str, ...] = ()) -> None:
+        self.advance()
+        while waiting := [c for c in self.children.values() if c.state == "starting" and c.name != but]:
+            for child in waiting:
+                symbols = open_symbols if child.name == PORTFOLIO else ()
+                ready = ChildReady(name=child.name, pid=100 + self.born, open_symbols=symbols)
+                self.receiveMsg_ChildReady(ready, child.address)
+
+    def let_die(self, name: str) -> None:
+        self.receiveMsg_ChildActorExited(SimpleNamespace(childAddress=self.children[name].address), "admin")
+
+    def let_restart(self) -> None:
+        """The timers of what waits for its restart are due."""
+        for delay_ns, payload in list(self.woken):
+            if isinstance(payload, RestartDue):
+                self.woken.remove((delay_ns, payload))
+                self.on_timer(payload)
+
+    def exhaust(self, name: str) -> None:
+        for _ in range(RESTARTS_MAX + 1):
+            self.let_die(name)
+            self.let_restart()
+            if self.state == "running":
+                self.let_all_start()
+
+    def wait(self, seconds: int) -> None:
+        """Everybody who is ready gives a sign of life meanwhile."""
+        for _ in range(seconds):
+            self.clock_ns += SECOND
+            for child in self.children.values():
+                if child.is_ready:
+                    child.heard_ns = self.clock_ns
+            self.probe()
+
+    def status(self) -> StatusReported:
+        self.receiveMsg_AskStatus(AskStatus(request_id="r"), CLIENT)
+        answer: StatusReported = self.to(CLIENT, StatusReported)[-1]
+        return answer
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> RecordedEngine:
+    settings = from_mapping({"engine": {"restarts_max": RESTARTS_MAX}})
+    return RecordedEngine(StateFolder(tmp_path).create(), settings)
+
+
+@pytest.fixture
+def running(engine: RecordedEngine) -> RecordedEngine:
+    engine.let_all_start()
+    assert engine.state == "running"
+    return engine
+
+
+def standing(engine: RecordedEngine) -> tuple[TradingState, list[str]]:
+    """What the book says, and the codes of its alerts."""
+    store = BookStore.open_reader(engine.folder)
+    try:
+        with store.snapshot() as view:
+            events = [event for _, event in view.events(after=0, limit=100)]
+            return trading.standing(view).state, [e.code for e in events if isinstance(e, AlertFired)]
+    finally:
+        store.close()
+
+
+# ── halt ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_part_that_dies_too_often_halts_trading_through_the_portfolio(running: RecordedEngine) -> None:
+    """The book has one writer, as long as it is there."""
+    running.exhaust(SCRIBE)
+    assert running.state == "halted"
+    (halt,) = running.to(running.address_of(PORTFOLIO), TightenTrading)
+    assert (halt.state, halt.concern.code) == (TradingState.HALTED, "RESTARTS_EXHAUSTED")
+
+
+def test_a_portfolio_that_dies_too_often_leaves_a_halt_in_the_book(running: RecordedEngine) -> None:
+    """Nobody else could write it, and the next start must not trade on by itself."""
+    running.exhaust(PORTFOLIO)
+    assert running.state == "halted"
+    assert standing(running) == (TradingState.HALTED, ["RESTARTS_EXHAUSTED"])
+    assert running.status().state == "halted"
+
+
+def test_a_portfolio_that_dies_with_the_halt_in_its_hands_does_not_lose_it(running: RecordedEngine) -> None:
+    """It is not replaced any more, so what was sent to it is written in its place."""
+    running.exhaust(SCRIBE)
+    running.let_die(PORTFOLIO)
+    assert standing(running) == (TradingState.HALTED, ["RESTARTS_EXHAUSTED"])
+
+
+def test_a_halt_that_cannot_be_written_is_written_later(running: RecordedEngine) -> None:
+    """With a full disk nobody trades; when there is room, the halt comes first."""
+    running.disk_full = True
+    running.exhaust(PORTFOLIO)
+    again = [payload for _, payload in running.woken if isinstance(payload, Tick)]
+    running.disk_full = False
+    running.on_timer(again[-1])
+    assert standing(running)[0] is TradingState.HALTED
+
+
+def test_a_start_that_cannot_succeed_ends_with_a_halt_and_its_reason(engine: RecordedEngine) -> None:
+    """The launcher is told at once, not when its patience is over."""
+    engine.let_all_start(but=SCRIBE)
+    for _ in range(RESTARTS_MAX + 1):
+        engine.let_die(SCRIBE)
+        engine.let_restart()
+    (stopped,) = engine.to(LAUNCHER, EngineStopped)
+    assert (stopped.failed, stopped.told_why) == (True, False)
+    assert "the scribe process" in stopped.reason
+    assert standing(engine)[0] is TradingState.HALTED
+
+
+def test_a_part_that_says_what_is_wrong_is_never_given_up(running: RecordedEngine) -> None:
+    """Somebody can mend that; `status` names it."""
+    for number in range(20):
+        child = running.children[PORTFOLIO]
+        failed = ChildFailed(name=PORTFOLIO, pid=number, reason="the disk is full; free space")
+        running.receiveMsg_ChildFailed(failed, child.address)
+        assert running.state == "running"
+        running.clock_ns += 61 * SECOND
+        running.let_restart()
+    for _ in range(2):
+        running.receiveMsg_ChildFailed(failed, running.children[PORTFOLIO].address)
+    assert "down: the disk is full; free space" in {child.state for child in running.status().children}
+
+
+# ── resume ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def resume(engine: RecordedEngine, reason: str = "mended") -> None:
+    engine.receiveMsg_SetTradingState(SetTradingState(request_id="r", state=TradingState.ACTIVE, reason=reason), CLIENT)
+
+
+def test_resume_starts_what_was_given_up(running: RecordedEngine) -> None:
+    """What stands in the book alone would say ACTIVE, and everything would be refused."""
+    running.exhaust(SCRIBE)
+    resume(running)
+    assert running.to(running.address_of(PORTFOLIO), SetTradingState)
+    running.let_all_start()
+    assert (running.state, running.all_ready(), running.stop_reason) == ("running", True, "")
+    running.let_die(SCRIBE)
+    assert running.state == "running"
+
+
+def test_resume_without_a_portfolio_says_that_trading_is_still_halted(running: RecordedEngine) -> None:
+    """It is being started; nobody is told ACTIVE for something that nobody has written."""
+    running.exhaust(PORTFOLIO)
+    resume(running)
+    (refused,) = running.to(CLIENT, RequestRefused)
+    assert "still HALTED" in refused.reason
+    running.let_all_start()
+    resume(running)
+    assert running.to(running.address_of(PORTFOLIO), SetTradingState)
+
+
+def test_resume_without_a_reason_changes_nothing(running: RecordedEngine) -> None:
+    """It stands in the audit trail, so it must say something."""
+    running.exhaust(SCRIBE)
+    resume(running, reason=" ")
+    assert running.state == "halted"
+
+
+# ── a part that is never born ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_part_that_never_says_that_it_was_born_is_replaced(running: RecordedEngine) -> None:
+    """It has no pid that could be killed. It is asked to end, should it ever wake up."""
+    running.let_die(GATEWAY)
+    unborn = running.children[GATEWAY].address
+    running.wait(60)
+    assert running.to(unborn, ActorExitRequest)
+    running.let_restart()
+    assert running.children[GATEWAY].address != unborn
+    running.receiveMsg_ChildReady(ChildReady(name=GATEWAY, pid=7), unborn)
+    assert not running.is_ready(GATEWAY)
+    running.let_all_start()
+    assert all(map(running.is_ready, CLASSES))
+    assert running.killed == []
+
+
+# ── a symbol that is no market ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_symbol_that_is_suspended_does_not_keep_the_others_from_trading(engine: RecordedEngine) -> None:
+    """Its intents are left to the reconciler; status and an alert name it, once."""
+    engine.let_all_start(open_symbols=(SYMBOL, "ETH/USDT"))
+    assert engine.state == "running"
+    assert engine.is_ready(f"router {SYMBOL}")
+    assert [(c.name, c.pid) for c in engine.status().children if "ETH" in c.state] == [("router ETH/USDT", 0)]
+    engine.advance()
+    ((alert,),) = [message.events for message in engine.to(engine.address_of(PORTFOLIO), RecordEvents)]
+    assert isinstance(alert, AlertFired)
+    assert (alert.code, "ETH/USDT" in alert.text) == ("SYMBOL_NOT_TRADED", True)
+
+
+def test_a_symbol_that_is_suspended_takes_no_new_intents(engine: RecordedEngine) -> None:
+    """The reason is its own, not that somebody has misspelled it."""
+    engine.let_all_start(open_symbols=("ETH/USDT",))
+    engine.receiveMsg_FindRouter(FindRouter(request_id="r", symbol="ETH/USDT"), CLIENT)
+    (found,) = engine.to(CLIENT, RouterFound)
+    assert found.refusal.code == "SYMBOL_NOT_TRADED"
+
+
+def test_a_symbol_that_is_suspended_while_the_engine_runs_ends_nothing(engine: RecordedEngine) -> None:
+    """Its router dies when the next gateway does not know it any more; when it is traded again, the router comes."""
+    engine.let_all_start(open_symbols=(SYMBOL,))
+    markets, engine.markets = engine.markets, {}
+    engine.let_die(f"router {SYMBOL}")
+    assert engine.state == "running"
+    assert not engine.to(LAUNCHER, EngineStopped)
+    engine.markets = markets
+    engine.let_die(GATEWAY)
+    engine.let_all_start()
+    assert engine.is_ready(f"router {SYMBOL}")
+    assert engine.all_ready()

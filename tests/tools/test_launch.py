@@ -1,0 +1,90 @@
+"""While an engine starts the launcher looks whether it still can, and says meanwhile that it is alive itself."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from core.errors import EngineNotRunning, StartRefused, StartupFailed
+from core.settings import Settings
+from messages.admin import AskStatus, EngineBorn, EngineStarted, EngineStopped
+from storage.layout import StateFolder
+from tools.launch import Launch
+
+SOON_S = 5.0
+"""Far below `engine.start_timeout`."""
+
+
+class SilentDoor:
+    """A door through which only what a test has put there comes."""
+
+    def __init__(self, *letters: Any, is_alive: bool = True) -> None:
+        self.letters = deque(letters)
+        self.is_alive = is_alive
+
+    def listen(self, _timeout_s: float) -> Any:
+        return self.letters.popleft() if self.letters else None
+
+
+def launch(folder: Path, *letters: Any, is_alive: bool = True) -> Launch:
+    waiting = Launch(StateFolder(folder), Settings())
+    waiting._door = SilentDoor(*letters, is_alive=is_alive)  # type: ignore[assignment]
+    return waiting
+
+
+def nobodys_pid() -> int:
+    return next(pid for pid in range(2, 1 << 22) if not psutil.pid_exists(pid))
+
+
+def test_an_engine_that_dies_while_it_starts_is_noticed_at_once(tmp_path: Path) -> None:
+    """Not when the patience for a slow start is over."""
+    began = time.monotonic()
+    with pytest.raises(StartupFailed, match="died"):
+        launch(tmp_path, EngineBorn(pid=nobodys_pid()))._await_start()
+    assert time.monotonic() - began < SOON_S
+
+
+def test_an_actor_system_that_dies_while_the_engine_starts_is_noticed_at_once(tmp_path: Path) -> None:
+    """Nobody is left who could start a part."""
+    with pytest.raises(StartupFailed, match="own process died"):
+        launch(tmp_path, EngineBorn(pid=os.getpid()), is_alive=False)._await_start()
+
+
+def test_whoever_waits_for_a_start_is_asked_meanwhile_and_may_give_it_up(tmp_path: Path) -> None:
+    """The watchdog says that it is alive then, and a stop signal need not wait."""
+    waiting = launch(tmp_path, EngineBorn(pid=os.getpid()))
+    asked: list[int] = []
+    waiting.is_wanted = lambda: len(asked) < 3 and not asked.append(1)  # type: ignore[func-returns-value]
+    with pytest.raises(StartupFailed, match="told to stop"):
+        waiting._await_start()
+    assert len(asked) == 3
+
+
+def test_an_engine_that_lives_is_waited_for(tmp_path: Path) -> None:
+    """Silence of one that is there is only slowness."""
+    started = EngineStarted(pid=os.getpid(), process_group=1, markets=3)
+    assert launch(tmp_path, EngineBorn(pid=os.getpid()), None, None, started)._await_start() is started
+
+
+@pytest.mark.parametrize(("told_why", "kind"), [(True, StartRefused), (False, StartupFailed)])
+def test_what_a_part_has_said_is_told_from_what_just_happened(
+    tmp_path: Path, told_why: bool, kind: type[StartupFailed]
+) -> None:
+    """The first is waited for, the second is a crash loop when it goes on."""
+    with pytest.raises(StartupFailed, match="because") as caught:
+        launch(tmp_path, EngineStopped(reason="because", failed=True, told_why=told_why))._await_start()
+    assert type(caught.value) is kind
+
+
+def test_between_two_engines_there_is_nobody_to_tell(tmp_path: Path) -> None:
+    """A stop then is no assertion that fails; there is nothing to stop."""
+    idle = Launch(StateFolder(tmp_path), Settings())
+    with pytest.raises(EngineNotRunning):
+        idle._tell(AskStatus(request_id="r"))
+    idle.stop("Ctrl-C")
