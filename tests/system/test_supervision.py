@@ -173,6 +173,52 @@ def test_an_engine_that_dies_in_its_start_costs_no_patience(daemon: Daemon) -> N
         assert daemon.stop() == 0
 
 
+def test_a_portfolio_that_dies_too_often_halts_trading_until_an_operator_resumes(daemon: Daemon) -> None:
+    """The halt is in the book although its writer is dead; resume starts the parts, and then trading."""
+    config = daemon.state.parent / "intentd.toml"
+    config.write_text("[engine]\nrestarts_max = 2\n")
+    daemon.start("--config", str(config))
+    buy(daemon, "before")
+    killed: set[int] = set()
+    for _ in range(3):
+        pid = until(lambda: children(daemon).get("portfolio", 0) not in {0, *killed} and children(daemon)["portfolio"],
+                    "the portfolio is there")  # fmt: skip
+        os.kill(pid, signal.SIGKILL)
+        killed.add(pid)
+    status = until(lambda: (now := daemon.ask("status"))["engine"]["state"] == "halted" and now, "the engine is halted")
+    assert status["book"]["trading"]["state"] == "HALTED"
+    assert "RESTARTS_EXHAUSTED" in status["book"]["trading"]["reason"]
+    first = daemon.ctl("resume", "--reason", "mended")
+    assert first.returncode == 1
+    assert "still HALTED" in first.stderr
+    until(lambda: children(daemon).get("portfolio", 0) not in {0, *killed}, "the portfolio is started again")
+    until(lambda: daemon.ctl("resume", "--reason", "mended").returncode == 0, "trading goes on")
+    buy(daemon, "after")
+    assert len(orders(daemon)) == 2
+    assert daemon.stop() == 0
+    audit = (daemon.state / "logs" / "audit" / "order_audit.jsonl").read_text()
+    assert audit.count('"code":"RESTARTS_EXHAUSTED"') == 1
+
+
+def test_an_engine_that_dies_too_often_ends_the_daemon_with_a_halt(daemon: Daemon) -> None:
+    """Whoever starts it again finds trading halted."""
+    config = daemon.state.parent / "intentd.toml"
+    config.write_text("[engine]\nrestarts_max = 1\n")
+    daemon.start("--config", str(config))
+    assert daemon.process is not None
+    killed: list[int] = []
+    while len(killed) < 2:
+        for pid in starts(daemon)[len(killed) :]:
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+        until(lambda: len(starts(daemon)) > len(killed) or len(killed) == 2, "the engine starts again")
+    out, err = daemon.process.communicate(timeout=TRADES_AGAIN_S)
+    assert daemon.process.returncode == 1
+    assert "trading is halted" in out + err
+    assert daemon.ask("status")["book"]["trading"]["state"] == "HALTED"
+    assert daemon.processes.alive() == []
+
+
 def starts(daemon: Daemon) -> list[int]:
     """Pids of the engines that have begun to start."""
     lines = (daemon.state / "logs" / "intentd.jsonl").read_text().splitlines()
