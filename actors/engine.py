@@ -17,7 +17,6 @@ from actors.base import CREDENTIAL_VARIABLES, ActorExitRequest
 from actors.children import GATEWAY, STOP_ORDER
 from actors.front_desk import FrontDesk
 from actors.supervisor import HALT_TICK, PROBE_TICK, PROBES_PER_TIMEOUT
-from actors.system import process_lives
 from messages.admin import EngineBorn, EngineStarted, EngineStopped, StartEngine, StopEngine
 from messages.lifecycle import PrepareStop, RestartDue, StopPrepared, Tick
 from messages.venue import GatewayReady
@@ -91,10 +90,6 @@ class Engine(FrontDesk):
             self.actorSystemShutdown()
         else:
             self.begin_stop("the launcher is gone")
-
-    def lives(self, pid: int) -> bool:
-        """Whether a process that is no child of ours is still there."""
-        return process_lives(pid)
 
     # ── stop ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -23,6 +23,7 @@ from actors.children import (
     router_name,
     symbol_of,
 )
+from actors.system import process_lives
 from core import drift
 from core.concern import Concern
 from core.errors import IntentdError
@@ -338,6 +339,9 @@ class Supervisor(Guarded):
                 continue
             if overslept:
                 child.heard_ns = now
+            if child.pid and not self.lives(child.pid):
+                self.count_as_dead(child, f"the {child.name} process (pid {child.pid}) is gone, and nobody told of it")
+                continue
             allowed_ns = timeout_ns if child.is_ready else max(timeout_ns, self.settings.engine.start_timeout)
             if now - child.heard_ns > allowed_ns:
                 self.end_silent(child)
@@ -352,11 +356,18 @@ class Supervisor(Guarded):
             self.kill_process(child.pid)
             return
         self.send(child.address, ActorExitRequest())  # should it wake up; what it writes or sends is of an old epoch
+        self.count_as_dead(child, f"the {child.name} process has never said that it was born")
+
+    def count_as_dead(self, child: Child, reason: str) -> None:
+        """thespian's word of a death can be lost; who waited for it would wait for ever."""
         child.state = "gone"
-        reason = f"the {child.name} process has never said that it was born"
         if self.state in {"starting", "running"}:
             self.replace(child, reason)
         elif self.state == "halted":
             self.lost_while_halted(child, reason)
         elif self.state == "stopping":
             self.go_on_stopping()
+
+    def lives(self, pid: int) -> bool:
+        """Whether there is such a process, and it is more than a zombie."""
+        return process_lives(pid)

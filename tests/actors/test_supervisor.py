@@ -38,6 +38,7 @@ class RecordedEngine(Recorded, Engine):
         self.clock_ns = T0
         self.born = 0
         self.killed: list[int] = []
+        self.gone: set[int] = set()
         self.disk_full = False
         self.folder, self.settings, self.launcher = folder, settings, LAUNCHER
         self.start = StartEngine(settings=settings, state_root=str(folder.root), session_id="s", launcher_pid=1)
@@ -54,6 +55,9 @@ class RecordedEngine(Recorded, Engine):
     def kill_process(self, pid: int) -> None:
         self.killed.append(pid)
 
+    def lives(self, pid: int) -> bool:
+        return pid not in self.gone
+
     def open_book_to_write(self) -> BookStore:
         if self.disk_full:
             raise StorageError("the disk is full")
@@ -69,7 +73,9 @@ class RecordedEngine(Recorded, Engine):
         while waiting := [c for c in self.children.values() if c.state == "starting" and c.name != but]:
             for child in waiting:
                 symbols = open_symbols if child.name == PORTFOLIO else ()
-                ready = ChildReady(name=child.name, pid=100 + self.born, open_symbols=symbols)
+                ready = ChildReady(
+                    name=child.name, pid=100 + int(str(child.address).rpartition("#")[2]), open_symbols=symbols
+                )
                 self.receiveMsg_ChildReady(ready, child.address)
 
     def let_die(self, name: str) -> None:
@@ -242,6 +248,15 @@ def test_a_part_that_never_says_that_it_was_born_is_replaced(running: RecordedEn
     running.let_all_start()
     assert all(map(running.is_ready, CLASSES))
     assert running.killed == []
+
+
+def test_a_part_whose_death_nobody_told_of_is_replaced(running: RecordedEngine) -> None:
+    """The word of it can be lost; its pid is gone, so killing it again and again would help nobody."""
+    child = running.children[SCRIBE]
+    running.gone.add(child.pid)
+    running.probe()
+    assert running.children[SCRIBE].address != child.address
+    assert running.supervision.total == 1
 
 
 # ── a symbol that is no market ────────────────────────────────────────────────────────────────────────────────────────

@@ -115,8 +115,8 @@ class Simulated(Guarded):
 
 
 class SimulatedEngine(Simulated, Engine):
-    def lives(self, pid: int) -> bool:  # noqa: ARG002  (its launcher does)
-        return True
+    def lives(self, pid: int) -> bool:
+        return self.house.machine.processes[pid].is_alive
 
 
 class SimulatedPortfolio(Simulated, Portfolio):
