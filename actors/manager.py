@@ -5,6 +5,8 @@ is sent into an intent with timers and callbacks. For our messages none of that 
 actor, and straight out (`UnixTransport.post`). It is a third of a hop. Everything else (thespian's messages, an actor
 that is not ready yet or is ending, a receiver that is full or gone) takes thespian's way.
 
+It also mends how thespian forgets a child that has died while another one's death was being told.
+
 thespian makes its managers from a name in its own module, so that name is replaced, for both bases.
 """
 
@@ -28,6 +30,19 @@ class Manager(multiproc_common.MultiProcManager):  # type: ignore[misc]
         wanted = self.actorInst.receiveMessage(message, envelope.sender)  # the guard lets no exception out
         self.transport.set_watch(wanted.filenos if isinstance(wanted, ThespianWatch) else [])
         return True
+
+    def _childExited(self, childAddr: Any) -> None:
+        """Strike this child off, and no other.
+
+        thespian strikes off every child that is dead by now. One that died a moment ago, of which nobody has told yet,
+        would be among them, and its death would never be told.
+        """
+        self._child_procs = [
+            child
+            for child in getattr(self, "_child_procs", [])
+            if childAddr not in (child.childAddr, getattr(child, "childRealAddr", None))
+            or self._checkChildLiveness(child)
+        ]
 
     def _is_busy_with_itself(self) -> bool:
         """Starting, ending, or with messages that came back to it and are to be handled first."""
