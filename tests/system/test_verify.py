@@ -166,7 +166,10 @@ def test_every_process_is_killed_in_turn_and_nothing_differs(daemon: Daemon) -> 
     found = daemon.ask("verify")
     assert (found["agrees"], found["differences"]) == (True, [])
     names = [order["clientOrderId"] for order in daemon.venue("orders")]
-    assert len(names) == len(set(names)) == len(daemon.ask("orders"))
+    # A name that was noted and never sent, because its process died in between, stays in the book as not placed.
+    at_venue = [order["client_order_id"] for order in daemon.ask("orders") if order["status"] != "not_placed"]
+    assert sorted(names) == sorted(at_venue)
+    assert len(names) == len(set(names))
     assert psutil.pid_exists(daemon.engine_file["pid"])
 
 
