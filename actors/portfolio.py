@@ -48,7 +48,7 @@ from messages.book import (
 from messages.lifecycle import ChildReady, ConfigureChild, GatewayGone, Rewire
 from messages.venue import PlaceOrder
 from storage.book_store import MAP_ALARM_SHARE, BookStore, Transaction
-from storage.tables import Writer
+from storage.writer import Writer
 
 
 class Portfolio(Guarded):

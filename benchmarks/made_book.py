@@ -24,7 +24,7 @@ from core.settings import Settings
 from exchange.simulator.opening import open_market
 from storage.book_store import GIB, BookStore
 from storage.layout import StateFolder
-from storage.tables import Writer
+from storage.writer import Writer
 
 BATCH = 1_000
 """Intents of one transaction, where only the result counts."""

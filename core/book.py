@@ -82,10 +82,13 @@ def open_intent(book: UnitOfWork, opening: Opening, now_ns: int) -> OpeningResul
     known = find_known(book, opening.intent.idempotency_key, opening.alternate_key, opening.intent.created_ns)
     if known is not None:
         return _answer_known(book, known, opening, now_ns)
+    refused = book.refusal(opening.intent.intent_id)
+    if refused is not None:  # asked again because the answer was late: money that is free by now changes nothing
+        return OpeningResult(outcome=OpeningOutcome.REFUSED, refusal=Refusal(refused.code, refused.reason))
     plan = _net_of_base_fees(book, opening)
     refusal = plan if isinstance(plan, Refusal) else _refuse(book, opening, plan)
     if refusal is not None:
-        record_refusal(book, opening.intent.symbol, opening.intent.idempotency_key, refusal, now_ns)
+        record_refusal(book, opening.intent.symbol, opening.intent.idempotency_key, refusal, now_ns, opening.intent)
         return OpeningResult(outcome=OpeningOutcome.REFUSED, refusal=refusal)
     assert isinstance(plan, OrderPlan)
     record, attempt = _accept(book, opening, plan, now_ns)
@@ -104,10 +107,28 @@ def find_known(
     return known
 
 
-def record_refusal(book: UnitOfWork, symbol: str, key: IdempotencyKey | None, refusal: Refusal, now_ns: int) -> None:
-    """A refusal is an event, not an intent, and it does not use up the key."""
+def record_refusal(
+    book: UnitOfWork,
+    symbol: str,
+    key: IdempotencyKey | None,
+    refusal: Refusal,
+    now_ns: int,
+    refused: Intent | None = None,
+) -> None:
+    """A refusal is an event, not an intent, and it does not use up the key.
+
+    `refused` is what the wish would have become; None if it never got so far. Asked about once more it stays refused.
+    """
+    is_new = refused is not None and book.intent(refused.intent_id) is None
     book.append_event(
-        events.IntentRefused(at_ns=now_ns, symbol=symbol, idempotency_key=key, code=refusal.code, reason=refusal.reason)
+        events.IntentRefused(
+            at_ns=now_ns,
+            intent_id=refused.intent_id if refused is not None and is_new else None,
+            symbol=symbol,
+            idempotency_key=key,
+            code=refusal.code,
+            reason=refusal.reason,
+        )
     )
 
 

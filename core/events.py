@@ -40,7 +40,7 @@ class OrderIntent(Event, frozen=True, kw_only=True):
 
 
 class IntentRefused(Event, frozen=True, kw_only=True):
-    """A wish was refused before anything was held."""
+    """A wish was refused before anything was held. `intent_id` is what it would have become, if it got so far."""
 
     symbol: str
     idempotency_key: IdempotencyKey | None

@@ -18,7 +18,8 @@ from core.errors import StorageError
 from core.settings import Settings
 from storage.layout import PRIVATE_FILE, StateFolder
 from storage.schema import SCHEMA_VERSION
-from storage.tables import TABLES, Reader, Writer, key
+from storage.tables import TABLES, Reader, key
+from storage.writer import Writer
 
 GIB = 1 << 30
 READERS_MAX = 512

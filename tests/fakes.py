@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from core.events import AnyEvent, Event
+from core.events import AnyEvent, Event, IntentRefused
 from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
 from core.lifecycle import is_terminal
 from core.market import MarketRules
@@ -175,6 +175,10 @@ class MemoryBook:
     def events(self, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, AnyEvent]]:
         numbered = list(enumerate(self._events, start=1))[after:]
         yield from numbered if limit is None else numbered[:limit]
+
+    def refusal(self, intent_id: IntentId) -> IntentRefused | None:
+        first = next(self.trail(intent_id), None)
+        return first if isinstance(first, IntentRefused) else None
 
     def trail(self, intent_id: IntentId) -> Iterator[AnyEvent]:
         yield from (event for event in list(self._events) if event.intent_id == intent_id)

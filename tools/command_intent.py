@@ -263,18 +263,19 @@ def show(shared: Shared, intent_id: str) -> int:
 @click.argument("intent_id")
 @shared_options
 def trace(shared: Shared, intent_id: str) -> int:
-    """The whole story of one intent, event by event, from NEW to its end.
+    """The whole story of one intent, event by event, from NEW to its end; of a wish that was refused, its refusal.
 
     \b
     Example: intentctl trace 1697123456789-BTCUSDT-a3f5c2d1
     """
-    record = _intent(shared, IntentId(intent_id))
     with book(shared.folder) as view:
-        events = list(_story(view, record.intent.intent_id))
+        record, events = view.intent(IntentId(intent_id)), list(_story(view, IntentId(intent_id)))
+    if not events:
+        raise _no_intent(shared, intent_id)
     if shared.json:
         print_json(events)
         return 0
-    first_ns = record.intent.created_ns
+    first_ns = record.intent.created_ns if record is not None else events[0]["at_ns"]
     rows = [
         (views.milliseconds(event["at_ns"] - first_ns), event["event"], _detail(event, first_ns)) for event in events
     ]
@@ -320,8 +321,12 @@ def _intent(shared: Shared, intent_id: IntentId) -> IntentRecord:
     with book(shared.folder) as view:
         record = view.intent(intent_id)
     if record is None:
-        raise IntentdError(f"there is no intent {intent_id!r} in {shared.folder.root}; see `intentctl intents`")
+        raise _no_intent(shared, intent_id)
     return record
+
+
+def _no_intent(shared: Shared, intent_id: str) -> IntentdError:
+    return IntentdError(f"there is no intent {intent_id!r} in {shared.folder.root}; see `intentctl intents`")
 
 
 COMMANDS = (submit, cancel, intents, show, trace, orders)

@@ -12,7 +12,7 @@ from core.holdings import violations
 from core.intent import Kind, Side
 from core.lifecycle import State
 from core.planning import Refusal
-from core.records import AttemptStatus, Position
+from core.records import AttemptStatus, Balance, Position
 from tests.builders import (
     SECOND,
     SYMBOL,
@@ -216,6 +216,7 @@ def test_reserved_money_is_not_free(desk: Desk) -> None:
 def test_reduce_only_sells_at_most_the_position(desk: Desk) -> None:
     """Without a position nothing is sold, with one at most that much, whatever the account holds."""
     assert refusal_of(desk, sell(reduce_only=True)).code == "REDUCE_ONLY"
+    desk.later()  # in the same moment it would be the same asking
     desk.filled(request(qty="0.01", key="k1"))
     assert desk.submit(sell(reduce_only=True, qty="0.01001")).outcome is OpeningOutcome.REFUSED
     assert desk.submit(sell(reduce_only=True, qty="0.01")).outcome is OpeningOutcome.ACCEPTED
@@ -239,8 +240,26 @@ def test_a_quarantined_symbol_takes_no_new_intents(desk: Desk) -> None:
     with desk.book.transaction():
         assert rules_of_book.lift_quarantine(desk.book, SYMBOL, "looked", T0)
         assert not rules_of_book.lift_quarantine(desk.book, SYMBOL, "looked", T0)
+    desk.later()
     assert desk.submit().outcome is OpeningOutcome.ACCEPTED
     assert (len(desk.events(events.SymbolQuarantined)), len(desk.events(events.QuarantineLifted))) == (1, 1)
+
+
+def test_a_wish_that_was_refused_stays_refused_however_often_it_is_asked_about() -> None:
+    """The first answer may be late; what is asked again is the same wish, and money that came meanwhile is for others.
+
+    Else its client hears "no", and the order is sent all the same.
+    """
+    poor = Desk(USDT="10")
+    first = poor.submit(request(key="k1"))
+    with poor.book.transaction():
+        poor.book.put_balance(Balance(currency="USDT", total=dec(1000)))
+    again = poor.submit(request(key="k1"))
+    assert (again.outcome, again.refusal) == (OpeningOutcome.REFUSED, first.refusal)
+    (told,) = poor.events(events.IntentRefused)
+    assert [told] == list(poor.book.trail(told.intent_id))
+    poor.later()
+    assert poor.submit(request(key="k1")).outcome is OpeningOutcome.ACCEPTED
 
 
 def test_a_taken_intent_id_is_refused(desk: Desk) -> None:

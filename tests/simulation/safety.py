@@ -8,6 +8,7 @@ The venue's truth and the committed book are looked at directly; nothing that an
   still fill is never more than it wants; no order comes to life that the book has given up;
 * each trade is booked once and as it happened; the book's totals are the opening and its trades, nothing else;
 * every open intent holds the worst case of what is left, an ended one nothing; what is held adds up;
+* a wish is refused or accepted, never one after the other, however often it is asked about;
 * an intent ends when its orders are over and all that the venue shows of them is booked, and moves again only by a
   late fill that is flagged;
 * the trail has no hole: events count up, every transition begins where the one before ended;
@@ -200,6 +201,10 @@ class Safety:
         match event:
             case events.StateChanged():
                 self._moved(event, batch)
+            case events.OrderIntent() if view.refusal(event.intent.intent_id) is not None:
+                self.broken(f"{event.intent_id} is accepted after it was refused")
+            case events.IntentRefused() if event.intent_id and view.intent(event.intent_id) is not None:
+                self.broken(f"{event.intent_id} is refused after it was accepted")
             case events.OrderFill():
                 self._filled(event)
             case events.OrderDone() if event.intent_id is not None:
@@ -285,6 +290,8 @@ class Safety:
 
     def _check_intent(self, view: Reader, intent_id: IntentId, *, moved: bool) -> None:
         record = view.intent(intent_id)
+        if record is None and view.refusal(intent_id) is not None:
+            return
         if record is None:
             self.broken(f"the trail tells of {intent_id}, which the book does not have")
             return

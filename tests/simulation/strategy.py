@@ -54,6 +54,8 @@ class Wish:
         self.refusal: Refusal | None = None
         self.cancel = False
         self.asked = 0
+        self.asked_before_told = 0
+        """How often it was asked when it was told first that there is an intent."""
 
     @property
     def is_over(self) -> bool:
@@ -202,7 +204,7 @@ class Strategy:
             return
         match message:
             case RouterFound(router=None):
-                self._refused(wish, message.refusal)
+                self._refused(wish, message.refusal, message.request_id)
             case RouterFound():
                 self._routers[message.symbol] = message.router
                 if not wish.is_over:
@@ -223,10 +225,12 @@ class Strategy:
         elif answer.record is not None:
             self._told(wish, answer.record)
         else:
-            self._refused(wish, answer.refusal)
+            self._refused(wish, answer.refusal, message.request_id)
 
-    def _refused(self, wish: Wish, refusal: Refusal | None) -> None:
+    def _refused(self, wish: Wish, refusal: Refusal | None, request_id: str) -> None:
         assert refusal is not None
+        if wish.record is not None and _number_of(request_id) <= wish.asked_before_told:
+            return  # of a question that was asked before it was accepted; the road may reorder answers
         if refusal.code in PASSING or refusal.code.startswith("TRADING_"):
             if wish.record is None and wish.asked > ASKED_MAX:
                 wish.refusal = refusal  # it gives up
@@ -241,10 +245,17 @@ class Strategy:
             self._safety.broken(
                 f"{wish.request.key}: is {record.intent.intent_id}, and was {before.intent.intent_id} before"
             )
+        if before is None:
+            wish.asked_before_told = wish.asked
         if wish.refusal is not None:
             return  # it was refused before, and asked once more meanwhile
         if before is None or record.revision >= before.revision:
             wish.record = record
+
+
+def _number_of(request_id: str) -> int:
+    """How often the wish was asked with this request; the last part of its name."""
+    return int(request_id.split("-")[2])
 
 
 def _cut(amount: Decimal) -> Decimal:

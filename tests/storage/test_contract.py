@@ -367,6 +367,23 @@ def test_the_trail_of_an_intent_holds_its_own_events_in_order(book: Book) -> Non
         assert [str(number) for number in range(0, 300, 3)] == [event.code for event in view.trail(IntentId("i1"))]
 
 
+def test_a_refusal_is_found_by_what_the_wish_would_have_become(book: Book) -> None:
+    """In its own transaction and later; an intent that was accepted has none, whatever follows in its trail."""
+    refused = events.IntentRefused(
+        at_ns=T0, intent_id=IntentId("i1"), symbol=SYMBOL, idempotency_key=None, code="NO", reason="no"
+    )
+    accepted = events.AlertFired(at_ns=T0, intent_id=IntentId("i11"), code="FIRST", text="")
+    with book.transaction() as unit:
+        unit.append_event(accepted)
+        unit.append_event(replace(refused, intent_id=IntentId("i11")))
+        unit.append_event(refused)
+        unit.append_event(replace(refused, intent_id=None))
+        assert unit.refusal(IntentId("i1")) == refused
+    with book.snapshot() as view:
+        found = [view.refusal(IntentId(name)) for name in ("i", "i1", "i11", "i2")]
+    assert found == [None, refused, None, None]
+
+
 def test_ledger_transactions_come_back_in_order(book: Book) -> None:
     """The ledger is read as it was written."""
     entries = [

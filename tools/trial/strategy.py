@@ -46,6 +46,10 @@ class Wish(msgspec.Struct):
     """The newest that was told."""
     refusal: Refusal | None = None
     cancel: bool = False
+    asked: int = 0
+    """How often."""
+    asked_before_told: int = 0
+    """How often when it was told first that there is an intent."""
 
     @property
     def is_over(self) -> bool:
@@ -63,7 +67,8 @@ class Strategy:
         self._folder = folder
         self._client: Client | None = None
         self._connect_s = 0.0
-        self._by_request: dict[str, str] = {}
+        self._by_request: dict[str, tuple[str, int]] = {}
+        """Key of the wish, and the how manieth question about it."""
 
     def close(self) -> None:
         self._disconnect()
@@ -137,7 +142,8 @@ class Strategy:
             if isinstance(router, Refusal):
                 continue
             request_id = client.send_intent(router, wish.request, wait=True)
-            self._by_request[request_id] = wish.request.key or ""
+            wish.asked += 1
+            self._by_request[request_id] = (wish.request.key or "", wish.asked)
             if wish.cancel and wish.intent_id is not None:
                 client.send_cancel(router, wish.intent_id, "the trial ends")
 
@@ -147,20 +153,23 @@ class Strategy:
             message = client.next_message(left)
             if message is None:
                 return
-            key = self._by_request.get(getattr(message, "request_id", ""))
-            if key is None:
+            question = self._by_request.get(getattr(message, "request_id", ""))
+            if question is None:
                 continue
+            key, number = question
             if isinstance(message, IntentAnswered):
-                self._answered(self.wishes[key], message)
+                self._answered(self.wishes[key], message, number)
             elif isinstance(message, IntentDone):
                 self._told(self.wishes[key], message.record)
 
-    def _answered(self, wish: Wish, message: IntentAnswered) -> None:
+    def _answered(self, wish: Wish, message: IntentAnswered, number: int) -> None:
         answer = message.answer
         if answer.outcome is OpeningOutcome.CONFLICT:
             self.contradictions.append(f"{wish.request.key}: conflict with itself")
         elif answer.record is not None:
             self._told(wish, answer.record)
+        elif answer.refusal is not None and wish.record is not None and number <= wish.asked_before_told:
+            pass  # of a question that was asked before it was accepted
         elif answer.refusal is not None and wish.record is not None:
             self.contradictions.append(f"{wish.request.key}: refused ({answer.refusal.code}) after it was accepted")
         elif answer.refusal is not None and not is_passing(answer.refusal):
@@ -171,6 +180,8 @@ class Strategy:
     def _told(self, wish: Wish, record: IntentRecord) -> None:
         if wish.intent_id not in {None, record.intent.intent_id}:
             self.contradictions.append(f"{wish.request.key}: {wish.intent_id}, then {record.intent.intent_id}")
+        if wish.intent_id is None:
+            wish.asked_before_told = wish.asked
         wish.intent_id = record.intent.intent_id
         if wish.record is None or record.revision >= wish.record.revision:
             wish.record = record
