@@ -58,7 +58,7 @@ def demo(*, count: int, symbols: str, seed: int, state: str | None, config: Path
     fill is booked once, and every balance agrees with the venue exactly.
     """
     names = _symbols(symbols)
-    settings = Settings() if config is None else settings_file.load(config)[0]
+    settings = Settings(risk=demo_run.LIMITS) if config is None else settings_file.load(config)[0]
     with signals.raised(), _state_folder(state) as path:
         folder = demo_run.fresh_folder(path)
         figures = demo_run.run_demo(folder, settings, names, count, seed)

@@ -20,7 +20,7 @@ from core.ids import IntentId
 from core.intent import IntentRequest
 from core.lifecycle import is_terminal
 from core.planning import Refusal
-from core.records import Standing, TradingState
+from core.records import TradingState
 from core.verdict import Verdict
 from messages import RequestRefused
 from messages.admin import AskStatus, EngineStopped, FindRouter, RouterFound, StatusReported, StopEngine
@@ -122,12 +122,17 @@ class Client:
         self.tell(self._engine, LiftQuarantine(request_id=request_id, symbol=symbol, reason=reason))
         return bool(self.await_answer(QuarantineAnswered, request_id, timeout_s).lifted)
 
-    def set_trading(self, state: TradingState, reason: str, timeout_s: float) -> Standing:
-        """What is in force from now on."""
+    def set_trading(
+        self, state: TradingState, reason: str, timeout_s: float, *, cancel_open: bool = False
+    ) -> TradingStateSet:
+        """What is in force from now on. A stricter state is told when no earlier order can reach the venue any more."""
         request_id = new_request_id()
-        self.tell(self._engine, SetTradingState(request_id=request_id, state=state, reason=reason))
+        self.tell(
+            self._engine,
+            SetTradingState(request_id=request_id, state=state, reason=reason, cancel_open=cancel_open),
+        )
         answer: TradingStateSet = self.await_answer(TradingStateSet, request_id, timeout_s)
-        return answer.standing
+        return answer
 
     def verify(self, timeout_s: float) -> Verdict:
         """The whole book against the venue."""

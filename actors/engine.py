@@ -18,7 +18,7 @@ from actors.children import GATEWAY, STOP_ORDER
 from actors.front_desk import FrontDesk
 from actors.supervisor import HALT_TICK, PROBE_TICK, PROBES_PER_TIMEOUT
 from messages.admin import EngineBorn, EngineStarted, EngineStopped, StartEngine, StopEngine
-from messages.lifecycle import PrepareStop, RestartDue, StopPrepared, Tick
+from messages.lifecycle import PrepareStop, QuietDue, RestartDue, StopPrepared, Tick
 from messages.venue import GatewayReady
 from storage.layout import StateFolder
 
@@ -140,6 +140,8 @@ class Engine(FrontDesk):
     def on_timer(self, payload: Any) -> None:
         if isinstance(payload, RestartDue):
             self.restart(payload.name)
+        elif isinstance(payload, QuietDue):
+            self.settled(payload.request_id)
         elif payload.name == LAUNCHER_TICK:
             self.watch_launcher()
         elif payload.name == PROBE_TICK:

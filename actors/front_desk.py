@@ -5,16 +5,20 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from actors.children import PORTFOLIO, RECONCILER, router_name, symbol_of
+from actors.children import GATEWAY, PORTFOLIO, RECONCILER, router_name, symbol_of
 from actors.supervisor import Supervisor
 from core.errors import InvalidInput
+from core.ids import NS_PER_MS
+from core.in_flight import reach_ns
 from core.intent import SYMBOL_PATTERN, validate_reason
 from core.planning import Refusal
 from core.records import TradingState
 from messages import ClientRequest, RequestRefused
 from messages.admin import AskStatus, ChildStatus, FindRouter, RouterFound, StatusReported
 from messages.book import LiftQuarantine, QuarantineAnswered, RecordRefusal, SetTradingState, TradingStateSet
+from messages.lifecycle import QuietDue
 from messages.reconciling import BookVerified, VerifyBook
+from messages.venue import AwaitQuiet, WireQuiet
 
 CLIENTS_MAX = 1_000
 """So many wait for another part's answer at once; whoever has waited longest is forgotten first, and asks again."""
@@ -27,6 +31,8 @@ class FrontDesk(Supervisor):
         self.waiting_for_router: dict[str, list[tuple[str, Any]]] = {}
         self.clients: dict[str, Any] = {}
         """Who waits for another part's answer, by request."""
+        self.settling: dict[str, TradingStateSet] = {}
+        """Stricter trading states that are durable, while what was sent before is still on its way to the venue."""
 
     # ── clients ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -141,7 +147,28 @@ class FrontDesk(Supervisor):
         self.hand_back(message.request_id, message)
 
     def receiveMsg_TradingStateSet(self, message: TradingStateSet, _sender: Any) -> None:
-        self.hand_back(message.request_id, message)
+        """Who is told that trading is stopped may rely on it: no order reaches the venue after that.
+
+        The gateway knows best when the last one is over. Without its word, and without a gateway, it is the venue's own
+        rule that ends the wait: it takes nothing that was sent so long ago.
+        """
+        if message.standing.state is TradingState.ACTIVE:
+            self.hand_back(message.request_id, message)
+            return
+        self.settling[message.request_id] = message
+        self.wake_after_ns(
+            reach_ns(self.settings.exchange.recv_window_ms * NS_PER_MS), QuietDue(request_id=message.request_id)
+        )
+        if self.is_ready(GATEWAY):
+            self.send(self.address_of(GATEWAY), AwaitQuiet(request_id=message.request_id))
+
+    def receiveMsg_WireQuiet(self, message: WireQuiet, _sender: Any) -> None:
+        self.settled(message.request_id)
+
+    def settled(self, request_id: str) -> None:
+        answer = self.settling.pop(request_id, None)
+        if answer is not None:
+            self.hand_back(request_id, answer)
 
     def receiveMsg_BookVerified(self, message: BookVerified, _sender: Any) -> None:
         self.hand_back(message.request_id, message)

@@ -20,13 +20,15 @@ from actors.pumped_loop import PumpedLoop
 from core import fencing, trading
 from core.errors import IntentdError
 from core.evidence import SENT_WITHIN_NS
-from core.ids import ClientOrderId
+from core.ids import NS_PER_MS, ClientOrderId
+from core.in_flight import InFlight
 from core.records import AttemptRecord
-from core.reports import NotPlaced
+from core.reports import NotPlaced, OutcomeUnknown
 from core.settings import Mode
 from messages.book import ApplyReport, OpeningBalancesRecorded, RecordOpeningBalances, ReportApplied
 from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
 from messages.venue import (
+    AwaitQuiet,
     BalancesFetched,
     CancelAttempted,
     CancelOrder,
@@ -43,6 +45,7 @@ from messages.venue import (
     QuoteFetched,
     RecentOrdersFetched,
     TradesFetched,
+    WireQuiet,
 )
 from storage.book_store import BookStore
 
@@ -83,11 +86,15 @@ class Gateway(Guarded):
         self.stopping = False
         self.handed: dict[ClientOrderId, None] = {}
         """Every order that was handed over, oldest first."""
+        self.quiet_askers: list[tuple[Any, str, frozenset[ClientOrderId]]] = []
+        """Who wants to know when nothing of these is on the way any more: address, request, orders."""
 
     store: BookStore
+    in_flight: InFlight
 
     def on_start(self, message: ConfigureChild) -> None:
         self.portfolio = message.portfolio
+        self.in_flight = InFlight(self.settings.exchange.recv_window_ms * NS_PER_MS, self.now_ns())
         self.store = self.open_book()
         self.loop = PumpedLoop(self.monotonic_ns)
         self.watched = [self.loop.fileno()]
@@ -135,6 +142,9 @@ class Gateway(Guarded):
         async def place() -> ApplyReport:
             report = await self.client.place(attempt, lambda: self.blocked(attempt))
             reach("gateway request: after")
+            if not isinstance(report, OutcomeUnknown):
+                self.in_flight.answered(attempt.client_order_id)
+                self.tell_quiet()
             return ApplyReport(report=report)
 
         self.run(PORTFOLIO, place)
@@ -159,7 +169,21 @@ class Gateway(Guarded):
         if halted is not None:
             return _not_placed(attempt, halted.code, halted.reason, retryable=False)
         reach("gateway request: before")
+        self.in_flight.leaves(attempt.client_order_id, self.now_ns())
         return None
+
+    def receiveMsg_AwaitQuiet(self, message: AwaitQuiet, sender: Any) -> None:
+        self.quiet_askers.append((sender, message.request_id, self.in_flight.orders(self.now_ns())))
+        self.tell_quiet()
+
+    def tell_quiet(self) -> None:
+        """Answer whoever waits for nothing any more. The engine has a deadline of its own; nobody else looks."""
+        waiting, self.quiet_askers = self.quiet_askers, []
+        for asker, request_id, orders in waiting:
+            if self.in_flight.is_quiet(orders, self.now_ns()):
+                self.send(asker, WireQuiet(request_id=request_id))
+            else:
+                self.quiet_askers.append((asker, request_id, orders))
 
     def receiveMsg_FetchOrder(self, message: FetchOrder, sender: Any) -> None:
         async def fetch() -> OrderReported:

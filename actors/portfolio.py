@@ -13,7 +13,7 @@ from typing import Any
 
 from actors.base import Guarded
 from actors.crashpoints import reach
-from core import book, drift, fencing, holdings, trading
+from core import book, drift, fencing, holdings, narrowing, risk, risk_figures, trading
 from core.errors import InvariantViolated
 from core.ids import IntentId
 from core.outcomes import apply_report, lose_track
@@ -76,7 +76,7 @@ class Portfolio(Guarded):
         self.routers, self.named_gateway = dict(message.routers), message.gateway
         self.store = self.open_book_to_write()
         with self.store.snapshot() as view:
-            problems = holdings.violations(view)
+            problems = holdings.violations(view) + risk_figures.violations(view)
             symbols = sorted({record.intent.symbol for record in view.open_intents()})
         if problems:
             raise InvariantViolated(f"the book contradicts itself: {'; '.join(problems[:5])}; restore a copy")
@@ -125,9 +125,10 @@ class Portfolio(Guarded):
 
         def open_it(unit: Writer) -> IntentOpened:
             is_new = unit.intent(intent_id) is None
-            result = book.open_intent(unit, message.opening, self.now_ns())
+            result = book.open_intent(unit, message.opening, self.settings.risk, self.now_ns())
             if is_new and result.attempt is not None:
                 self.leaving.append(result.attempt)
+            self.guard_drawdown(unit, message.opening.intent.symbol)
             return IntentOpened(intent_id=intent_id, result=result)
 
         self.within(sender, open_it)
@@ -150,6 +151,7 @@ class Portfolio(Guarded):
 
         def apply(unit: Writer) -> ReportApplied:
             record, _ = apply_report(unit, message.report, self.settings.router.min_notional, self.now_ns())
+            self.guard_drawdown(unit, record.intent.symbol)
             return ReportApplied(record=record, attempt=_latest(unit, record))
 
         self.within_for(lambda applied: self.routers.get(applied.record.intent.symbol, sender), apply)
@@ -200,16 +202,41 @@ class Portfolio(Guarded):
         self.within(sender, record)
 
     def receiveMsg_TightenTrading(self, message: TightenTrading, _sender: Any) -> None:
-        self.within(None, lambda unit: drift.act_on(unit, message.concern, message.state, message.by, self.now_ns()))
+        def tighten(unit: Writer) -> None:
+            drift.act_on(unit, message.concern, message.state, message.by, self.now_ns())
+            self.narrow(unit)
+
+        self.within(None, tighten)
 
     def receiveMsg_SetTradingState(self, message: SetTradingState, sender: Any) -> None:
         def put(unit: Writer) -> TradingStateSet:
             standing = trading.put(unit, message.state, message.reason, "operator", self.now_ns())
             if message.state is TradingState.ACTIVE:
                 drift.accept(unit)
-            return TradingStateSet(request_id=message.request_id, standing=standing)
+                risk.accept_drawdown(unit, self.settings.risk, self.now_ns())
+            canceling = self.narrow(unit, cancel_open=message.cancel_open)
+            return TradingStateSet(request_id=message.request_id, standing=standing, canceling=canceling)
 
         self.within(sender, put)
+
+    def narrow(self, unit: Writer, *, cancel_open: bool = False) -> int:
+        """Cancel what the trading state does not want to work any longer, and tell its routers. Returns how many."""
+        changed = narrowing.after_change(unit, cancel_open=cancel_open, now_ns=self.now_ns())
+        for record in changed:
+            router = self.routers.get(record.intent.symbol)
+            if router is not None:  # one that starts finds it in the book
+                self.answers.append((router, ReportApplied(record=record, attempt=_latest(unit, record))))
+        return len(changed)
+
+    def guard_drawdown(self, unit: Writer, symbol: str) -> None:
+        """After whatever moved money or prices: a day that has lost too much narrows trading."""
+        rules = unit.market(symbol)
+        if rules is None or trading.standing(unit).state is not TradingState.ACTIVE:
+            return
+        concern = risk.drawdown(unit, rules.quote, self.settings.risk, self.now_ns())
+        if concern is not None:
+            drift.act_on(unit, concern, TradingState.REDUCING, self.name, self.now_ns())
+            self.narrow(unit)
 
     def receiveMsg_RecordEvents(self, message: RecordEvents, _sender: Any) -> None:
         def record(unit: Writer) -> None:

@@ -20,7 +20,7 @@ from core.lifecycle import is_terminal
 from core.outcomes import apply_report
 from core.records import AttemptRecord
 from core.reports import OrderSnapshot
-from core.settings import Settings
+from core.settings import UNLIMITED, Settings
 from exchange.simulator.opening import open_market
 from storage.book_store import GIB, BookStore
 from storage.layout import StateFolder
@@ -107,7 +107,7 @@ class MadeBook:
         return Cost(opened.elapsed_ns + applied.elapsed_ns, opened.cpu_ns + applied.cpu_ns)
 
     def _open(self, unit: Writer, opening: Opening) -> AttemptRecord:
-        result = book.open_intent(unit, opening, opening.intent.created_ns)
+        result = book.open_intent(unit, opening, UNLIMITED, opening.intent.created_ns)
         if result.attempt is None:
             raise BenchmarkFailed(f"intent {self.intents} of the made-up book: {result}")
         return result.attempt

@@ -20,7 +20,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from core import events, fencing, holdings, ids, ledger, trading
+from core import events, fencing, holdings, ids, ledger, risk, risk_figures, trading
 from core.errors import InvariantViolated
 from core.ids import IdempotencyKey, IntentId, PayloadHash
 from core.intent import Intent, Side
@@ -39,6 +39,7 @@ from core.records import (
     Reservation,
     TradingState,
 )
+from core.settings import RiskSettings
 from core.transitions import advance, end_by_quantity, save
 from core.unit_of_work import BookReader, UnitOfWork
 
@@ -77,7 +78,7 @@ class OpeningResult(msgspec.Struct, frozen=True, kw_only=True):
     refusal: Refusal | None = None
 
 
-def open_intent(book: UnitOfWork, opening: Opening, now_ns: int) -> OpeningResult:
+def open_intent(book: UnitOfWork, opening: Opening, limits: RiskSettings, now_ns: int) -> OpeningResult:
     """Accept, refuse or recognise a wish. What is accepted leaves as RESERVED → SENDING with its first attempt."""
     known = find_known(book, opening.intent.idempotency_key, opening.alternate_key, opening.intent.created_ns)
     if known is not None:
@@ -87,6 +88,9 @@ def open_intent(book: UnitOfWork, opening: Opening, now_ns: int) -> OpeningResul
         return OpeningResult(outcome=OpeningOutcome.REFUSED, refusal=Refusal(refused.code, refused.reason))
     plan = _net_of_base_fees(book, opening)
     refusal = plan if isinstance(plan, Refusal) else _refuse(book, opening, plan)
+    if refusal is None:
+        assert isinstance(plan, OrderPlan)
+        refusal = _within_limits(book, opening, plan, limits, now_ns)
     if refusal is not None:
         record_refusal(book, opening.intent.symbol, opening.intent.idempotency_key, refusal, now_ns, opening.intent)
         return OpeningResult(outcome=OpeningOutcome.REFUSED, refusal=refusal)
@@ -332,6 +336,29 @@ def _refuse(book: BookReader, opening: Opening, plan: OrderPlan) -> Refusal | No
     return None
 
 
+def _within_limits(
+    book: UnitOfWork, opening: Opening, plan: OrderPlan, limits: RiskSettings, now_ns: int
+) -> Refusal | None:
+    """The risk limits, each check recorded; measured with the price that the wish was planned against."""
+    intent, rules = opening.intent, opening.rules
+    risk_figures.open_day(book, rules.quote, now_ns)
+    risk_figures.mark(book, rules.symbol, rules.quote, intent.market_snapshot.bid, now_ns)
+    checks = risk.evaluate(book, intent, plan, rules, limits, now_ns)
+    refusal = risk.blocking(checks)
+    if checks:
+        book.append_event(
+            events.RiskLimitsEval(
+                at_ns=now_ns,
+                intent_id=None if refusal else intent.intent_id,
+                symbol=rules.symbol,
+                side=intent.side,
+                idempotency_key=intent.idempotency_key,
+                checks=checks,
+            )
+        )
+    return refusal
+
+
 def _accept(book: UnitOfWork, opening: Opening, plan: OrderPlan, now_ns: int) -> tuple[IntentRecord, AttemptRecord]:
     intent, rules = opening.intent, opening.rules
     if book.market(rules.symbol) != rules:
@@ -371,6 +398,7 @@ def _accept(book: UnitOfWork, opening: Opening, plan: OrderPlan, now_ns: int) ->
             reserved_currency=currency,
         )
     )
+    risk_figures.accepted(book, record, rules.quote, now_ns)
     record = advance(book, record, Cause.RESERVE, now_ns)
     return _send(book, record, plan, now_ns)
 

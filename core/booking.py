@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from core import events, holdings, ledger
+from core import events, holdings, ledger, risk_figures
 from core.intent import Side
 from core.market import MarketRules
 from core.money import ZERO, share
@@ -24,6 +24,7 @@ from core.unit_of_work import UnitOfWork
 
 def book_trade(book: UnitOfWork, fill: FillRecord, rules: MarketRules, *, late: bool) -> None:
     """Book a trade that is not in the book yet; the caller has looked (`book.fill`)."""
+    risk_figures.open_day(book, rules.quote, fill.booked_ns)
     book.put_fill(fill)
     sign = 1 if fill.side is Side.BUY else -1
     holdings.change_total(book, rules.base, sign * fill.qty)
@@ -48,6 +49,7 @@ def book_trade(book: UnitOfWork, fill: FillRecord, rules: MarketRules, *, late: 
         ),
     )
     after = _settle_dust(book, fill, moved.position, rules)
+    risk_figures.moved(book, rules.quote, before, after, fill.booked_ns)
     book.put_position(after)
     book.append_event(
         events.PositionUpdated(

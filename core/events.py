@@ -14,7 +14,7 @@ import msgspec
 from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
 from core.intent import Intent, Side, TimeInForce
 from core.lifecycle import Cause, State
-from core.records import Posting, TradingState
+from core.records import Posting, RiskCheck, TradingState
 from core.reports import AbsenceProof, OrderStatus
 
 
@@ -46,6 +46,15 @@ class IntentRefused(Event, frozen=True, kw_only=True):
     idempotency_key: IdempotencyKey | None
     code: str
     reason: str
+
+
+class RiskLimitsEval(Event, frozen=True, kw_only=True):
+    """The risk limits were looked at for a wish (K1), inside the transaction that accepted or refused it."""
+
+    symbol: str
+    side: Side
+    idempotency_key: IdempotencyKey
+    checks: tuple[RiskCheck, ...]
 
 
 class DuplicateOrderBlocked(Event, frozen=True, kw_only=True):
@@ -305,6 +314,7 @@ class TradingStateChanged(Event, frozen=True, kw_only=True):
 AnyEvent = (
     OrderIntent
     | IntentRefused
+    | RiskLimitsEval
     | DuplicateOrderBlocked
     | IdempotencyConflicted
     | SlippageGuardApplied
@@ -335,6 +345,7 @@ AnyEvent = (
 ORDER_STREAM: Final = "order"
 AUDIT_STREAM: Final = "audit"
 AUDIT_EVENTS: Final = (
+    RiskLimitsEval,
     StateChanged,
     LedgerEntry,
     ReconciliationResult,

@@ -15,7 +15,7 @@ from decimal import Decimal
 from msgspec.structs import replace
 
 from core import book as rules_of_book
-from core import events
+from core import events, risk_figures
 from core.booking import book_trade
 from core.errors import InvariantViolated
 from core.ids import NS_PER_MS, NS_PER_S, IntentId
@@ -347,6 +347,8 @@ class _Snapshot:
         elif not was_over and self.record.state is not State.RETRY:
             self._spare_the_rest()
         if was_over:
+            if self.record.filled_qty == booked:
+                risk_figures.filled_late(self.book, self.record, self.now_ns)
             self.book.append_event(late_result(self.record, booked, self.now_ns))
 
     def _spare_the_rest(self) -> None:

@@ -186,7 +186,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     inventory_sold_qty: Decimal = ZERO
     """Base sold that intentd had not bought: it was in the account from the start, its cost is unknown."""
     last_price: Decimal = ZERO
-    """Of the last fill, for the unrealized result."""
+    """The latest known, quote per base: of a fill, or of the quote that a wish for the symbol was planned against."""
     opened_ns: int = 0
     updated_ns: int = 0
 
@@ -195,8 +195,49 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
         return self.cost / self.qty if self.qty else None
 
     @property
+    def value(self) -> Decimal:
+        return self.qty * self.last_price
+
+    @property
     def unrealized_pnl(self) -> Decimal:
-        return self.qty * self.last_price - self.cost if self.last_price else ZERO
+        return self.value - self.cost if self.last_price else ZERO
+
+
+class QuoteFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one quote currency, in it."""
+
+    positions_value: Decimal = ZERO
+    """Of all positions that were paid for in it, at their latest prices."""
+    opening_equity: Decimal = ZERO
+    """When the first thing of the day happened."""
+
+
+class RiskFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the risk limits are measured by (`core/risk_figures.py`)."""
+
+    day: int = 0
+    """UTC, counted from 1970-01-01; `trades` and every `opening_equity` are of this day."""
+    trades: int = 0
+    """Intents accepted on it that have filled something, or still may."""
+    holding: int = 0
+    """Symbols with a position that is more than dust."""
+    buying: dict[str, int] = {}
+    """By symbol: open intents that buy it."""
+    quotes: dict[str, QuoteFigures] = {}
+    """By quote currency."""
+
+
+class RiskCheck(msgspec.Struct, frozen=True):
+    """One risk limit, looked at for one wish."""
+
+    limit: str
+    """The setting's name."""
+    value: Decimal
+    """What it would be if the wish were accepted."""
+    threshold: Decimal
+    """The setting; a duration in seconds."""
+    hit: bool
+    """It blocks."""
 
 
 class Posting(msgspec.Struct, frozen=True):

@@ -142,19 +142,38 @@ class ReconcilerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
 
 class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Each 0 switches its limit off. What is measured: `core/risk.py`."""
+
     max_exposure_pct: Decimal = Decimal("0.80")
+    """Share of the equity that positions and open buys may take, per quote currency."""
     max_positions: Count = 10
+    """Symbols held or being bought."""
     max_daily_drawdown_pct: Decimal = Decimal("0.08")
+    """Share of the UTC day's opening equity that may be lost, per quote currency; then trading is REDUCING."""
     max_trades_per_day: Count = 120
-    max_open_orders: Count = 50
+    """Intents of a UTC day that have traded or still may."""
+    max_open_orders: Count = 200
+    """Intents that are not terminal."""
     max_position_notional: Decimal = Decimal(0)
-    """Quote currency; 0: no limit."""
+    """Quote currency: a symbol's position and its open buys."""
     max_order_notional: Decimal = Decimal(0)
-    """Quote currency; 0: no limit."""
+    """Quote currency: quantity × price of one order."""
     symbol_cooldown: Duration = 0
+    """Wait between a symbol's last trade and the next buy."""
     cash_target: Decimal = Decimal(0)
-    """Quote currency to keep."""
+    """Quote currency that must stay free."""
     min_sell_profit_pct: Decimal = Decimal(0)
+    """Share above the average cost that a sale must bring."""
+
+
+UNLIMITED: Final = RiskSettings(
+    max_exposure_pct=Decimal(0),
+    max_positions=0,
+    max_daily_drawdown_pct=Decimal(0),
+    max_trades_per_day=0,
+    max_open_orders=0,
+)
+"""Every limit switched off; for benchmarks, and for tests of something else."""
 
 
 class ExitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -197,7 +216,6 @@ NOT_YET_ENFORCED: Final = frozenset(
     {
         "engine.heartbeat",
         "portfolio.order_meta_max_age",
-        "risk",
         "exits",
         "log.retention_decision_days",
         "log.retention_order_days",

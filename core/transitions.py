@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from core import events, holdings
+from core import events, holdings, risk_figures
 from core.lifecycle import Cause, State, after, is_terminal
 from core.records import IntentRecord
 from core.unit_of_work import UnitOfWork
@@ -73,6 +73,7 @@ def _end(book: UnitOfWork, record: IntentRecord, now_ns: int, note: str) -> Inte
     earlier = "" if record.state is State.FILLED else record.end_reason  # what once stood in the way of a fill is over
     ended = _mark(replace(record, end_reason=note or earlier), "done", now_ns)
     released = holdings.release(book, record.intent.intent_id)
+    risk_figures.ended(book, ended, now_ns)
     book.append_event(
         events.OrderDone(
             at_ns=now_ns,

@@ -145,12 +145,16 @@ class SetTradingState(ClientRequest, frozen=True, kw_only=True):
     state: TradingState
     """Wanted, looser ones, too."""
     reason: str
+    cancel_open: bool = False
+    """Cancel every working order, too."""
 
 
 class TradingStateSet(Message, frozen=True, kw_only=True):
     request_id: str
     standing: Standing
     """In force from now on, durable."""
+    canceling: int
+    """How many intents are to be canceled because of it."""
 
 
 class LiftQuarantine(ClientRequest, frozen=True, kw_only=True):

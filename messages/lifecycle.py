@@ -93,6 +93,12 @@ class RestartDue(Message, frozen=True, kw_only=True):
     name: str
 
 
+class QuietDue(Message, frozen=True, kw_only=True):
+    """A timer's payload inside the engine: nothing that was sent before a halt can reach the venue any more."""
+
+    request_id: str
+
+
 class Tick(Message, frozen=True, kw_only=True):
     """A timer's payload inside one actor; `generation` tells a stale one."""
 

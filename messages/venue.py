@@ -133,6 +133,19 @@ class BalancesFetched(Message, frozen=True, kw_only=True):
     """By currency, free and locked together; zero balances are left out."""
 
 
+class AwaitQuiet(Message, frozen=True, kw_only=True):
+    """Engine → gateway: tell when no order that was sent before this can reach the venue any more.
+
+    Answer: `WireQuiet`.
+    """
+
+    request_id: str
+
+
+class WireQuiet(Message, frozen=True, kw_only=True):
+    request_id: str
+
+
 class GatewayReady(Message, frozen=True, kw_only=True):
     """The gateway has loaded the markets and the account."""
 

@@ -21,6 +21,7 @@ from core.records import (
     Position,
     Quarantine,
     Reservation,
+    RiskFigures,
     Standing,
     TradeCursor,
 )
@@ -40,6 +41,7 @@ markets: Codec[MarketRules] = Codec(MarketRules)
 quarantines: Codec[Quarantine] = Codec(Quarantine)
 standing: Codec[Standing] = Codec(Standing)
 epoch: Codec[Epoch] = Codec(Epoch)
+risk_figures: Codec[RiskFigures] = Codec(RiskFigures)
 drift: Codec[Drift] = Codec(Drift)
 leftovers: Codec[Leftover] = Codec(Leftover)
 trade_cursors: Codec[TradeCursor] = Codec(TradeCursor)

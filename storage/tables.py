@@ -33,6 +33,7 @@ from core.records import (
     Position,
     Quarantine,
     Reservation,
+    RiskFigures,
     Standing,
     TradeCursor,
 )
@@ -64,8 +65,9 @@ TABLES: Final = (
     "meta",
 )
 """`fills_by_intent` and `trail` are indexes: (intent, …) → nothing; `client_ids` leads to an attempt's key. `standing`
-holds what is in force now: the trading state, the epoch, the drift that is known, orders to be canceled. `cursors`
-holds how far each symbol's trades are accounted for, and how far the outbox was compared with the venue."""
+holds what is in force now: the trading state, the epoch, the risk figures, the drift that is known, orders to be
+canceled. `cursors` holds how far each symbol's trades are accounted for, and how far the outbox was compared with the
+venue."""
 
 
 KEY_BYTES_MAX: Final = 511
@@ -144,6 +146,9 @@ class Reader:
     def epoch(self) -> Epoch | None:
         return self._get("standing", ("epoch",), rows.epoch)
 
+    def risk_figures(self) -> RiskFigures | None:
+        return self._get("standing", ("risk",), rows.risk_figures)
+
     def drift(self) -> Drift | None:
         return self._get("standing", ("drift",), rows.drift)
 
@@ -170,6 +175,10 @@ class Reader:
     def meta(self, name: str) -> str | None:
         found = self._get("meta", (name,), rows.plain)
         return None if found is None else found.decode()
+
+    def open_count(self) -> int:
+        """How many intents are not terminal."""
+        return self.count("open_intents")
 
     # many ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

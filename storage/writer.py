@@ -28,6 +28,7 @@ from core.records import (
     Position,
     Quarantine,
     Reservation,
+    RiskFigures,
     Standing,
     TradeCursor,
 )
@@ -52,6 +53,10 @@ class Writer(Reader):
         self._ledger_last = self.last_sequence("ledger")
         self._audit_last = self.last_sequence("audit")
         self._refused: dict[IntentId, IntentRefused] = {}
+        self._open_count = super().open_count()
+
+    def open_count(self) -> int:
+        return self._open_count
 
     def put_intent(self, record: IntentRecord) -> None:
         intent = record.intent
@@ -59,6 +64,7 @@ class Writer(Reader):
         was_open, is_open = before is not None and not is_terminal(before.state), not is_terminal(record.state)
         self._put("intents", (intent.intent_id,), record, rows.intents)
         if was_open != is_open:
+            self._open_count += 1 if is_open else -1
             self._put("open_intents", (intent.symbol, intent.intent_id), b"" if is_open else None, rows.plain)
 
     def put_idempotency(self, record: IdempotencyRecord) -> None:
@@ -103,6 +109,9 @@ class Writer(Reader):
 
     def put_epoch(self, record: Epoch) -> None:
         self._put("standing", ("epoch",), record, rows.epoch)
+
+    def put_risk_figures(self, record: RiskFigures) -> None:
+        self._put("standing", ("risk",), record, rows.risk_figures)
 
     def put_drift(self, record: Drift) -> None:
         self._put("standing", ("drift",), record, rows.drift)

@@ -22,7 +22,7 @@ from core.outcomes import apply_report
 from core.planning import OrderPlan, plan_first, plan_retry
 from core.records import AttemptRecord, FillRecord, IntentRecord
 from core.reports import NotPlaced, OrderSnapshot, OrderStatus, OutcomeUnknown, Report, Trade
-from core.settings import RouterSettings
+from core.settings import UNLIMITED, RiskSettings, RouterSettings
 from tests.fakes import MemoryBook
 
 T0 = 1_697_123_460 * ids.NS_PER_S
@@ -75,8 +75,8 @@ def sell(**changes: Any) -> IntentRequest:
     return request(**({"side": Side.SELL, "limit_price": dec("49990")} | changes))
 
 
-def intent(wish: IntentRequest | None = None, at_ns: int = T0) -> Intent:
-    wish = wish or request()
+def intent(wish: IntentRequest | None = None, at_ns: int = T0, top: Quote | None = None) -> Intent:
+    wish, top = wish or request(), top or quote(observed_ns=at_ns)
     content = payload(wish)
     key = idempotency_key(wish, content, at_ns)
     return Intent(
@@ -95,7 +95,7 @@ def intent(wish: IntentRequest | None = None, at_ns: int = T0) -> Intent:
         reason=wish.reason,
         source=wish.source,
         created_ns=at_ns,
-        market_snapshot=MarketSnapshot(dec("49990"), dec("50000"), at_ns),
+        market_snapshot=MarketSnapshot(top.bid, top.ask, top.observed_ns),
     )
 
 
@@ -114,7 +114,7 @@ def opening(
     content = payload(wish)
     own_key = bool(wish.key or wish.signal_id)
     return Opening(
-        intent=intent(wish, at_ns),
+        intent=intent(wish, at_ns, top),
         payload_hash=content,
         alternate_key=None if own_key else ids.previous_content_key(content, at_ns),
         plan=plan,
@@ -206,7 +206,15 @@ def fill(trade_id: str = "t1", **changes: Any) -> FillRecord:
 class Desk:
     """A book with money in it, and the steps of an intent's life as one call each, every one a transaction."""
 
-    def __init__(self, *, market: MarketRules | None = None, settings: RouterSettings | None = None, **totals: str):
+    def __init__(
+        self,
+        *,
+        market: MarketRules | None = None,
+        settings: RouterSettings | None = None,
+        limits: RiskSettings = UNLIMITED,
+        **totals: str,
+    ) -> None:
+        self.limits = limits
         self.book = MemoryBook()
         self.market = market or rules()
         self.settings = settings or RouterSettings()
@@ -222,7 +230,7 @@ class Desk:
     def submit(self, wish: IntentRequest | None = None, top: Quote | None = None) -> OpeningResult:
         wanted = opening(wish, at_ns=self.now_ns, market=self.market, top=top, settings=self.settings)
         with self.book.transaction():
-            return rules_of_book.open_intent(self.book, wanted, self.now_ns)
+            return rules_of_book.open_intent(self.book, wanted, self.limits, self.now_ns)
 
     def accept(self, wish: IntentRequest | None = None, top: Quote | None = None) -> AttemptRecord:
         """The first attempt of a wish that must be accepted."""
@@ -239,10 +247,10 @@ class Desk:
         """An execution with the next free trade id."""
         return trade(f"t{next(self.trade_numbers):04d}", qty, price, **changes)
 
-    def filled(self, wish: IntentRequest | None = None, **changes: Any) -> IntentRecord:
+    def filled(self, wish: IntentRequest | None = None, top: Quote | None = None, **changes: Any) -> IntentRecord:
         """A wish that is accepted and filled at once, at its limit price."""
         wish = wish or request()
-        attempt = self.accept(wish)
+        attempt = self.accept(wish, top)
         done = self.trade(str(attempt.qty), str(attempt.price), **changes)
         return self.apply(snapshot(attempt, OrderStatus.FILLED, [done]))
 

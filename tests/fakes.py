@@ -27,6 +27,7 @@ from core.records import (
     Position,
     Quarantine,
     Reservation,
+    RiskFigures,
     Standing,
     TradeCursor,
 )
@@ -222,6 +223,12 @@ class MemoryBook:
     def epoch(self) -> Epoch | None:
         return self._tables["standing"].get("epoch")
 
+    def risk_figures(self) -> RiskFigures | None:
+        return self._tables["standing"].get("risk")
+
+    def open_count(self) -> int:
+        return sum(1 for _ in self.open_intents())
+
     def drift(self) -> Drift | None:
         return self._tables["standing"].get("drift")
 
@@ -275,6 +282,9 @@ class MemoryBook:
 
     def put_epoch(self, record: Epoch) -> None:
         self._put("standing", "epoch", record)
+
+    def put_risk_figures(self, record: RiskFigures) -> None:
+        self._put("standing", "risk", record)
 
     def put_quarantine(self, record: Quarantine) -> None:
         self._put("quarantines", record.symbol, record)

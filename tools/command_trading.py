@@ -9,13 +9,16 @@ import click
 from rich.console import Console
 
 from actors.client import Client
-from core.records import Standing, TradingState
+from core.records import TradingState
 from core.verdict import Verdict
+from messages.book import TradingStateSet
 from tools import views
 from tools.options import Shared, shared_options, timeout_option
 from tools.output import print_json, print_table
 
 ANSWER_TIMEOUT_S: Final = 5.0
+STOPS_WITHIN_S: Final = 15.0
+"""Longer than the venue may take an order that is on its way (`exchange.recv_window_ms`)."""
 VERIFY_TIMEOUT_S: Final = 120.0
 
 reason_option = click.option("--reason", required=True, help="Why; it goes to the audit trail and to `status`.")
@@ -23,25 +26,32 @@ reason_option = click.option("--reason", required=True, help="Why; it goes to th
 
 @click.command()
 @reason_option
-@timeout_option(ANSWER_TIMEOUT_S)
+@click.option("--cancel-open", is_flag=True, help="Cancel every working order, too.")
+@timeout_option(STOPS_WITHIN_S)
 @shared_options
-def halt(shared: Shared, *, reason: str, timeout_s: float) -> int:
+def halt(shared: Shared, *, reason: str, cancel_open: bool, timeout_s: float) -> int:
     """Stop trading: no order leaves any more, until `resume`. It stays so over restarts.
 
-    Working orders stay at the venue and are followed; cancel them with `intentctl cancel`.
+    It answers when no order that was on its way can reach the venue any more: at once as a rule, and where an answer of
+    the venue was lost, after `exchange.recv_window_ms`. Working orders stay at the venue and are followed, unless
+    --cancel-open is given.
 
     \b
-    Example: intentctl halt --reason "odd fills on ETH"
+    Examples:
+      intentctl halt --reason "odd fills on ETH"
+      intentctl halt --reason "everything out" --cancel-open
     """
-    return _set(shared, TradingState.HALTED, reason, timeout_s)
+    return _set(shared, TradingState.HALTED, reason, timeout_s, cancel_open=cancel_open)
 
 
 @click.command()
 @reason_option
-@timeout_option(ANSWER_TIMEOUT_S)
+@timeout_option(STOPS_WITHIN_S)
 @shared_options
 def reduce(shared: Shared, *, reason: str, timeout_s: float) -> int:
-    """Allow sells only, until `resume` or `halt`. It stays so over restarts.
+    """Allow only sells that shrink a position, until `resume` or `halt`; working buys are canceled.
+
+    It stays so over restarts.
 
     \b
     Example: intentctl reduce --reason "winding down for the weekend"
@@ -74,12 +84,17 @@ def resume(shared: Shared, *, symbol: str | None, reason: str, timeout_s: float)
     return 0 if lifted else 1
 
 
-def _set(shared: Shared, state: TradingState, reason: str, timeout_s: float) -> int:
-    standing: Standing = _asked(shared, lambda client: client.set_trading(state, reason, timeout_s))
+def _set(shared: Shared, state: TradingState, reason: str, timeout_s: float, *, cancel_open: bool = False) -> int:
+    done: TradingStateSet = _asked(
+        shared, lambda client: client.set_trading(state, reason, timeout_s, cancel_open=cancel_open)
+    )
+    standing = done.standing
     if shared.json:
-        print_json(views.trading(standing))
-    else:
-        click.echo(f"trading is {standing.state}" + (f" ({standing.reason})" if standing.reason else ""))
+        print_json(views.trading(standing) | {"canceling": done.canceling})
+        return 0
+    click.echo(f"trading is {standing.state}" + (f" ({standing.reason})" if standing.reason else ""))
+    if done.canceling:
+        click.echo(f"{done.canceling} working intents are being canceled; see `intentctl intents --open`")
     return 0
 
 

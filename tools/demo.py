@@ -23,7 +23,7 @@ from core.errors import RequestTimedOut, StorageError
 from core.ids import IntentId
 from core.intent import RESTING, Intent
 from core.planning import Refusal
-from core.settings import Settings
+from core.settings import RiskSettings, Settings
 from exchange.simulator.symbols import markets
 from messages.intents import IntentAnswered, IntentDone
 from storage.book_store import BookStore
@@ -43,6 +43,8 @@ END_TIMEOUT_S = 60.0
 QUIET_LISTEN_S = 0.2
 SIMULATOR_OPTIONS = ("--order-limit", "1000000", "--weight-limit", "10000000")
 """The stream comes faster than a real account may trade, and the figures shall not be those of a rate limit."""
+LIMITS = RiskSettings(max_positions=100, max_trades_per_day=1_000_000, max_open_orders=1_000)
+"""Wider than what one trades in a day, for the same reason; exposure and drawdown are as shipped."""
 FAULTS = {"latency_ms": {"min": 1, "max": 8}, "partial_fill": {"on": ["place"], "probability": 0.15}}
 """A venue that answers in milliseconds, and fills some orders only in part, so that the rest is tried again."""
 FIGURES = (

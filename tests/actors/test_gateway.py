@@ -14,22 +14,29 @@ from msgspec.structs import replace
 from actors.gateway import Gateway
 from core import fencing, trading
 from core.evidence import SENT_WITHIN_NS
+from core.ids import NS_PER_S
+from core.in_flight import InFlight
 from core.records import AttemptRecord, TradingState
 from core.reports import NotPlaced, OutcomeUnknown, Report
 from core.settings import from_mapping
 from messages.book import ApplyReport, OpeningBalancesRecorded, RecordOpeningBalances
 from messages.lifecycle import Rewire
-from messages.venue import GatewayReady, PlaceOrder
+from messages.venue import AwaitQuiet, GatewayReady, PlaceOrder, WireQuiet
 from storage.book_store import BookStore
 from storage.layout import StateFolder
+from tests import builders
 from tests.actors.recorded import Recorded
 from tests.builders import Desk
 
-ROUTER, BOOK = "router", "portfolio"
+ROUTER, BOOK, ENGINE = "router", "portfolio", "engine"
+RECV_WINDOW_NS = 3_600 * NS_PER_S
 
 
 class Venue:
     """Notes what would leave the machine."""
+
+    definite = False
+    """Whether it answers."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []
@@ -39,6 +46,8 @@ class Venue:
         if refused is not None:
             return refused
         self.sent.append(attempt.client_order_id)
+        if self.definite:
+            return builders.snapshot(attempt)
         return OutcomeUnknown(client_order_id=attempt.client_order_id, reason="the venue does not answer")
 
 
@@ -51,6 +60,7 @@ class RecordedGateway(Recorded, Gateway):
         self.settings = from_mapping({"engine": {"mode": mode}})
         self.portfolio = BOOK
         self.store = store
+        self.in_flight = InFlight(recv_window_ns=RECV_WINDOW_NS, now_ns=0)  # its predecessor died long ago
         self.client = self.venue_client = Venue()  # type: ignore[assignment]
 
     def run(self, receiver: Any, work: Any) -> None:
@@ -138,6 +148,20 @@ def test_nothing_leaves_while_trading_is_halted(store: BookStore, attempt: Attem
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
     (report,) = answers(gateway)
     assert (report.code, report.retryable, gateway.left) == ("TRADING_HALTED", False, [])
+
+
+def test_the_wire_is_quiet_when_every_order_is_answered(store: BookStore, attempt: AttemptRecord) -> None:
+    """An order whose answer was lost may still reach the venue; one that was answered, or never sent, may not."""
+    gateway = RecordedGateway(store)
+    gateway.venue_client.definite = True
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    gateway.receiveMsg_AwaitQuiet(AwaitQuiet(request_id="answered"), ENGINE)
+    gateway.venue_client.definite = False
+    lost = replace(attempt, client_order_id="lost")
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=lost), ROUTER)
+    gateway.receiveMsg_AwaitQuiet(AwaitQuiet(request_id="lost"), ENGINE)
+    assert [message.request_id for message in gateway.to(ENGINE, WireQuiet)] == ["answered"]
+    assert gateway.left == [attempt.client_order_id, "lost"]
 
 
 def test_a_result_goes_to_the_portfolio_of_the_moment(store: BookStore, attempt: AttemptRecord) -> None:

@@ -7,13 +7,17 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from actors.portfolio import Portfolio
+from core import trading
 from core.book import OpeningOutcome
+from core.concern import Concern
 from core.intent import TimeInForce
 from core.lifecycle import State
 from core.planning import OrderPlan, Refusal
-from core.records import AttemptRecord
+from core.records import AttemptRecord, TradingState
+from core.reports import OrderStatus
 from core.settings import from_mapping
 from messages.book import (
     ApplyReport,
@@ -26,13 +30,16 @@ from messages.book import (
     RecordOpeningBalances,
     RecordRefusal,
     ReportApplied,
+    SetTradingState,
+    TightenTrading,
+    TradingStateSet,
 )
 from messages.lifecycle import Rewire
 from messages.venue import PlaceOrder
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.actors.recorded import Recorded
-from tests.builders import not_placed, opening, request, snapshot
+from tests.builders import not_placed, opening, quote, request, snapshot, trade
 
 CLIENT = "client"
 BATCH = 3
@@ -45,7 +52,11 @@ class RecordedPortfolio(Recorded, Portfolio):
         super().__init__()
         self.store = store
         self.settings = from_mapping(
-            {"portfolio": {"commit_batch_max": BATCH}, "router": {"intent_stale_threshold": "36500d"}}
+            {
+                "portfolio": {"commit_batch_max": BATCH},
+                "router": {"intent_stale_threshold": "36500d"},
+                "risk": {"max_daily_drawdown_pct": 0.01},
+            }
         )
         self.sent, self.woken = [], []
 
@@ -247,3 +258,83 @@ def test_a_gateway_that_was_replaced_gets_no_order_any_more(portfolio: RecordedP
     assert portfolio.to("first", PlaceOrder) == []
     ((report,),) = [[message.report for message in portfolio.to("self", ApplyReport)]]
     assert report.code == "NO_GATEWAY"
+
+
+# ── trading is narrowed ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def working(portfolio: RecordedPortfolio) -> IntentOpened:
+    """A buy that rests at the venue."""
+    answer = opened(portfolio)
+    portfolio.receiveMsg_ApplyReport(ApplyReport(report=snapshot(answer.result.attempt)), "gateway")
+    portfolio.commit()
+    return answer
+
+
+def set_trading(portfolio: RecordedPortfolio, state: TradingState, *, cancel_open: bool = False) -> TradingStateSet:
+    wanted = SetTradingState(request_id="r", state=state, reason="a test", cancel_open=cancel_open)
+    portfolio.receiveMsg_SetTradingState(wanted, "engine")
+    portfolio.commit()
+    answer: TradingStateSet = portfolio.to("engine", TradingStateSet)[-1]
+    return answer
+
+
+def states_told(portfolio: RecordedPortfolio) -> list[State]:
+    return [message.record.state for message in portfolio.to("router", ReportApplied)]
+
+
+def test_reducing_cancels_what_buys_and_tells_its_router(portfolio: RecordedPortfolio) -> None:
+    """In the same transaction as the state; saying it again cancels nothing more."""
+    working(portfolio)
+    assert set_trading(portfolio, TradingState.REDUCING).canceling == 1
+    assert states_told(portfolio) == [State.SENT, State.CANCELING]
+    assert set_trading(portfolio, TradingState.REDUCING).canceling == 0
+
+
+@pytest.mark.parametrize(("cancel_open", "told"), [(False, []), (True, [State.CANCELING])])
+def test_a_halt_cancels_what_works_only_when_asked(
+    portfolio: RecordedPortfolio, cancel_open: bool, told: list[State]
+) -> None:
+    """Working orders stay, unless the operator wants them gone."""
+    working(portfolio)
+    assert set_trading(portfolio, TradingState.HALTED, cancel_open=cancel_open).canceling == len(told)
+    assert states_told(portfolio) == [State.SENT, *told]
+
+
+def test_a_part_that_narrows_trading_cancels_what_buys(portfolio: RecordedPortfolio) -> None:
+    """Whoever it was that narrowed it."""
+    working(portfolio)
+    concern = Concern(code="BALANCE_DRIFT", text="a test")
+    portfolio.receiveMsg_TightenTrading(
+        TightenTrading(state=TradingState.REDUCING, concern=concern, by="reconciler"), "reconciler"
+    )
+    portfolio.commit()
+    assert states_told(portfolio) == [State.SENT, State.CANCELING]
+
+
+def test_a_day_that_has_lost_too_much_narrows_trading_until_an_operator_has_seen_it(
+    portfolio: RecordedPortfolio,
+) -> None:
+    """The price falls; the next wish is refused by name, trading is REDUCING, and resume measures anew."""
+    first = opened(portfolio).result.attempt
+    assert first is not None
+    bought = trade("t1", str(first.qty), "50000")
+    portfolio.receiveMsg_ApplyReport(ApplyReport(report=snapshot(first, OrderStatus.FILLED, [bought])), "gateway")
+    low = quote("30000", "30010")
+    cheap = request(qty=Decimal("0.001"), limit_price="30010", key="cheap")
+    portfolio.receiveMsg_OpenIntent(OpenIntent(opening=opening(cheap, top=low)), "router")
+    portfolio.commit()
+    refused = portfolio.to("router", IntentOpened)[-1].result.refusal
+    assert refused.code == "RISK_MAX_DAILY_DRAWDOWN_PCT"
+    with portfolio.store.snapshot() as view:
+        standing = trading.standing(view)
+    assert (standing.state, standing.by, "DAILY_DRAWDOWN" in standing.reason) == (
+        TradingState.REDUCING,
+        "portfolio",
+        True,
+    )
+    set_trading(portfolio, TradingState.ACTIVE)
+    later = opening(replace(cheap, key="again"), top=low)
+    portfolio.receiveMsg_OpenIntent(OpenIntent(opening=later), "router")
+    portfolio.commit()
+    assert portfolio.to("router", IntentOpened)[-1].result.outcome is OpeningOutcome.ACCEPTED

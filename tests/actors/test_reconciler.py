@@ -17,7 +17,7 @@ from core.ids import ClientOrderId, ExchangeOrderId, TradeId
 from core.outcomes import apply_report
 from core.records import AttemptRecord
 from core.reports import OpenOrder, OrderStatus, QueryFailed, Trade
-from core.settings import Settings
+from core.settings import UNLIMITED, Settings
 from messages.book import ApplyReport, RecordEvents, SettleTrades
 from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
 from messages.reconciling import BookVerified, ResolveUnknown, UnknownResolved, VerifyBook
@@ -102,7 +102,7 @@ def reconciler(folder: StateFolder, store: BookStore, monkeypatch: pytest.Monkey
 def accepted(store: BookStore, number: int = 1) -> AttemptRecord:
     now = time.time_ns()
     with store.transaction() as unit:
-        result = book.open_intent(unit, builders.opening(builders.request(key=f"k{number}"), at_ns=now), now)
+        result = book.open_intent(unit, builders.opening(builders.request(key=f"k{number}"), at_ns=now), UNLIMITED, now)
     assert result.attempt is not None
     return result.attempt
 

@@ -17,7 +17,7 @@ from core.effects import SubmitAnswer, Timer, TimerKind
 from core.ids import IntentId
 from core.patience import Patience
 from core.records import IntentRecord
-from core.settings import Settings
+from core.settings import UNLIMITED, Settings
 from messages.book import (
     ApplyReport,
     AttemptBegun,
@@ -84,7 +84,7 @@ def opened(router: RecordedRouter, desk: Desk) -> IntentOpened:
     """The router's opening, done by a book, and the answer to it."""
     (asked,) = router.to("portfolio", OpenIntent)
     with desk.book.transaction() as unit:
-        result = book.open_intent(unit, asked.opening, desk.now_ns)
+        result = book.open_intent(unit, asked.opening, UNLIMITED, desk.now_ns)
     return IntentOpened(intent_id=asked.opening.intent.intent_id, result=result)
 
 
@@ -159,7 +159,7 @@ def test_an_opening_that_is_not_answered_is_asked_for_again(router: RecordedRout
     again = router.to("portfolio", OpenIntent)
     assert len(again) == 2
     with desk.book.transaction() as unit:
-        result = book.open_intent(unit, again[1].opening, desk.now_ns)
+        result = book.open_intent(unit, again[1].opening, UNLIMITED, desk.now_ns)
     assert result.record == first.result.record
     router.receiveMsg_IntentOpened(IntentOpened(intent_id=first.intent_id, result=result), "portfolio")
     assert len(router.to(CLIENT, IntentAnswered)) == 1
@@ -275,7 +275,7 @@ def test_what_the_road_lost_is_found_in_the_book(router: RecordedRouter, desk: D
     store = BookStore.open_writer(router.folder, 1, "binance/sim")
     with store.transaction() as unit:
         book.record_opening_balances(unit, {"USDT": Decimal(10_000)}, desk.now_ns)
-        book.open_intent(unit, opening_of, desk.now_ns)
+        book.open_intent(unit, opening_of, UNLIMITED, desk.now_ns)
     store.close()
     router.store = BookStore.open_reader(router.folder)
     router.on_timer(Tick(name=BOOK_TICK))

@@ -11,15 +11,17 @@ import pytest
 from actors.base import ActorExitRequest
 from actors.children import CLASSES, GATEWAY, PORTFOLIO, SCRIBE
 from actors.engine import Engine
-from core import trading
+from core import in_flight, trading
 from core.errors import StorageError
 from core.events import AlertFired
-from core.records import TradingState
+from core.ids import NS_PER_MS
+from core.records import Standing, TradingState
 from core.settings import Settings, from_mapping
 from messages import RequestRefused
 from messages.admin import AskStatus, EngineStopped, FindRouter, RouterFound, StartEngine, StatusReported
-from messages.book import RecordEvents, SetTradingState, TightenTrading
-from messages.lifecycle import ChildFailed, ChildReady, RestartDue, Tick
+from messages.book import RecordEvents, SetTradingState, TightenTrading, TradingStateSet
+from messages.lifecycle import ChildFailed, ChildReady, QuietDue, RestartDue, Tick
+from messages.venue import AwaitQuiet, WireQuiet
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.actors.recorded import Recorded
@@ -230,6 +232,44 @@ def test_resume_without_a_reason_changes_nothing(running: RecordedEngine) -> Non
     running.exhaust(SCRIBE)
     resume(running, reason=" ")
     assert running.state == "halted"
+
+
+# ── halt ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def halted(engine: RecordedEngine, state: TradingState = TradingState.HALTED) -> TradingStateSet:
+    """The portfolio's word that the state is durable, for a client who has asked for it."""
+    engine.receiveMsg_SetTradingState(SetTradingState(request_id="r", state=state, reason="a test"), CLIENT)
+    by_operator = Standing(state=state, reason="a test", by="operator", since_ns=1)
+    done = TradingStateSet(request_id="r", standing=by_operator, canceling=0)
+    engine.receiveMsg_TradingStateSet(done, PORTFOLIO)
+    return done
+
+
+def test_a_halt_is_told_when_the_wire_is_quiet(running: RecordedEngine) -> None:
+    """Whoever hears of it may rely on it: what was sent before has arrived, or never will."""
+    done = halted(running)
+    assert running.to(CLIENT, TradingStateSet) == []
+    (asked,) = running.to(running.address_of(GATEWAY), AwaitQuiet)
+    running.receiveMsg_WireQuiet(WireQuiet(request_id=asked.request_id), GATEWAY)
+    running.receiveMsg_WireQuiet(WireQuiet(request_id=asked.request_id), GATEWAY)
+    assert running.to(CLIENT, TradingStateSet) == [done]
+
+
+def test_a_halt_is_told_without_a_gateway_when_the_venue_takes_nothing_older(running: RecordedEngine) -> None:
+    """It has died with an order on the wire; the receive window is the venue's own rule."""
+    running.let_die(GATEWAY)
+    done = halted(running)
+    (due,) = [(delay, due) for delay, due in running.woken if isinstance(due, QuietDue)]
+    assert due[0] == in_flight.reach_ns(running.settings.exchange.recv_window_ms * NS_PER_MS)
+    running.on_timer(due[1])
+    assert running.to(CLIENT, TradingStateSet) == [done]
+
+
+def test_active_is_told_at_once(running: RecordedEngine) -> None:
+    """Nothing that is on its way can contradict it."""
+    done = halted(running, TradingState.ACTIVE)
+    assert running.to(CLIENT, TradingStateSet) == [done]
 
 
 # ── a part that is never born ─────────────────────────────────────────────────────────────────────────────────────────

@@ -13,6 +13,7 @@ from core.intent import Kind, Side
 from core.lifecycle import State
 from core.planning import Refusal
 from core.records import AttemptStatus, Balance, Position
+from core.settings import UNLIMITED
 from tests.builders import (
     SECOND,
     SYMBOL,
@@ -266,11 +267,11 @@ def test_a_taken_intent_id_is_refused(desk: Desk) -> None:
     """Two wishes whose ids collide do not overwrite each other."""
     first = opening(request(key="k1"))
     with desk.book.transaction():
-        rules_of_book.open_intent(desk.book, first, T0)
+        rules_of_book.open_intent(desk.book, first, UNLIMITED, T0)
     other = opening(request(key="k2"))
     collided = replace(other, intent=replace(other.intent, intent_id=first.intent.intent_id))
     with desk.book.transaction():
-        result = rules_of_book.open_intent(desk.book, collided, T0)
+        result = rules_of_book.open_intent(desk.book, collided, UNLIMITED, T0)
     assert result.refusal is not None
     assert result.refusal.code == "INTENT_ID_TAKEN"
     assert desk.record(first.intent.intent_id).intent == first.intent

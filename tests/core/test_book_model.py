@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from core import book as rules_of_book
-from core import events, ledger
+from core import events, ledger, risk_figures
 from core.book import OpeningOutcome
 from core.holdings import violations
 from core.ids import NS_PER_MS, IntentId
@@ -221,6 +221,16 @@ class BookMachine(RuleBasedStateMachine):
         for record in self.desk.book.intents():
             held = self.desk.book.reservation(record.intent.intent_id)
             assert (held is None) == (record.state in TERMINAL)
+
+    @invariant()
+    def risk_figures_agree(self) -> None:
+        """What limits are measured by is what the records say; every intent here is of the same day."""
+        book = self.desk.book
+        assert risk_figures.violations(book) == []
+        figures = risk_figures.of(book, "USDT", self.desk.now_ns)
+        traded = [record for record in book.intents() if record.filled_qty or record.state not in TERMINAL]
+        assert figures.trades == len(traded)
+        assert book.open_count() == sum(1 for record in book.intents() if record.state not in TERMINAL)
 
     @invariant()
     def the_ledger_agrees(self) -> None:

@@ -11,6 +11,7 @@ from core.effects import SubmitAnswer
 from core.ids import IntentId
 from core.intent import TimeInForce
 from core.reports import OrderAbsent, OrderStatus, QueryFailed
+from core.settings import UNLIMITED
 from tests.builders import (
     SECOND,
     T0,
@@ -258,7 +259,7 @@ def test_what_overtakes_the_answer_to_an_opening_is_kept_for_it() -> None:
     (asked,) = floor.router.submit(submission("r1", wait=True), None, T0)
     assert isinstance(asked, do.Open)
     with floor.desk.book.transaction() as unit:
-        result = open_intent(unit, asked.opening, T0)
+        result = open_intent(unit, asked.opening, UNLIMITED, T0)
     assert result.attempt is not None
     done = floor.desk.trade(str(result.attempt.qty), str(result.attempt.price))
     record = floor.desk.apply(snapshot(result.attempt, OrderStatus.FILLED, [done]))
@@ -277,11 +278,11 @@ def test_an_acceptance_that_is_asked_for_again_may_have_come_further() -> None:
     (asked,) = floor.router.submit(submission("r1", wait=True), None, T0)
     assert isinstance(asked, do.Open)
     with floor.desk.book.transaction() as unit:
-        opened = open_intent(unit, asked.opening, T0)
+        opened = open_intent(unit, asked.opening, UNLIMITED, T0)
     assert opened.attempt is not None
     floor.desk.apply(unknown(opened.attempt))
     with floor.desk.book.transaction() as unit:
-        again = open_intent(unit, asked.opening, T0)
+        again = open_intent(unit, asked.opening, UNLIMITED, T0)
     effects = floor.router.opened(asked.opening.intent.intent_id, again, T0)
     assert kinds(effects) == ["Answer", "Resolve"]
 

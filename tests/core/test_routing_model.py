@@ -35,6 +35,7 @@ from core.reports import (
     Trade,
 )
 from core.routing import Router, Submission
+from core.settings import UNLIMITED
 from tests.builders import Desk, dec, not_placed, quote, request, snapshot, unknown
 
 FATES = ["fills", "fills in part", "finds nobody", "is refused", "answer lost", "lost on the way", "rests"]
@@ -181,7 +182,7 @@ class RoutingMachine(RuleBasedStateMachine):
         with self.desk.book.transaction() as unit:
             match effect:
                 case do.Open(opening):
-                    result = rules_of_book.open_intent(unit, opening, now_ns)
+                    result = rules_of_book.open_intent(unit, opening, UNLIMITED, now_ns)
                     intent_id = opening.intent.intent_id
                     self.to_router(lambda: self.brain.opened(intent_id, result, self.desk.now_ns))
                 case do.Begin(intent_id, number, plan):

@@ -153,8 +153,8 @@ def test_a_wrong_value_is_refused(section: str, name: str, value: Any) -> None:
 
 def test_what_is_not_acted_upon_yet_is_named() -> None:
     """A file that sets something without effect hears about it, by name."""
-    mapping = {"risk": {"max_positions": 5}, "router": {"max_retries": 2}, "engine": {"heartbeat": "5s"}}
-    assert sorted(unenforced(mapping)) == ["engine.heartbeat", "risk.max_positions"]
+    mapping = {"exits": {"stop_loss": "0.9"}, "risk": {"max_positions": 5}, "engine": {"heartbeat": "5s"}}
+    assert sorted(unenforced(mapping)) == ["engine.heartbeat", "exits.stop_loss"]
     assert unenforced({}) == []
 
 

@@ -28,7 +28,9 @@ from core.records import (
     Position,
     Posting,
     Quarantine,
+    QuoteFigures,
     Reservation,
+    RiskFigures,
     TradeCursor,
 )
 from storage.book_store import BookStore
@@ -265,6 +267,34 @@ def test_open_intents_come_oldest_first_per_symbol(book: Book) -> None:
     expected = {"BTC/USDT": ["k1", "k3", "k5"], "BTC/USD": ["k4"], "ETH/USDT": ["k2"], "BTC": [], "XRP/USDT": []}
     assert expected == by_symbol
     assert everything == ["k4", "k1", "k3", "k5", "k2"]
+
+
+def test_open_intents_are_counted_as_they_come_and_go(book: Book) -> None:
+    """Inside a unit of work and outside, however often each is written."""
+    with book.transaction() as unit:
+        for number in (1, 2, 3, 1):
+            unit.put_intent(intent_record(number))
+        unit.put_intent(intent_record(2, state=State.FILLED))
+        assert unit.open_count() == 2
+    with book.transaction() as unit:
+        unit.put_intent(intent_record(3, state=State.CANCELED))
+        unit.put_intent(intent_record(3, state=State.FILLED))
+        assert unit.open_count() == 1
+    with book.snapshot() as view:
+        assert view.open_count() == 1
+
+
+def test_risk_figures_come_back(book: Book) -> None:
+    """None before the first; then what was put last."""
+    figures = RiskFigures(
+        day=3, trades=2, holding=1, buying={SYMBOL: 1}, quotes={"USDT": QuoteFigures(positions_value=dec("1.5"))}
+    )
+    with book.transaction() as unit:
+        assert unit.risk_figures() is None
+        unit.put_risk_figures(RiskFigures())
+        unit.put_risk_figures(figures)
+    with book.snapshot() as view:
+        assert view.risk_figures() == figures
 
 
 def test_all_intents_come_by_time(book: Book) -> None:

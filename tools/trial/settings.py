@@ -17,6 +17,11 @@ HANG_TIMEOUT_S: Final = 5
 def toml(venue_url: str) -> str:
     """As a settings file."""
     return f"""
+[risk]
+max_positions = 100
+max_trades_per_day = 100000
+max_open_orders = 1000
+
 [engine]
 restarts_max = 10000
 hang_timeout = "{HANG_TIMEOUT_S}s"

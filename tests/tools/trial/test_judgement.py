@@ -20,6 +20,7 @@ from core.outcomes import apply_report
 from core.planning import Refusal
 from core.records import TradingState
 from core.reports import OrderStatus
+from core.settings import UNLIMITED
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.builders import T0, dec, opening, request, snapshot, trade
@@ -40,7 +41,7 @@ class Scene:
         wish: IntentRequest = request(key=KEY)
         with store.transaction() as unit:
             book.record_opening_balances(unit, {"USDT": dec(1000), "BTC": dec(0)}, T0)
-            result = book.open_intent(unit, opening(wish), T0)
+            result = book.open_intent(unit, opening(wish), UNLIMITED, T0)
             assert result.attempt is not None
             done = trade("t1", "0.01", exchange_order_id="X1", fee=dec(0))
             report = snapshot(result.attempt, OrderStatus.FILLED, [done])
@@ -153,7 +154,7 @@ def drift(scene: Scene) -> None:
 
 def leak(scene: Scene) -> None:
     with scene.store.transaction() as unit:
-        book.open_intent(unit, opening(request(key="k9", qty=dec("0.001"))), T0 + 1)
+        book.open_intent(unit, opening(request(key="k9", qty=dec("0.001"))), UNLIMITED, T0 + 1)
         record = next(iter(unit.open_intents()))
         unit.put_intent(replace(record, state=scene.wishes[KEY].record.state))  # type: ignore[union-attr]
 
