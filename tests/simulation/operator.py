@@ -1,4 +1,4 @@
-"""Whoever looks after the daemon: has the book compared now and then, and lets trading go on after drift.
+"""Whoever looks after the daemon: has the book compared now and then, narrows or stops trading and lets it go on.
 
 In the storm a comparison may find what is only on its way. What the book says against itself, and what must never be,
 it may not find even then. In the end it must find nothing but the drift that there is, to the digit; and nothing at all
@@ -25,6 +25,11 @@ from tests.simulation.venue import Venue
 NEVER: Final = frozenset({"ledger", "reservation", "fill_differs", "fill_unknown", "order_stray"})
 """Kinds of differences that a comparison finds at no time: between its two looks every read has caught up."""
 PATIENCE_NS: Final = 30 * NS_PER_S
+ASK_AGAIN_NS: Final = 8 * NS_PER_S
+STOPPED_NS: Final = (3 * NS_PER_S, 20 * NS_PER_S)
+CANCELS_OPEN: Final = 0.5
+ORDERS_USUAL: Final = 15
+"""So many leave in a short run."""
 
 
 class Operator:
@@ -43,10 +48,56 @@ class Operator:
         self._process = machine.spawn(OPERATOR, lambda _process: self)
         self._asked = 0
         self._asked_ns = 0
+        self._stops = 0
+        self._stops_at: set[int] = set()
+        self._orders_left = 0
+        self._wanted: TradingState | None = None
+        """The trading state that was asked for and that it insists on; None: as it is."""
 
     def plan_looks(self, count: int, within_ns: int) -> None:
         for _ in range(count):
             self._machine.scheduler.after(self._random.randrange(within_ns), self.verify)
+
+    def plan_stops(self, count: int) -> None:
+        """Narrow or stop trading so often, for a while each time, just when some order leaves for the venue."""
+        self._stops_at = set(self._random.sample(range(1, ORDERS_USUAL), count))
+
+    def order_leaves(self) -> None:
+        self._orders_left += 1
+        if self._orders_left in self._stops_at:
+            self._stop()
+
+    def _stop(self) -> None:
+        """Insists until it is told that trading is stopped; from then on no order may come to the venue."""
+        if self._wanted is not None:
+            return
+        self._insist(self._random.choice((TradingState.REDUCING, TradingState.HALTED)))
+        self._machine.scheduler.after(self._random.randint(*STOPPED_NS), self._go_on)
+
+    def _go_on(self) -> None:
+        self._safety.stopped = None
+        self._insist(TradingState.ACTIVE)
+
+    def _insist(self, state: TradingState) -> None:
+        self._wanted = state
+        self._stops += 1
+        self._ask_for(self._stops, state, cancel_open=self._random.random() < CANCELS_OPEN)
+
+    def _ask_for(self, number: int, state: TradingState, *, cancel_open: bool) -> None:
+        if self._wanted is not state or number != self._stops:
+            return
+        is_halt = state is TradingState.HALTED
+        self._send(
+            SetTradingState(
+                request_id=f"{number}-{state}", state=state, reason="a test", cancel_open=cancel_open and is_halt
+            )
+        )
+        self._machine.scheduler.after(ASK_AGAIN_NS, lambda: self._ask_for(number, state, cancel_open=cancel_open))
+
+    @property
+    def is_holding(self) -> bool:
+        """Trading does not go on yet, by its wish."""
+        return self._wanted is not None
 
     def verify(self) -> None:
         """Have everything compared, anew."""
@@ -74,8 +125,16 @@ class Operator:
         match message:
             case BookVerified():
                 self._verified(message)
-            case TradingStateSet():
+            case TradingStateSet(request_id="resume"):
                 self.has_resumed = message.standing.state is TradingState.ACTIVE
+            case TradingStateSet() if message.request_id == f"{self._stops}-{self._wanted}":
+                self._told(message.standing.state)
+
+    def _told(self, state: TradingState) -> None:
+        if state is TradingState.ACTIVE:
+            self._wanted = None
+        else:
+            self._safety.trading_stopped(state)
 
     def _verified(self, message: BookVerified) -> None:
         verdict = message.verdict

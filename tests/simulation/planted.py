@@ -57,14 +57,14 @@ class Bug:
 BUGS: Final[dict[str, Bug]] = {}
 
 
-def _bug(what: str) -> Callable[[Callable[[ExitStack], None]], None]:
+def bug(what: str) -> Callable[[Callable[[ExitStack], None]], None]:
     def note(plant: Callable[[ExitStack], None]) -> None:
         BUGS[plant.__name__.strip("_").replace("_", " ")] = Bug(what, plant)
 
     return note
 
 
-def _swap(stack: ExitStack, owner: Any, name: str, new: Any) -> None:
+def swap(stack: ExitStack, owner: Any, name: str, new: Any) -> None:
     stack.enter_context(patch.object(owner, name, new))
 
 
@@ -72,15 +72,15 @@ def _refused(report: Any, code: str) -> NotPlaced:
     return NotPlaced(client_order_id=report.client_order_id, code=code, reason="planted", retryable=True)
 
 
-@_bug("a time-out is taken for a failure, and the order is sent again")
+@bug("a time-out is taken for a failure, and the order is sent again")
 def resend_after_unknown(stack: ExitStack) -> None:
     def take_for_failed(book: Any, record: Any, attempt: Any, report: Any, now_ns: int) -> Any:
         return core.outcomes._apply_not_placed(book, record, attempt, _refused(report, "Timeout"), now_ns)
 
-    _swap(stack, core.outcomes, "_apply_unknown", take_for_failed)
+    swap(stack, core.outcomes, "_apply_unknown", take_for_failed)
 
 
-@_bug("whatever the venue answers to a cancel, the order is taken to be gone")
+@bug("whatever the venue answers to a cancel, the order is taken to be gone")
 def release_on_cancel_acknowledgement(stack: ExitStack) -> None:
     def believe(router: Router, client_order_id: Any) -> list[do.Effect]:
         wanted = (attempt for _, attempt in router.live.values() if attempt.client_order_id == client_order_id)
@@ -98,20 +98,20 @@ def release_on_cancel_acknowledgement(stack: ExitStack) -> None:
         )
         return [do.Apply(canceled)]
 
-    _swap(stack, Router, "cancel_answered", believe)
+    swap(stack, Router, "cancel_answered", believe)
 
 
-@_bug("a trade that is reported again is booked again")
+@bug("a trade that is reported again is booked again")
 def skip_trade_deduplication(stack: ExitStack) -> None:
     def book_all(snapshot: Any) -> Decimal:
         for trade in snapshot.report.trades:
             snapshot._book_one(trade)
         return sum((trade.qty for trade in snapshot.report.trades), ZERO)
 
-    _swap(stack, core.outcomes._Snapshot, "_book_trades", book_all)
+    swap(stack, core.outcomes._Snapshot, "_book_trades", book_all)
 
 
-@_bug("one witness who does not see the order is proof enough, at once")
+@bug("one witness who does not see the order is proof enough, at once")
 def absence_taken_as_proof(stack: ExitStack) -> None:
     def believe(case: Case, said: Testimony) -> Any:
         seen = evidence.sightings(case.attempt, said)
@@ -120,10 +120,10 @@ def absence_taken_as_proof(stack: ExitStack) -> None:
             return Undecided("nobody has answered")
         return seen or msgspec.structs.replace(case, last_sent_ns=0).proven(said.asked_ns)
 
-    _swap(stack, searching, "weigh", believe)
+    swap(stack, searching, "weigh", believe)
 
 
-@_bug("answers leave the portfolio before the commit")
+@bug("answers leave the portfolio before the commit")
 def answer_before_commit(stack: ExitStack) -> None:
     within_for = Portfolio.within_for
 
@@ -133,10 +133,10 @@ def answer_before_commit(stack: ExitStack) -> None:
         for address, answer in told:
             portfolio.send(address, answer)
 
-    _swap(stack, Portfolio, "within_for", hasty)
+    swap(stack, Portfolio, "within_for", hasty)
 
 
-@_bug("orders leave for the gateway before the commit")
+@bug("orders leave for the gateway before the commit")
 def send_before_commit(stack: ExitStack) -> None:
     commit = Portfolio.commit
 
@@ -146,23 +146,23 @@ def send_before_commit(stack: ExitStack) -> None:
             portfolio.send(portfolio.gateway, PlaceOrder(attempt=attempt))
         commit(portfolio)
 
-    _swap(stack, Portfolio, "commit", hasty)
+    swap(stack, Portfolio, "commit", hasty)
 
 
-@_bug("a buy reserves the price without the fee")
+@bug("a buy reserves the price without the fee")
 def fee_left_out_of_the_reservation(stack: ExitStack) -> None:
     whole = reservation_for
 
     def without(side: Side, qty: Decimal, worst_price: Decimal, rules: Any) -> tuple[str, Decimal]:
         return whole(side, qty, worst_price, replace(rules, taker_fee=ZERO))
 
-    _swap(stack, core.book, "reservation_for", without)
+    swap(stack, core.book, "reservation_for", without)
 
 
-@_bug("a fill that comes after the end is not booked")
+@bug("a fill that comes after the end is not booked")
 def late_fill_ignored(stack: ExitStack) -> None:
     book_trades = core.outcomes._Snapshot._book_trades
-    _swap(
+    swap(
         stack,
         core.outcomes._Snapshot,
         "_book_trades",
@@ -170,7 +170,7 @@ def late_fill_ignored(stack: ExitStack) -> None:
     )
 
 
-@_bug("what was on its way when a part died is dropped as never sent")
+@bug("what was on its way when a part died is dropped as never sent")
 def stale_intent_dropped_though_sent(stack: ExitStack) -> None:
     def drop(book: Any, record: Any, attempt: Any, report: Any, now_ns: int) -> Any:
         if "was started while" in report.reason:
@@ -179,10 +179,10 @@ def stale_intent_dropped_though_sent(stack: ExitStack) -> None:
         return apply_unknown(book, record, attempt, report, now_ns)
 
     apply_unknown = core.outcomes._apply_unknown
-    _swap(stack, core.outcomes, "_apply_unknown", drop)
+    swap(stack, core.outcomes, "_apply_unknown", drop)
 
 
-@_bug("nobody looks at the epoch")
+@bug("nobody looks at the epoch")
 def second_epoch_may_send(stack: ExitStack) -> None:
     blocked = Gateway.blocked
 
@@ -190,21 +190,21 @@ def second_epoch_may_send(stack: ExitStack) -> None:
         refused = blocked(gateway, attempt)
         return None if refused is not None and refused.code == "FENCED" else refused
 
-    _swap(stack, Gateway, "blocked", lenient)
-    _swap(stack, fencing, "check", lambda _book, _mine: None)
+    swap(stack, Gateway, "blocked", lenient)
+    swap(stack, fencing, "check", lambda _book, _mine: None)
 
 
-@_bug("a retry asks for the whole quantity again")
+@bug("a retry asks for the whole quantity again")
 def retry_of_the_full_quantity(stack: ExitStack) -> None:
     send = core.book._send
 
     def whole(book: Any, record: Any, plan: Any, now_ns: int) -> Any:
         return send(book, record, replace(plan, qty=record.qty), now_ns)
 
-    _swap(stack, core.book, "_send", whole)
+    swap(stack, core.book, "_send", whole)
 
 
-@_bug("an order is over when the venue calls it so, whatever trades are missing")
+@bug("an order is over when the venue calls it so, whatever trades are missing")
 def the_status_word_is_believed(stack: ExitStack) -> None:
     end_or_follow = core.outcomes._Snapshot._end_or_follow
 
@@ -212,10 +212,10 @@ def the_status_word_is_believed(stack: ExitStack) -> None:
         snapshot.attempt = replace(snapshot.attempt, venue_filled_qty=snapshot.attempt.filled_qty)
         end_or_follow(snapshot)
 
-    _swap(stack, core.outcomes._Snapshot, "_end_or_follow", believe)
+    swap(stack, core.outcomes._Snapshot, "_end_or_follow", believe)
 
 
-@_bug("a key is forgotten, so a client that asks again gets a second intent")
+@bug("a key is forgotten, so a client that asks again gets a second intent")
 def key_forgotten(stack: ExitStack) -> None:
     find_known = core.book.find_known
 
@@ -223,10 +223,10 @@ def key_forgotten(stack: ExitStack) -> None:
         known = find_known(book, key, alternate_key, created_ns)
         return known if known is not None and created_ns - known.created_ns < 1_000_000_000 else None
 
-    _swap(stack, core.book, "find_known", forgetful)
+    swap(stack, core.book, "find_known", forgetful)
 
 
-@_bug("a placement that is delivered twice is sent twice")
+@bug("a placement that is delivered twice is sent twice")
 def placement_sent_twice(stack: ExitStack) -> None:
     place = Gateway.receiveMsg_PlaceOrder
 
@@ -234,10 +234,10 @@ def placement_sent_twice(stack: ExitStack) -> None:
         gateway.handed.clear()
         place(gateway, message, sender)
 
-    _swap(stack, Gateway, "receiveMsg_PlaceOrder", forgetful)
+    swap(stack, Gateway, "receiveMsg_PlaceOrder", forgetful)
 
 
-@_bug("a question that fails is taken for the answer that there is no such order")
+@bug("a question that fails is taken for the answer that there is no such order")
 def failed_query_taken_for_absence(stack: ExitStack) -> None:
     def absent(_error: Any, client_order_id: Any, _text: str) -> OrderAbsent:
         return OrderAbsent(client_order_id=client_order_id)
@@ -248,17 +248,17 @@ def failed_query_taken_for_absence(stack: ExitStack) -> None:
             return seen or Undecided("it was not looked up")
         return msgspec.structs.replace(case, last_sent_ns=0).proven(said.asked_ns)
 
-    _swap(stack, searching, "weigh", believe)
-    _swap(stack, outcomes, "lookup_failure", absent)
+    swap(stack, searching, "weigh", believe)
+    swap(stack, outcomes, "lookup_failure", absent)
 
 
-@_bug("a server error is taken for proof that nothing was placed")
+@bug("a server error is taken for proof that nothing was placed")
 def server_error_taken_as_definite(stack: ExitStack) -> None:
-    _swap(stack, exchange.client, "SERVER_ERRORS_FROM", 1_000)
-    _swap(stack, outcomes, "_is_definite", lambda _error: True)
+    swap(stack, exchange.client, "SERVER_ERRORS_FROM", 1_000)
+    swap(stack, outcomes, "_is_definite", lambda _error: True)
 
 
-@_bug("an unknown outcome releases what was held for it")
+@bug("an unknown outcome releases what was held for it")
 def unknown_releases_its_money(stack: ExitStack) -> None:
     apply_unknown = core.outcomes._apply_unknown
 
@@ -267,19 +267,19 @@ def unknown_releases_its_money(stack: ExitStack) -> None:
         holdings.release(book, after.intent.intent_id)
         return after
 
-    _swap(stack, core.outcomes, "_apply_unknown", careless)
+    swap(stack, core.outcomes, "_apply_unknown", careless)
 
 
-@_bug("a router that starts anew looks at none of its open intents")
+@bug("a router that starts anew looks at none of its open intents")
 def open_intents_forgotten_at_a_start(stack: ExitStack) -> None:
-    _swap(stack, Router, "resume", lambda _router, _records, _now_ns: [])
-    _swap(stack, Router, "compare", lambda _router, _records, _now_ns: [])
+    swap(stack, Router, "resume", lambda _router, _records, _now_ns: [])
+    swap(stack, Router, "compare", lambda _router, _records, _now_ns: [])
 
 
 # ── the reconciler ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@_bug("the cursor of trades passes over what the book was only sent")
+@bug("the cursor of trades passes over what the book was only sent")
 def cursor_passes_over_a_trade(stack: ExitStack) -> None:
     take = settling._Sorter.take
 
@@ -287,17 +287,17 @@ def cursor_passes_over_a_trade(stack: ExitStack) -> None:
         take(sorter, trade, is_old=is_old)
         sorter.last = trade
 
-    _swap(stack, settling._Sorter, "take", forgetful)
-    _swap(stack, settling, "_is_kept", lambda *_: True)
+    swap(stack, settling._Sorter, "take", forgetful)
+    swap(stack, settling, "_is_kept", lambda *_: True)
 
 
-@_bug("the cursor of trades does not wait for those that are reported late")
+@bug("the cursor of trades does not wait for those that are reported late")
 def cursor_does_not_wait(stack: ExitStack) -> None:
     take = settling._Sorter.take
-    _swap(stack, settling._Sorter, "take", lambda sorter, trade, **_: take(sorter, trade, is_old=True))
+    swap(stack, settling._Sorter, "take", lambda sorter, trade, **_: take(sorter, trade, is_old=True))
 
 
-@_bug("a list that was not answered is taken for an empty one")
+@bug("a list that was not answered is taken for an empty one")
 def failed_list_taken_for_an_empty_one(stack: ExitStack) -> None:
     answered = Inquiry.answered
 
@@ -309,10 +309,10 @@ def failed_list_taken_for_an_empty_one(stack: ExitStack) -> None:
             complete = True
         return answered(asked, purpose, answer, complete=complete)
 
-    _swap(stack, Inquiry, "answered", believe)
+    swap(stack, Inquiry, "answered", believe)
 
 
-@_bug("trades of somebody else's order are booked as those of our last one")
+@bug("trades of somebody else's order are booked as those of our last one")
 def external_trades_booked_as_ours(stack: ExitStack) -> None:
     owner_of = settling._Sorter._owner
 
@@ -321,10 +321,10 @@ def external_trades_booked_as_ours(stack: ExitStack) -> None:
         ours = [each for each in sorter.book.all_attempts() if each.symbol == sorter.symbol]
         return owner if owner is not None or not ours else ours[-1]
 
-    _swap(stack, settling._Sorter, "_owner", grab)
+    swap(stack, settling._Sorter, "_owner", grab)
 
 
-@_bug("an order that the book does not know is canceled")
+@bug("an order that the book does not know is canceled")
 def external_order_canceled(stack: ExitStack) -> None:
     listed = Reconciler.receiveMsg_OpenOrdersFetched
 
@@ -337,10 +337,10 @@ def external_order_canceled(stack: ExitStack) -> None:
                     reconciler.send(reconciler.gateway, CancelOrder(attempt=attempt))
         listed(reconciler, message, sender)
 
-    _swap(stack, Reconciler, "receiveMsg_OpenOrdersFetched", clean_up)
+    swap(stack, Reconciler, "receiveMsg_OpenOrdersFetched", clean_up)
 
 
-@_bug("a trade of an order without a name is somebody else's")
+@bug("a trade of an order without a name is somebody else's")
 def nameless_taken_for_external(stack: ExitStack) -> None:
     def external(sorter: Any, order_id: Any) -> ExternalOrder:
         named = sorter.orders.get(order_id)
@@ -350,21 +350,21 @@ def nameless_taken_for_external(stack: ExitStack) -> None:
         )
         return sorter.external_orders.setdefault(order_id, order)
 
-    _swap(stack, settling._Sorter, "_named_external", external)
+    swap(stack, settling._Sorter, "_named_external", external)
 
 
-@_bug("a trade by hand that is seen again is added up again")
+@bug("a trade by hand that is seen again is added up again")
 def external_trade_counted_twice(stack: ExitStack) -> None:
-    _swap(stack, settling, "_is_kept", lambda book, symbol, trade_id: book.fill(symbol, trade_id) is not None)
+    swap(stack, settling, "_is_kept", lambda book, symbol, trade_id: book.fill(symbol, trade_id) is not None)
 
 
-@_bug("trades by hand explain nothing")
+@bug("trades by hand explain nothing")
 def external_trades_taken_for_drift(stack: ExitStack) -> None:
     unexplained = drift.unexplained
-    _swap(stack, balances, "unexplained", lambda found, _external, known: unexplained(found, {}, known))
+    swap(stack, balances, "unexplained", lambda found, _external, known: unexplained(found, {}, known))
 
 
-@_bug("the first look at a difference is enough, whatever trades are on their way into the book")
+@bug("the first look at a difference is enough, whatever trades are on their way into the book")
 def drift_seen_once_is_enough(stack: ExitStack) -> None:
     judge = Balances._judge
 
@@ -373,34 +373,34 @@ def drift_seen_once_is_enough(stack: ExitStack) -> None:
         concern = Concern(code="BALANCE_DRIFT", text="seen once", drift=left)
         return effects + (own._alarm.raised(concern, drift.NARROWS_AT) if left else [])
 
-    _swap(stack, Balances, "_judge", hasty)
+    swap(stack, Balances, "_judge", hasty)
 
 
-@_bug("a difference of balances is told before the venue's reads have caught up")
+@bug("a difference of balances is told before the venue's reads have caught up")
 def drift_told_too_early(stack: ExitStack) -> None:
     begin = Balances.__init__
-    _swap(stack, Balances, "__init__", lambda self, *args: begin(self, *args[:-1], 0))
-    _swap(stack, Swept, "is_clean", property(lambda _swept: True))
+    swap(stack, Balances, "__init__", lambda self, *args: begin(self, *args[:-1], 0))
+    swap(stack, Swept, "is_clean", property(lambda _swept: True))
 
 
-@_bug("drift is told, and trading goes on")
+@bug("drift is told, and trading goes on")
 def drift_never_tightens_trading(stack: ExitStack) -> None:
-    _swap(stack, Portfolio, "receiveMsg_TightenTrading", lambda _portfolio, _message, _sender: None)
+    swap(stack, Portfolio, "receiveMsg_TightenTrading", lambda _portfolio, _message, _sender: None)
 
 
-@_bug("what halted trading is told to operators alone")
+@bug("what halted trading is told to operators alone")
 def halted_trading_goes_on(stack: ExitStack) -> None:
-    _swap(stack, trading, "refusal", lambda _book, _side: None)
+    swap(stack, trading, "refusal", lambda _book, _side: None)
 
 
-@_bug("what an operator has accepted alarms again")
+@bug("what an operator has accepted alarms again")
 def accepted_drift_alarms_again(stack: ExitStack) -> None:
-    _swap(stack, drift, "accept", lambda _book: None)
+    swap(stack, drift, "accept", lambda _book: None)
 
 
-@_bug("an ended intent is done with when the trades of its symbol were read, whether or not it was compared")
+@bug("an ended intent is done with when the trades of its symbol were read, whether or not it was compared")
 def ended_intent_never_compared(stack: ExitStack) -> None:
-    _swap(stack, Comparisons, "_answered", lambda *_: [])
+    swap(stack, Comparisons, "_answered", lambda *_: [])
     told = Comparisons.catch_up
 
     def catch_up(own: Comparisons, at: Any) -> None:
@@ -408,4 +408,4 @@ def ended_intent_never_compared(stack: ExitStack) -> None:
         for ended in own._ended.values():
             ended.is_told = ended.is_over = True
 
-    _swap(stack, Comparisons, "catch_up", catch_up)
+    swap(stack, Comparisons, "catch_up", catch_up)

@@ -14,6 +14,7 @@ The venue's truth and the committed book are looked at directly; nothing that an
 * the trail has no hole: events count up, every transition begins where the one before ended;
 * what is not ours is listed as external and nothing else is, none of it is touched or booked, and its trades add up;
 * no cursor of trades stands behind a trade that the book does not have; no order was proven absent that is there;
+* no risk limit is exceeded, and nothing reaches the venue that an operator was told is stopped;
 * trading is narrowed, and an alarm of drift raised, only when nothing explains a difference; nothing leaves then that
   the trading state forbids.
 """
@@ -25,13 +26,14 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from core import events, holdings, reconcile, trading
+from core import events, holdings, reconcile, risk_figures, trading
 from core.events import AnyEvent
 from core.ids import ClientOrderId, ExchangeOrderId, IntentId, TradeId
 from core.intent import Side, TimeInForce
 from core.lifecycle import State, is_terminal
 from core.money import ZERO, text
 from core.records import AttemptRecord, IntentRecord, TradingState
+from core.settings import Settings
 from exchange.simulator.orders import Order, Trade
 from messages.intents import IntentAnswered, IntentCancelNoted, IntentDone
 from storage.tables import Reader
@@ -55,8 +57,9 @@ NEVER_TRUE = frozenset(
 class Safety:
     """Collects what was broken; the first entry ends the run."""
 
-    def __init__(self, book: SharedBook, venue: Venue, read_lag_ns: int) -> None:
-        """`read_lag_ns`: so long after it may be seen, everybody sees a fill that the venue kept back."""
+    def __init__(self, book: SharedBook, venue: Venue, settings: Settings) -> None:
+        self.stopped: TradingState | None = None
+        """What the operator was told that trading is, while nobody has been asked to let it go on."""
         self.violations: list[str] = []
         self.late_fills = 0
         self.ended: dict[IntentId, int] = {}
@@ -65,7 +68,9 @@ class Safety:
         """Intents that have the result of a comparison."""
         self._book = book
         self._venue = venue
-        self._read_lag_ns = read_lag_ns
+        self._read_lag_ns = settings.exchange.read_lag
+        """So long after it may be seen, everybody sees a fill that the venue kept back."""
+        self._limits = settings.risk
         self._opening = venue.totals()
         self._totals = dict(self._opening)
         """What the book must have, by currency."""
@@ -80,6 +85,15 @@ class Safety:
 
     def broken(self, what: str) -> None:
         self.violations.append(what)
+
+    def trading_stopped(self, state: TradingState) -> None:
+        """The operator is told that it is so."""
+        self.stopped = state
+        with self._book.view() as view:
+            for record in view.open_intents():
+                works_on = record.intent.side is Side.BUY and not record.cancel_requested
+                if works_on and state is TradingState.REDUCING:
+                    self.broken(f"trading was told to be {state}, and {record.intent.intent_id} goes on buying")
 
     # ── what leaves ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -159,6 +173,9 @@ class Safety:
         if attempt is None or record is None:
             self.broken(f"the venue has order {client_id}, and the committed book has not")
             return
+        is_stopped = self.stopped is TradingState.HALTED or (self.stopped and attempt.side is Side.BUY)
+        if is_stopped:
+            self.broken(f"{attempt.side} {client_id} comes to the venue after trading was told to be {self.stopped}")
         if client_id in self._owners:
             self.broken(f"the venue has two orders {client_id} of {attempt.intent_id}")
         if attempt.attempt != record.attempts or record.state not in {State.SENDING, State.UNKNOWN}:
@@ -194,6 +211,7 @@ class Safety:
             for intent_id in dict.fromkeys(event.intent_id for _, event in told if event.intent_id):
                 self._check_intent(view, intent_id, moved=intent_id in moved)
             self._check_money(view)
+            self._check_limits(view)
             self._check_external(view)
             self._check_cursors(view)
 
@@ -201,6 +219,8 @@ class Safety:
         match event:
             case events.StateChanged():
                 self._moved(event, batch)
+            case events.RiskLimitsEval() if event.intent_id and any(check.hit for check in event.checks):
+                self.broken(f"{event.intent_id} is accepted beyond a limit: {event.checks}")
             case events.OrderIntent() if view.refusal(event.intent.intent_id) is not None:
                 self.broken(f"{event.intent_id} is accepted after it was refused")
             case events.IntentRefused() if event.intent_id and view.intent(event.intent_id) is not None:
@@ -341,6 +361,18 @@ class Safety:
             self.broken(f"more is held than there is: {short}")
         for problem in holdings.violations(view):
             self.broken(problem)
+
+    def _check_limits(self, view: Reader) -> None:
+        """At no commit is there more than the risk limits allow, counted from the records themselves."""
+        for problem in risk_figures.violations(view):
+            self.broken(problem)
+        limits, records = self._limits, list(view.open_intents())
+        if limits.max_open_orders and len(records) > limits.max_open_orders:
+            self.broken(f"{len(records)} intents are open, the limit is {limits.max_open_orders}")
+        held = {position.symbol for position in view.positions() if position.qty > position.dust_qty}
+        held |= {record.intent.symbol for record in records if record.intent.side is Side.BUY}
+        if limits.max_positions and len(held) > limits.max_positions and not self.late_fills:
+            self.broken(f"{sorted(held)} are held or being bought, the limit is {limits.max_positions}")
 
     def _check_external(self, view: Reader) -> None:
         """Noted is what somebody else did, nothing of ours, and the sums are those of what is noted."""

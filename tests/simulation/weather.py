@@ -66,6 +66,12 @@ TROUBLES: Final = (
 )  # fmt: skip
 
 
+NO_LIMITS: Final[dict[str, Any]] = {
+    "max_exposure_pct": 0, "max_positions": 0, "max_daily_drawdown_pct": 0, "max_trades_per_day": 0,
+    "max_open_orders": 0,
+}  # fmt: skip
+BRAKES: Final = 0.25
+"""Share of the seeds in which risk limits are tight, and an operator narrows or stops trading and lets it go on."""
 BY_HAND: Final = 0.4
 """Share of the seeds in which somebody else trades on the account."""
 DRIFTS: Final = 0.1
@@ -88,12 +94,17 @@ class Weather(NamedTuple):
     """So many orders that somebody else places on the account."""
     transfers: int
     """So often money comes or goes without a trade: drift that nothing explains."""
+    stops: int
+    """So often an operator narrows or stops trading for a while."""
 
 
 def forecast(seed: int, random: Random) -> Weather:
     """What this seed brings."""
     quick = random.random() < 0.85
-    settings = from_mapping(QUICK if quick else USUAL)
+    brakes = Random(f"{seed}/brakes")  # a stream of its own
+    is_braked = brakes.random() < BRAKES
+    limits = _limits(brakes) if is_braked else {}
+    settings = from_mapping((QUICK if quick else USUAL) | {"risk": NO_LIMITS | limits})
     kinds = random.choice(TROUBLES)
     drifts = random.random() < DRIFTS
     return Weather(
@@ -106,7 +117,22 @@ def forecast(seed: int, random: Random) -> Weather:
         crash=_crash(random) if "crash" in kinds else CrashWeather(),
         by_hand=random.randint(1, 6) if random.random() < BY_HAND else 0,
         transfers=1 if drifts else 0,
+        stops=brakes.randint(1, 4) if is_braked and not drifts else 0,
     )
+
+
+def _limits(random: Random) -> dict[str, Any]:
+    """Some of them, tight enough to be hit now and then. Money is lost to fees and spreads alone, so no drawdown."""
+    tight: dict[str, Any] = {
+        "max_open_orders": random.randint(1, 5),
+        "max_positions": random.randint(1, 2),
+        "max_exposure_pct": random.choice(("0.1", "0.3", "0.6")),
+        "max_trades_per_day": random.randint(3, 12),
+        "max_order_notional": random.choice((200, 500)),
+        "max_position_notional": random.choice((300, 900)),
+        "symbol_cooldown": random.choice(("1s", "5s")),
+    }
+    return {name: tight[name] for name in random.sample(list(tight), random.randint(1, 3))}
 
 
 def _venue_faults(seed: int, random: Random) -> dict[str, Any]:

@@ -8,7 +8,7 @@ the daemon has ten minutes of virtual time to put everything right. What must ho
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Final
 
@@ -83,7 +83,7 @@ class World:
         self.road = Road(self.machine, stream("road"))
         self.venue = Venue(self.scheduler, seed, stream("venue"))
         self.line = Line(self.machine, self.venue, stream("line"))
-        self.safety = Safety(book, self.venue, self.weather.settings.exchange.read_lag)
+        self.safety = Safety(book, self.venue, self.weather.settings)
         self.crashes = Crashes(self.machine, stream("crashes"))
         self.launcher = Launcher(
             House(self.machine, self.road, book, self.line, self.safety), self.weather.settings, stream("launcher")
@@ -99,7 +99,7 @@ class World:
         self.ending: Ending | None = None
         book.on_commit = self.safety.committed
         self.venue.on_change = self.safety.venue_changed
-        self.line.on_order_leaving = self.safety.order_leaves
+        self.line.on_order_leaving = self._order_leaves
         self.line.on_cancel_leaving = self.safety.cancel_leaves
 
     def run(self) -> Outcome:
@@ -114,6 +114,7 @@ class World:
         for strategy in self.strategies:
             strategy.plan_wishes(weather.wishes // CLIENTS + 1, weather.storm_ns)
         self.operator.plan_looks(LOOKS_BY_OPERATOR, weather.storm_ns)
+        self.operator.plan_stops(weather.stops)
         self.hand.plan(weather.by_hand, weather.transfers, weather.storm_ns)
         scheduler.after(weather.storm_ns, self._calm_down)
         while not self.safety.violations and not (self.ending is not None and not self.ending.waits_for):
@@ -136,6 +137,11 @@ class World:
         self.line.lost = self.weather.requests_lost
         self.road.weather = self.weather.road
         self.crashes.weather = self.weather.crash
+
+    def _order_leaves(self, order: Mapping[str, str]) -> None:
+        self.safety.order_leaves(order)
+        if not self.is_calm:
+            self.operator.order_leaves()
 
     def _calm_down(self) -> None:
         """No more trouble. Whoever was stopped goes on; what was meant to rest is taken back."""
@@ -177,6 +183,8 @@ class World:
             return ["requests are still on their way"]
         if self.weather.transfers and not self.venue.transferred:
             return ["no money was moved yet"]
+        if self.operator.is_holding:
+            return ["the operator holds trading"]
         return unsettled(self.book, self.venue, self.safety, self.strategies)
 
     def _outcome(self) -> Outcome:

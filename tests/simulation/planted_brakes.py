@@ -1,0 +1,45 @@
+"""Bugs of the brakes: limits that are measured wrongly, and a trading state that is told and not kept."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from decimal import Decimal
+from typing import Any
+
+from actors.front_desk import FrontDesk
+from core import narrowing, risk, risk_figures
+from tests.simulation.planted import bug, swap
+
+
+@bug("a limit is compared with what is there without the wish")
+def limit_measured_without_the_wish(stack: ExitStack) -> None:
+    swap(stack, risk, "LIMITS", tuple(map(_without_the_wish, risk.LIMITS)))
+
+
+def _without_the_wish(limit: risk.Limit) -> risk.Limit:
+    if limit.name != "max_open_orders":
+        return limit
+    return limit._replace(measure=lambda wish: Decimal(wish.book.open_count()))
+
+
+@bug("only what is held already counts as a position, not what is being bought")
+def what_is_being_bought_is_no_position(stack: ExitStack) -> None:
+    swap(stack, risk_figures, "positions_with", lambda _book, figures, _symbol: figures.holding + 1)
+
+
+@bug("an intent that ends is not taken out of the risk figures")
+def ended_intent_stays_in_the_risk_figures(stack: ExitStack) -> None:
+    swap(stack, risk_figures, "ended", lambda _book, _record, _now_ns: None)
+
+
+@bug("a halt is told when it is durable, while orders are still on the wire")
+def halt_told_before_the_wire_is_quiet(stack: ExitStack) -> None:
+    def told(desk: Any, message: Any, _sender: Any) -> None:
+        desk.hand_back(message.request_id, message)
+
+    swap(stack, FrontDesk, "receiveMsg_TradingStateSet", told)
+
+
+@bug("reducing lets working buys work")
+def reducing_cancels_nothing(stack: ExitStack) -> None:
+    swap(stack, narrowing, "after_change", lambda _book, *, cancel_open, now_ns: [])  # noqa: ARG005
