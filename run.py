@@ -92,18 +92,25 @@ def _state_folder(state: str | None) -> Iterator[Path]:
     "--faults", default="all", show_default=True, metavar="all|none|NAME,…", help="Of the venue; docs/simulator.md."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of intents, kills and faults.")
+@click.option(
+    "--halt-at", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Halt trading when so many intents were submitted, for some kills, then resume; 0: never.",
+)  # fmt: skip
 @click.option("--state", metavar="DIR", default=None, help="Keep everything here.  [default: temporary, removed]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-def chaos(*, count: int, kills: int, faults: str, seed: int, state: str | None, as_json: bool) -> int:
+def chaos(*, count: int, kills: int, faults: str, seed: int, halt_at: int, state: str | None, as_json: bool) -> int:
     """Kill the daemon's processes at random under load, while the venue misbehaves; then compare book and venue.
 
     The simulator is outside the blast; the launcher is not. Exit code 0 only if every intent ended, none was lost,
-    nothing was sent twice, every fill is booked once, no reservation is left, and every balance agrees exactly.
+    nothing was sent twice, every fill is booked once, no reservation is left, and every balance agrees exactly. With
+    --halt-at, no order may reach the venue from the acknowledged halt to the resume, either.
     """
+    if halt_at > count:
+        raise click.BadParameter(f"{halt_at} is more than --intents {count}", param_hint="--halt-at")
     trial_faults.rules(faults, seed)
     with signals.raised(), _state_folder(state) as path:
         folder = demo_run.fresh_folder(path)
-        figures = run_chaos(folder, Plan(intents=count, kills=kills, faults=faults, seed=seed))
+        figures = run_chaos(folder, Plan(intents=count, kills=kills, faults=faults, seed=seed, halt_at=halt_at))
         return trial_report.report(figures, as_json=as_json)
 
 

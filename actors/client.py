@@ -126,13 +126,16 @@ class Client:
         self, state: TradingState, reason: str, timeout_s: float, *, cancel_open: bool = False
     ) -> TradingStateSet:
         """What is in force from now on. A stricter state is told when no earlier order can reach the venue any more."""
-        request_id = new_request_id()
-        self.tell(
-            self._engine,
-            SetTradingState(request_id=request_id, state=state, reason=reason, cancel_open=cancel_open),
-        )
+        request_id = self.send_trading(state, reason, cancel_open=cancel_open)
         answer: TradingStateSet = self.await_answer(TradingStateSet, request_id, timeout_s)
         return answer
+
+    def send_trading(self, state: TradingState, reason: str, *, cancel_open: bool = False) -> str:
+        """Ask for a trading state without waiting; returns the request's id."""
+        request_id = new_request_id()
+        wanted = SetTradingState(request_id=request_id, state=state, reason=reason, cancel_open=cancel_open)
+        self.tell(self._engine, wanted)
+        return request_id
 
     def verify(self, timeout_s: float) -> Verdict:
         """The whole book against the venue."""

@@ -150,15 +150,16 @@ class FrontDesk(Supervisor):
         """Who is told that trading is stopped may rely on it: no order reaches the venue after that.
 
         The gateway knows best when the last one is over. Without its word, and without a gateway, it is the venue's own
-        rule that ends the wait: it takes nothing that was sent so long ago.
+        rule that ends the wait: it takes nothing that was sent so long ago. A state that stands for long, and is asked
+        for again because its answer was lost, needs no wait; twice the time leaves room for a commit that was slow.
         """
-        if message.standing.state is TradingState.ACTIVE:
+        longest_ns = reach_ns(self.settings.exchange.recv_window_ms * NS_PER_MS)
+        is_old = self.now_ns() - message.standing.since_ns > 2 * longest_ns
+        if message.standing.state is TradingState.ACTIVE or is_old:
             self.hand_back(message.request_id, message)
             return
         self.settling[message.request_id] = message
-        self.wake_after_ns(
-            reach_ns(self.settings.exchange.recv_window_ms * NS_PER_MS), QuietDue(request_id=message.request_id)
-        )
+        self.wake_after_ns(longest_ns, QuietDue(request_id=message.request_id))
         if self.is_ready(GATEWAY):
             self.send(self.address_of(GATEWAY), AwaitQuiet(request_id=message.request_id))
 

@@ -237,10 +237,10 @@ def test_resume_without_a_reason_changes_nothing(running: RecordedEngine) -> Non
 # ── halt ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def halted(engine: RecordedEngine, state: TradingState = TradingState.HALTED) -> TradingStateSet:
+def halted(engine: RecordedEngine, state: TradingState = TradingState.HALTED, since: int = 0) -> TradingStateSet:
     """The portfolio's word that the state is durable, for a client who has asked for it."""
     engine.receiveMsg_SetTradingState(SetTradingState(request_id="r", state=state, reason="a test"), CLIENT)
-    by_operator = Standing(state=state, reason="a test", by="operator", since_ns=1)
+    by_operator = Standing(state=state, reason="a test", by="operator", since_ns=engine.now_ns() - since * SECOND)
     done = TradingStateSet(request_id="r", standing=by_operator, canceling=0)
     engine.receiveMsg_TradingStateSet(done, PORTFOLIO)
     return done
@@ -263,6 +263,12 @@ def test_a_halt_is_told_without_a_gateway_when_the_venue_takes_nothing_older(run
     (due,) = [(delay, due) for delay, due in running.woken if isinstance(due, QuietDue)]
     assert due[0] == in_flight.reach_ns(running.settings.exchange.recv_window_ms * NS_PER_MS)
     running.on_timer(due[1])
+    assert running.to(CLIENT, TradingStateSet) == [done]
+
+
+def test_a_halt_of_long_ago_is_told_at_once(running: RecordedEngine) -> None:
+    """It is asked for again because its first answer was lost; nothing of then is on the way any more."""
+    done = halted(running, since=13)
     assert running.to(CLIENT, TradingStateSet) == [done]
 
 

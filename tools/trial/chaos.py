@@ -27,6 +27,7 @@ from tools.demo_stream import Purpose, stream
 from tools.output import console_for
 from tools.trial import faults, judgement
 from tools.trial.daemon import Daemon, wait_until_gone
+from tools.trial.halt import Halt
 from tools.trial.strategy import Strategy, ended
 from tools.trial.venue import Venue
 
@@ -49,6 +50,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     kills: int
     faults: str
     seed: int
+    halt_at: int = 0
+    """An operator halts trading when so many intents were submitted; 0: never."""
 
 
 class Chaos:
@@ -62,6 +65,7 @@ class Chaos:
         self._strategy = strategy
         self._draw = random.Random(f"intentd chaos {plan.seed}")  # noqa: S311  (to be replayed)
         self._kill_s = 0.0
+        self.halt = Halt(strategy)
         self.kills = 0
         self.killed: dict[str, int] = {}
         self.verified: list[str] = []
@@ -76,12 +80,15 @@ class Chaos:
         self._until_connected()
         self._venue.misbehave(faults.rules(plan.faults, plan.seed))
         self._kill_s = time.monotonic() + self._pause_s()
-        while left or self.kills < plan.kills:
+        while left or self.kills < plan.kills or (plan.halt_at and not self.halt.is_over):
             self._daemon.keep_alive()
             allowed = self._allowed(plan.intents)
             while left and len(self._strategy.wishes) < allowed and len(self._strategy.open) < WINDOW:
                 self._strategy.add(left.pop(0))
             self._strategy.step(STEP_S)
+            if plan.halt_at and len(self._strategy.wishes) >= plan.halt_at and not self.halt.has_begun:
+                self.halt.begin()
+            self.halt.step(self.kills, more_kills=self.kills < plan.kills)
             if self.kills < plan.kills and time.monotonic() >= self._kill_s:
                 self._kill_one()
                 self._kill_s = time.monotonic() + self._pause_s()
@@ -181,6 +188,8 @@ def run_chaos(folder: StateFolder, plan: Plan) -> dict[str, Any]:
         chaos = Chaos(plan, folder, venue, daemon, strategy)
         chaos.run(tell)
         figures = judged(folder, strategy, venue)
+        if plan.halt_at:
+            figures |= chaos.halt.figures(venue.truth().arrived)
         return figures | {
             "contradictions": strategy.contradictions,
             "verify": chaos.verified,

@@ -145,6 +145,10 @@ def problems(figures: Mapping[str, Any]) -> list[str]:
         wrong.append(f"alerts that no fault of the venue explains: {figures['bad_alerts']}")
     if figures["trading_state"] != TradingState.ACTIVE:
         wrong.append(f"trading is {figures['trading_state']}, and nobody but the engine can have done that")
+    if figures.get("orders_after_halt"):
+        wrong.append(f"{figures['orders_after_halt']} orders reached the venue while trading was halted")
+    if not figures.get("halt", {}).get("is_over", True):
+        wrong.append("trading was halted and not let go on again")
     wrong += [f"verify: {line}" for line in figures.get("verify", [])]
     wrong += figures.get("contradictions", [])
     return wrong

@@ -22,6 +22,7 @@ from core.lifecycle import is_terminal
 from core.planning import Refusal
 from core.records import IntentRecord, TradingState
 from core.verdict import Verdict
+from messages.book import TradingStateSet
 from messages.intents import IntentAnswered, IntentDone
 from storage.layout import StateFolder
 
@@ -29,6 +30,7 @@ ASK_AGAIN_S: Final = 2.0
 """A wish whose end is not known is asked about again after this long."""
 CONNECT_AGAIN_S: Final = 0.1
 ROUTER_TIMEOUT_S: Final = 2.0
+INSIST_S: Final = 1.0
 PASSING: Final = frozenset(
     {"MARKET_DATA_UNAVAILABLE", "ENGINE_NOT_READY", "ENGINE_HALTED", "STOPPING", "SYMBOL_QUARANTINED"}
 )
@@ -67,6 +69,11 @@ class Strategy:
         self._folder = folder
         self._client: Client | None = None
         self._connect_s = 0.0
+        self.told_ns = 0
+        """When the trading state that it insisted on was told, ns UTC."""
+        self._wanted: TradingState | None = None
+        self._wanted_requests: set[str] = set()
+        self._wanted_asked_s = 0.0
         self._by_request: dict[str, tuple[str, int]] = {}
         """Key of the wish, and the how manieth question about it."""
 
@@ -122,6 +129,14 @@ class Strategy:
             return False
         return True
 
+    def insist_on(self, state: TradingState) -> None:
+        """As an operator: ask for a trading state until it is told that it is so."""
+        self._wanted, self._wanted_asked_s = state, 0.0
+
+    @property
+    def insists(self) -> bool:
+        return self._wanted is not None
+
     def step(self, timeout_s: float) -> None:
         """Ask what is due, then take in answers for a while. Never raises for an engine that is gone."""
         try:
@@ -133,6 +148,9 @@ class Strategy:
 
     def _ask(self) -> None:
         now_s = time.monotonic()
+        if self._wanted is not None and now_s - self._wanted_asked_s >= INSIST_S:
+            self._wanted_asked_s = now_s
+            self._wanted_requests.add(self._connected().send_trading(self._wanted, "the trial wants it"))
         for wish in self.open:
             if now_s - wish.asked_s < ASK_AGAIN_S:
                 continue
@@ -153,6 +171,9 @@ class Strategy:
             message = client.next_message(left)
             if message is None:
                 return
+            if isinstance(message, TradingStateSet) and message.request_id in self._wanted_requests:
+                self._wanted, self.told_ns = None, time.time_ns()
+                self._wanted_requests.clear()
             question = self._by_request.get(getattr(message, "request_id", ""))
             if question is None:
                 continue
@@ -198,6 +219,7 @@ class Strategy:
                 self._client.close()
             self._client = None
         self._by_request.clear()
+        self._wanted_asked_s = 0.0
         for wish in self.wishes.values():
             wish.asked_s = 0.0
 

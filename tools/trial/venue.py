@@ -31,6 +31,8 @@ class Truth(msgspec.Struct, frozen=True):
     """(venue's symbol, trade id) of every trade."""
     balances: dict[str, Decimal]
     """Free and locked together."""
+    arrived: list[tuple[str, int]] = []
+    """Client id of every order and when it came, ms UTC."""
 
 
 class Venue:
@@ -70,6 +72,7 @@ class Venue:
             executed=dict(executed),
             live=[order["clientOrderId"] for order in orders if order["status"] in OPEN],
             client_ids=[order["clientOrderId"] for order in orders],
+            arrived=[(order["clientOrderId"], int(order["time"])) for order in orders],
             fills=[(trade["symbol"], str(trade["id"])) for trade in trades],
             balances={name: Decimal(row["free"]) + Decimal(row["locked"]) for name, row in balances.items()},
         )
