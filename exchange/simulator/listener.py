@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Final, NamedTuple
 
 import msgspec
@@ -20,8 +21,8 @@ from exchange.simulator.wire import Json
 
 WAITING_MAX: Final = 1_000
 """Messages that wait for a client to read."""
-SENT_UNREAD_MAX: Final = 256 * 1024
-"""Bytes that the connection itself holds before the others wait."""
+SENT_UNREAD_MAX: Final = 64 * 1024
+"""Bytes that the connection itself holds before the others wait, and the kernel as many."""
 PINGS_UNANSWERED_MAX: Final = 3
 CLOSE_S: Final = 0.3
 """The longest wait for a client to agree that it is over."""
@@ -45,6 +46,7 @@ class Listener:
         self, socket: web.WebSocketResponse, transport: asyncio.Transport, session: Session, ping_interval_s: float
     ) -> None:
         transport.set_write_buffer_limits(high=SENT_UNREAD_MAX)
+        transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, SENT_UNREAD_MAX)
         self.session = session
         self._socket = socket
         self._transport = transport
@@ -99,7 +101,8 @@ class Listener:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await self._socket.close(code=WSCloseCode.GOING_AWAY, message=b"going away")
-        self.cut()
+        self._ended.set()
+        self._transport.close()
 
     def _put(self, letter: _Letter) -> None:
         if self._ended.is_set():
