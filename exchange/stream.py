@@ -23,14 +23,13 @@ from core.ids import NS_PER_MS, NS_PER_S
 from core.reports import OrderSnapshot
 from exchange.credentials import Credentials
 from exchange.masking import MASK, mask
-from exchange.stream_connection import Connection, StreamLost, StreamTiming, connected, explained
+from exchange.stream_connection import TOO_MANY_REQUESTS, Connection, StreamLost, StreamTiming, connected, explained
 from exchange.stream_events import Answer, Ending, OrderEvent, parse
 
 SUBSCRIBE: Final = "userDataStream.subscribe.signature"
 REQUEST_ID: Final = 1
 """There is one request on each connection."""
 TRACE_LENGTH_MAX: Final = 2_000
-TOO_MANY_REQUESTS: Final = frozenset({418, 429})
 _OK: Final = 200
 _DOUBLINGS_MAX: Final = 30
 
@@ -156,9 +155,11 @@ class UserStream:
         except TimeoutError:
             raise StreamLost(f"the subscription was not answered for {self._timing.answer_s:g} s") from None
         if answer.status != _OK:
-            is_limited = answer.status in TOO_MANY_REQUESTS
-            raise StreamLost(f"the subscription was refused: {answer.code} {answer.text}", is_limited=is_limited)
-        self._enter(Connected(self._heard_ns))
+            wait_s = max(0.0, (answer.retry_after_ns - self._now_ns()) / NS_PER_S)
+            because = f"the subscription was refused: {answer.code} {answer.text}"
+            raise StreamLost(because, wait_s if answer.status in TOO_MANY_REQUESTS else None)
+        if not self._is_closed:
+            self._enter(Connected(self._heard_ns))
 
     def _signed(self, params: dict[str, Any]) -> dict[str, Any]:
         """The signature is of all the others, sorted by name."""
@@ -186,6 +187,8 @@ class UserStream:
     # ── what became of it ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _note_lost(self, lost: StreamLost) -> None:
+        if self._is_closed:
+            return
         because = mask(lost.because, self._keys.secrets)
         if isinstance(self._state, Connected) and self._now_ns() - self._state.since_ns >= self._stable_ns:
             self._failures = 0
@@ -193,13 +196,17 @@ class UserStream:
             self._enter(Lost(self._now_ns(), because, self._heard_ns))
 
     def _pause_s(self, lost: StreamLost) -> float:
-        """Half of it is certain, and half is drawn, so that not everybody comes back at once."""
+        """Half of it is certain, and half is drawn, so that not everybody comes back at once.
+
+        What the venue asks for, when it has had too many requests, comes on top.
+        """
+        timing = self._timing
         self._failures += 1
         doublings = min(self._failures - 1, _DOUBLINGS_MAX)
-        longest_s = min(self._timing.backoff_max_s, self._timing.backoff_first_s * float(2**doublings))
-        if lost.is_limited:
-            longest_s = self._timing.backoff_max_s
-        return longest_s * (1 + self._jitter()) / 2
+        longest_s = min(timing.backoff_max_s, timing.backoff_first_s * float(2**doublings))
+        if lost.wait_s is None:
+            return longest_s * (1 + self._jitter()) / 2
+        return min(timing.wait_max_s, lost.wait_s) + timing.backoff_max_s * (1 + self._jitter()) / 2
 
     def _enter(self, state: StreamState) -> None:
         self._state = state
@@ -207,8 +214,7 @@ class UserStream:
             self._trace("connected", self._address)
         else:
             self._trace("lost", state.because)
-        if not self._is_closed:
-            self._on_state(state)
+        self._on_state(state)
 
     def _trace(self, what: str, text: str) -> None:
         """Masked before it is cut, or half a secret would be none to `mask`."""

@@ -20,6 +20,8 @@ from aiohttp import WSMsgType
 from exchange.outcomes import shorten
 
 MESSAGE_BYTES_MAX: Final = 1024 * 1024
+TOO_MANY_REQUESTS: Final = frozenset({418, 429})
+"""HTTP: slow down, and banned."""
 
 
 class StreamTiming(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +38,8 @@ class StreamTiming(msgspec.Struct, frozen=True, kw_only=True):
     backoff_first_s: float = 0.25
     """Between two connections, the first time; it doubles with each failure."""
     backoff_max_s: float = 30.0
+    wait_max_s: float = 3_600.0
+    """Of what the venue asks for when it has had too many requests."""
     stable_s: float = 5.0
     """A connection that lasts this long makes good for the failures before it."""
 
@@ -43,11 +47,19 @@ class StreamTiming(msgspec.Struct, frozen=True, kw_only=True):
 class StreamLost(Exception):
     """The venue tells us nothing any more, or nothing that could be believed."""
 
-    def __init__(self, because: str, *, is_limited: bool = False) -> None:
-        """`is_limited`: the venue has had too many requests of us."""
+    def __init__(self, because: str, wait_s: float | None = None) -> None:
+        """`wait_s`: the venue has had too many requests of us, and wants no more for so long; 0: it does not say."""
         super().__init__(because)
         self.because = because
-        self.is_limited = is_limited
+        self.wait_s = wait_s
+
+
+class _Socket(aiohttp.ClientWebSocketResponse):
+    """aiohttp's own, which can be let go of at once."""
+
+    def abort(self) -> None:
+        """Close the connection without a word, and without waiting."""
+        self._response.close()
 
 
 class Connection:
@@ -86,13 +98,24 @@ class Connection:
 
     async def _next(self) -> aiohttp.WSMessage:
         """Whatever comes next: what was asked for by a ping, if nothing comes by itself."""
-        with contextlib.suppress(TimeoutError):
-            return await self._socket.receive(self._timing.quiet_s)
+        message = await self._within(self._timing.quiet_s)
+        if message is not None:
+            return message
         await self._control(self._socket.ping, b"")
-        with contextlib.suppress(TimeoutError):
-            return await self._socket.receive(self._timing.pong_s)
+        message = await self._within(self._timing.pong_s)
+        if message is not None:
+            return message
         silent_s = self._timing.quiet_s + self._timing.pong_s
         raise StreamLost(f"the venue is silent for {silent_s:g} s, and our ping is not answered")
+
+    async def _within(self, timeout_s: float) -> aiohttp.WSMessage | None:
+        """The next message; None if none comes."""
+        try:
+            return await self._socket.receive(timeout_s)
+        except TimeoutError:
+            return None
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            raise StreamLost(f"cannot be read: {explained(error)}") from None
 
     async def _control(self, send: Any, content: bytes) -> None:
         try:
@@ -112,7 +135,7 @@ async def connected(address: str, cafile: str | None, timing: StreamTiming) -> A
     """A connection, closed at the end in any case. `cafile` has the authorities for `wss`. Raises `StreamLost`."""
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(_refuse)
-    async with aiohttp.ClientSession(trace_configs=[trace]) as session:
+    async with aiohttp.ClientSession(trace_configs=[trace], ws_response_class=_Socket) as session:
         try:
             async with asyncio.timeout(timing.answer_s):
                 socket = await session.ws_connect(
@@ -123,13 +146,25 @@ async def connected(address: str, cafile: str | None, timing: StreamTiming) -> A
                     timeout=aiohttp.ClientWSTimeout(ws_close=timing.close_s),
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise StreamLost(f"no connection: {explained(error)}") from None
-        yield Connection(socket, timing)
+            raise StreamLost(f"no connection: {explained(error)}", _wait_s(error)) from None
+        assert isinstance(socket, _Socket)
+        try:
+            yield Connection(socket, timing)
+        finally:
+            socket.abort()
 
 
 async def _refuse(_session: Any, _context: Any, params: aiohttp.TraceRequestRedirectParams) -> None:
     """Keys go where the settings say, whatever an answer proposes."""
     raise ConnectionRefusedError(f"{params.url.host} sends us elsewhere; nothing was sent there")
+
+
+def _wait_s(error: BaseException) -> float | None:
+    """How long a venue that has had enough of us wants to be left alone."""
+    if not isinstance(error, aiohttp.WSServerHandshakeError) or error.status not in TOO_MANY_REQUESTS:
+        return None
+    asked = "" if error.headers is None else str(error.headers.get("Retry-After", ""))
+    return float(asked) if asked.isascii() and asked.isdigit() else 0.0
 
 
 def explained(error: BaseException) -> str:

@@ -38,6 +38,8 @@ class Answer(NamedTuple):
     code: int
     """Binance's; 0 when it is not an error."""
     text: str
+    retry_after_ns: int = 0
+    """Of a refusal for too many requests: until when it wants no more, ns UTC; 0: it does not say."""
 
 
 class OrderEvent(NamedTuple):
@@ -63,9 +65,14 @@ class Other(NamedTuple):
 Message = Answer | OrderEvent | Ending | Other
 
 
+class _ErrorData(msgspec.Struct):
+    retry_after_ms: int = field(name="retryAfter", default=0)
+
+
 class _Error(msgspec.Struct):
     code: int
     msg: str = ""
+    data: _ErrorData | None = None
 
 
 class _Envelope(msgspec.Struct):
@@ -123,7 +130,8 @@ def parse(text: str, symbol: Callable[[str], str], currency: Callable[[str], str
     if envelope.status is None:
         raise Malformed("it is neither an answer nor an event")
     refusal = envelope.error or _Error(0)
-    return Answer(envelope.id, envelope.status, refusal.code, refusal.msg)
+    retry_after_ns = refusal.data.retry_after_ms * NS_PER_MS if refusal.data is not None else 0
+    return Answer(envelope.id, envelope.status, refusal.code, refusal.msg, retry_after_ns)
 
 
 def _event(content: str | msgspec.Raw, symbol: Callable[[str], str], currency: Callable[[str], str]) -> Message:

@@ -64,6 +64,7 @@ class Listener:
         try:
             await self._read()
         finally:
+            self._ended.set()
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
@@ -74,8 +75,9 @@ class Listener:
             return
         text = _encoder.encode({"subscriptionId": self.session.subscription, "event": event}).decode()
         due_s = self._loop.time() + (plan.delay_ms + plan.late_ms) / 1_000
-        for copy in range(plan.copies):
-            letter = _Letter(due_s, text, plan.cut if copy == 0 else None)
+        cut = Point.BEFORE if plan.cut and not plan.copies else plan.cut
+        for copy in range(max(plan.copies, 1 if cut else 0)):
+            letter = _Letter(due_s, text, cut if copy == 0 else None)
             if plan.overtaken:
                 self._loop.call_at(due_s, self._put, letter)
             else:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from exchange.simulator.answers import Answer
+from exchange.simulator.answers import NO_ANSWER, Answer, spoiled
 from exchange.simulator.passage import STREAM_PATH, Admitted, Connected, Outcome, Passage, Request
 from exchange.simulator.streams import PING_INTERVAL_S, Streams
 
@@ -58,6 +58,9 @@ class Venue(Passage):
             self._end_streams_in_outage()
             return _sent(request, connected)
         await _pause(connected.plan.delay_ms)
+        down = self.faults.outage(self.clock_ns())
+        if down is not None:
+            return _sent(request, spoiled(NO_ANSWER, down))
         return await self.streams.serve(request, connected)
 
     async def run_market(self) -> None:

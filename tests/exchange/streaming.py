@@ -169,6 +169,7 @@ async def streaming(base_url: str, **changes: Any) -> AsyncIterator[Owner]:
 
 
 Script = Callable[[web.WebSocketResponse], Awaitable[None]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Stage:
@@ -201,7 +202,7 @@ def says(*texts: str) -> Script:
 
 
 @asynccontextmanager
-async def served(handle: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+async def served(handle: Handler) -> AsyncIterator[str]:
     """A server with a port of its own. Gives its address."""
     application = web.Application()
     application.router.add_get("/{path:.*}", handle)

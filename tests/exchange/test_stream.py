@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import select
 import time
@@ -26,6 +27,7 @@ from tests.exchange.conftest import Venue
 from tests.exchange.streaming import (
     QUICK,
     SUBSCRIBED,
+    Handler,
     Owner,
     Script,
     Stage,
@@ -341,13 +343,39 @@ def test_the_stream_is_where_everything_is(base_url: str | None, sandbox: bool, 
 
 
 def test_waits_double_up_to_a_bound_and_half_of_each_is_drawn() -> None:
-    """Whoever sends too much waits the longest at once."""
+    """Whoever sends too much waits the longest at once, and as long as the venue asks on top, within bounds."""
     stream = stream_of("http://127.0.0.1:1", Owner(), timing=StreamTiming(backoff_first_s=1, backoff_max_s=6))
     lost = StreamLost("whatever")
     assert [stream._pause_s(lost) for _ in range(5)] == [0.75, 1.5, 3.0, 4.5, 4.5]
     stream = stream_of("http://127.0.0.1:1", Owner(), timing=StreamTiming(backoff_max_s=8), jitter=lambda: 0.0)
-    assert stream._pause_s(StreamLost("too many", is_limited=True)) == 4.0
+    assert stream._pause_s(StreamLost("too many", 0)) == 4.0
+    assert stream._pause_s(StreamLost("too many", 60)) == 64.0
+    assert stream._pause_s(StreamLost("too many", 10**9)) == 3_604.0
     assert [stream._pause_s(lost) for _ in range(2_000)][-1] == 4.0
+
+
+def test_a_venue_that_has_had_enough_is_left_alone() -> None:
+    """Whether it says so to the request or to the connection, and for how long."""
+
+    async def waits(handle: Handler) -> float | None:
+        async with served(handle) as address:
+            stream = stream_of(address, Owner())
+            return (await stream._live()).wait_s
+
+    async def limited(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=429, headers={"Retry-After": "7"})
+
+    async def banned(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=418)
+
+    async def down(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=503, headers={"Retry-After": "7"})
+
+    until_ms = time.time_ns() // 1_000_000 + 60_000
+    data = {"serverTime": until_ms - 60_000, "retryAfter": until_ms}
+    refusal = json.dumps({"id": 1, "status": 418, "error": {"code": -1003, "msg": "too much", "data": data}})
+    assert (within(waits(limited)), within(waits(banned)), within(waits(down))) == (7, 0, None)
+    assert 50 < (within(waits(Stage(says(refusal)).handle)) or 0) <= 60
 
 
 def test_a_connection_that_lasted_makes_good_for_failures() -> None:
@@ -469,6 +497,8 @@ def test_it_lives_in_a_pumped_loop(venue: Venue) -> None:
 
 def test_a_pumped_loop_may_end_under_it(venue: Venue, recwarn: pytest.WarningsRecorder) -> None:
     """A gateway that cannot wait closes its loop; nothing is told, and nothing is left behind."""
+    gc.collect()
+    recwarn.clear()  # of what others have left behind
     loop, owner, ended = PumpedLoop(), Owner(), []
     loop.start(stream_of(venue.base_url, owner).run(), ended.append)
     deadline = time.monotonic() + 10
@@ -479,4 +509,5 @@ def test_a_pumped_loop_may_end_under_it(venue: Venue, recwarn: pytest.WarningsRe
     loop.close()
     assert [task.cancelled() for task in ended] == [True]
     assert [type(state) for state in owner.states] == [Connected]
+    gc.collect()
     assert [str(warning.message) for warning in recwarn] == []
