@@ -23,7 +23,7 @@ from exchange.stream import Connected, Lost, StreamState, UserStream
 from exchange.stream_connection import StreamTiming
 
 DEADLINE_S = 10.0
-QUICK = StreamTiming(answer_s=2, quiet_s=0.2, pong_s=0.2, close_s=0.2, backoff_first_s=0.01, backoff_max_s=0.05)
+QUICK = StreamTiming(answer_s=2, quiet_s=0.2, pong_s=1, close_s=0.2, backoff_first_s=0.01, backoff_max_s=0.05)
 """Losses are noticed, and made good, within moments."""
 PATIENT = StreamTiming(backoff_first_s=0.01, backoff_max_s=0.05)
 """Never loses a connection because a test is slow."""

@@ -160,7 +160,7 @@ def test_silence_is_noticed_by_a_ping_that_nobody_answers(venue: Venue) -> None:
             assert len(owner.lost) == lost == 1
             return owner
 
-    assert "silent for 0.4 s, and our ping is not answered" in within(watch()).lost[0].because
+    assert "silent for 1.2 s, and our ping is not answered" in within(watch()).lost[0].because
 
 
 def test_a_quiet_stream_is_no_lost_one(venue: Venue) -> None:
@@ -220,7 +220,7 @@ def test_a_wrong_clock_is_told_in_the_venues_words(venue: Venue) -> None:
 
 def test_an_event_may_come_twice_or_late(venue: Venue) -> None:
     """Both copies are told: what is applied twice changes nothing. Later events wait for a late one, or do not."""
-    venue.set_faults({"event_twice": {"nth": [1]}, "event_late": [{"nth": [3], "ms": 80, "overtaken": True}]})
+    venue.set_faults({"event_twice": {"nth": [1]}, "event_late": [{"nth": [3], "ms": 400, "overtaken": True}]})
 
     async def watch() -> list[str]:
         async with streaming(venue.base_url) as owner:
@@ -283,12 +283,12 @@ def test_a_subscription_that_nobody_answers_is_a_loss() -> None:
             await asyncio.sleep(0.01)
 
     async def watch() -> Owner:
-        timing = StreamTiming(answer_s=0.3, backoff_first_s=0.01, close_s=0.1)
+        timing = StreamTiming(answer_s=1, backoff_first_s=0.01, close_s=0.1)
         async with served(Stage(chatty).handle) as address, streaming(address, timing=timing) as owner:
             await owner.losses()
             return owner
 
-    assert within(watch()).lost[0].because == "the subscription was not answered for 0.3 s"
+    assert within(watch()).lost[0].because == "the subscription was not answered for 1 s"
 
 
 def test_bytes_instead_of_text_are_malformed() -> None:
