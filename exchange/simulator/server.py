@@ -29,7 +29,11 @@ class Venue(Passage):
         """`ping_interval_s` is how often a stream is pinged; the rest is `Passage`'s."""
         super().__init__(**passage)
         self.streams = Streams(self.faults, self.clock_ns, ping_interval_s)
-        self.publish = self.streams.publish
+
+    def save(self) -> None:
+        """As `Passage` does it; events that nobody hears are not even made."""
+        self.publish = self.streams.publish if self.streams.subscriptions else None
+        super().save()
 
     @cached_property
     def failure(self) -> asyncio.Future[None]:
