@@ -113,12 +113,22 @@ class OrderRouter(Guarded):
         at_ns = self.now_ns()
         refusal = self.refusal_of(message)
         if refusal is not None:
-            answer = SubmitAnswer(outcome=book.OpeningOutcome.REFUSED, refusal=refusal)
-            noted = effects.NoteRefusal(self.brain.rules.symbol, None, refusal)
-            self.carry_out([noted, effects.Answer(message.request_id, answer)])
+            self.refuse(message.request_id, refusal)
             return
         submission = Submission(request_id=message.request_id, request=message.request, wait=message.wait, at_ns=at_ns)
-        self.carry_out(self.submitted(submission))
+        known = self.known(submission) if self.brain.stopping else None
+        if known is None and self.brain.stopping:
+            stopping = "the engine is stopping; submit again after its next start"
+            self.refuse(message.request_id, Refusal("STOPPING", stopping))
+        elif known is not None:
+            self.carry_out(self.brain.submit(submission, known, at_ns))
+        else:
+            self.carry_out(self.submitted(submission))
+
+    def refuse(self, request_id: str, refusal: Refusal) -> None:
+        answer = SubmitAnswer(outcome=book.OpeningOutcome.REFUSED, refusal=refusal)
+        noted = effects.NoteRefusal(self.brain.rules.symbol, None, refusal)
+        self.carry_out([noted, effects.Answer(request_id, answer)])
 
     def submitted(self, submission: Submission) -> list[effects.Effect]:
         """What is known is answered at once. The accepting transaction looks anyway, so what can go there is not asked
@@ -133,9 +143,7 @@ class OrderRouter(Guarded):
         return wanted if known is None else self.brain.submit(submission, known, at_ns)
 
     def refusal_of(self, message: SubmitIntent) -> Refusal | None:
-        """What is wrong with the request itself, or with asking now."""
-        if self.brain.stopping:
-            return Refusal("STOPPING", "the engine is stopping; submit again after its next start")
+        """What is wrong with the request itself."""
         try:
             intent.validate(message.request)
         except InvalidInput as error:

@@ -407,6 +407,8 @@ class _Snapshot:
         if is_too_much and not self.record.cancel_requested:  # a late fill made this order needless, it must not fill
             self.record = replace(self.record, cancel_requested=True, end_reason=FILLED_EARLIER)
         if state in {State.SENDING, State.UNKNOWN, State.RETRY}:
+            if not self.record.cancel_requested:
+                self.record = replace(self.record, end_reason="")  # why an earlier attempt failed is over
             self._advance(Cause.FILL_PART if self.attempt.filled_qty > 0 else Cause.ACK)
         elif booked and state in {State.SENT, State.PARTIAL, State.CANCELING}:
             self._advance(Cause.FILL_PART)

@@ -135,7 +135,7 @@ class FillRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The venue's time of the trade."""
     booked_ns: int
     source: str
-    """How we learned of it: `placement`, `lookup`, `orders`, `trades`."""
+    """How we learned of it: `placement`, `lookup`, `orders`, `trades`, `stream`."""
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):

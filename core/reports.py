@@ -63,7 +63,8 @@ class OrderSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     trades: tuple[Trade, ...]
     """Those known with this answer, maybe not all."""
     source: str
-    """How we learned of it: `placement`, `lookup` (of this order), `orders` (a list of them) or `trades`."""
+    """How we learned of it: `placement`, `lookup` (of this order), `orders` (a list of them), `trades`, or `stream`
+    (the venue told us, and `trades` is the one that it told of, if any)."""
 
 
 class AbsenceProof(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from enum import StrEnum
+from enum import EnumType, StrEnum
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -39,8 +39,10 @@ class SystemBase(StrEnum):
     """thespian's TCP transport on the loopback address, every message authenticated."""
 
 
-Duration = Annotated[int, Meta(ge=0, extra={"duration": True})]
+Duration = Annotated[int, Meta(extra={"duration": True})]
 """Nanoseconds inside the program; a text with a unit, or seconds, in a file."""
+Interval = Annotated[int, Meta(extra={"duration": True, "at_least": 1_000_000})]
+"""A duration that must not be nothing: something is done again and again, or given up, after it."""
 PositiveInt = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 
@@ -56,18 +58,18 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Where orders go."""
     system_base: SystemBase = SystemBase.AUTO
     """The road between the actors."""
-    start_timeout: Duration = 30 * _S
+    start_timeout: Interval = 30 * _S
     """The longest wait until every part is ready."""
-    stop_timeout: Duration = 10 * _S
+    stop_timeout: Interval = 10 * _S
     """The longest wait for orders in flight at a graceful stop."""
-    request_timeout: Duration = 30 * _S
+    request_timeout: Interval = 30 * _S
     """The longest wait of one part for another one's answer."""
-    heartbeat: Duration = 30 * _S
+    heartbeat: Interval = 30 * _S
     restarts_max: PositiveInt = 20
     """Parts that died are restarted at most so many times within `restart_window`, and a part that never gets as far as
     working at most so many times in a row; then trading is halted."""
-    restart_window: Duration = 60 * _S
-    hang_timeout: Duration = 20 * _S
+    restart_window: Interval = 60 * _S
+    hang_timeout: Interval = 20 * _S
     """A part that does not answer its supervisor for this long is killed and restarted."""
 
 
@@ -99,9 +101,9 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Age at which a resting order is canceled."""
     fetch_order_on_fill: bool = False
     """Fetch an order once more instead of trusting the placement's own answer."""
-    quote_max_age: Duration = 1 * _S
+    quote_max_age: Interval = 1 * _S
     """Oldest top of book that an order may be planned against."""
-    poll_interval: Duration = 1 * _S
+    poll_interval: Interval = 1 * _S
     """How often working orders are looked at."""
     intent_stale_threshold: Duration = 60 * _S
     """Age at which an intent expires of which provably nothing was ever at the venue."""
@@ -119,23 +121,23 @@ class PortfolioSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 class ReconcilerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every check has an interval of its own; 0 turns it off, but for the look-ups."""
 
-    start_timeout: Duration = 10 * _S
+    start_timeout: Interval = 10 * _S
     """The longest wait at a start for the comparison with the venue; what was not compared then is, while trading."""
-    order_interval: Duration = 5 * _S
+    order_interval: Interval = 5 * _S
     """How often ended intents are compared with the venue's trades."""
-    trades_interval: Duration = 30 * _S
+    trades_interval: Interval = 30 * _S
     """How often own trades are read from the durable cursor on, of symbols in which something was going on."""
     late_fill_check: Duration = 60 * _S
     """Trades are read again for this long before they count as accounted for: venues do report fills late."""
-    open_orders_interval: Duration = 60 * _S
+    open_orders_interval: Interval = 60 * _S
     """How often the account's open orders are compared with the book."""
-    in_flight_interval: Duration = 5 * _S
+    in_flight_interval: Interval = 5 * _S
     """How often the book is searched for orders that nobody follows, and the ledger for contradictions."""
-    in_flight_max: Duration = 45 * _S
+    in_flight_max: Interval = 45 * _S
     """An order that was sent and not answered for this long is unknown."""
-    balance_interval: Duration = 30 * _S
+    balance_interval: Interval = 30 * _S
     """How often balances are compared."""
-    lookup_interval: Duration = 500 * _MS
+    lookup_interval: Interval = 500 * _MS
     """Wait between two look-ups of an order whose outcome is unknown; it doubles up to sixteen times."""
     drift_looks_max: Annotated[int, Meta(ge=2)] = 6
     """An unexplained difference that was seen so often halts trading; the second time has narrowed it already."""
@@ -227,6 +229,7 @@ NOT_YET_ENFORCED: Final = frozenset(
 """Sections and names that are read and checked, but that this version does not act upon yet."""
 
 _UNITS_NS: Final = {"ms": _MS, "s": _S, "m": _MINUTE, "h": _HOUR, "d": _DAY}
+_LONGEST_NS: Final = 36_500 * _DAY
 _DURATION: Final = re.compile(r"(\d+)\s*(ms|s|m|h|d)")
 _BASE_URL: Final = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -238,13 +241,21 @@ def from_mapping(mapping: Mapping[str, Any], origin: str = "settings") -> Settin
     built: dict[str, Any] = {}
     for section, values in mapping.items():
         if section not in sections:
-            raise SettingsError(f"{origin}: unknown section [{section}]; {_nearest(section, list(sections))}")
+            raise SettingsError(f"{origin}: {_unknown_section(section, values, sections)}")
         if not isinstance(values, Mapping):
             raise SettingsError(
                 f"{origin}: {section} = {values!r} must be a section; write [{section}] on its own line"
             )
         built[section] = _section(sections[section], section, values, origin)
     return Settings(**built)
+
+
+def _unknown_section(name: str, values: Any, sections: Mapping[str, Any]) -> str:
+    """What is wrong with a name at the top of the file that is no section."""
+    owners = [section for section, kind in sections.items() if name in kind.__struct_fields__]
+    if owners and not isinstance(values, Mapping):
+        return f"{name} = {values!r} stands outside of its section; write it below [{owners[0]}]"
+    return f"unknown section [{name}]; {_nearest(name, list(sections))}"
 
 
 def unenforced(mapping: Mapping[str, Any]) -> list[str]:
@@ -267,7 +278,10 @@ def _section(kind: Any, section: str, values: Mapping[str, Any], origin: str) ->
 def _value(annotation: Any, value: Any, where: str) -> Any:
     extra = _extra(annotation)
     if extra.get("duration"):
-        value = _duration_ns(value, where)
+        value = _duration_ns(value, extra, where)
+    choices: list[str] = list(annotation) if isinstance(annotation, EnumType) else []
+    if choices and value not in choices:
+        raise SettingsError(f"{where} = {value!r}: must be one of {', '.join(choices)}")
     if isinstance(value, bool) and annotation is not bool:
         raise SettingsError(f"{where} = {value!r}: must not be true or false; give a value such as the default")
     try:
@@ -291,15 +305,23 @@ def _check_decimal(value: Decimal, extra: Mapping[str, Any], where: str) -> None
         raise SettingsError(f"{where} = {value}: must be a finite number {rule}; see `intentctl config --defaults`")
 
 
-def _duration_ns(value: Any, where: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value * _S
+def _duration_ns(value: Any, extra: Mapping[str, Any], where: str) -> int:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        duration_ns = value * _S
+    elif match is not None:
+        duration_ns = int(match[1]) * _UNITS_NS[match[2]]
+    else:
         raise SettingsError(
             f'{where} = {value!r}: is not a duration; write it like "400ms", "60s", "5m", "24h" or "7d"'
         )
-    return int(match[1]) * _UNITS_NS[match[2]]
+    least_ns = extra.get("at_least", 0)
+    if not least_ns <= duration_ns <= _LONGEST_NS:
+        raise SettingsError(
+            f"{where} = {value!r}: must be {duration_text(least_ns)} to {duration_text(_LONGEST_NS)}; "
+            "see `intentctl config --defaults`"
+        )
+    return duration_ns
 
 
 def _extra(annotation: Any) -> Mapping[str, Any]:

@@ -26,6 +26,10 @@ import msgspec
 ADDRESS_BOOKS: Final = ("api", "test", "demo")
 """The entries of ccxt's `urls` that requests are built from. The others lead to documentation."""
 
+STREAM_PATH: Final = "/ws-api/v3"
+STREAM_ORIGIN: Final = "wss://ws-api.binance.com:443"
+TESTNET_STREAM_ORIGIN: Final = "wss://ws-api.testnet.binance.vision"
+
 SECRET_PARAMETERS: Final = frozenset({"signature"})
 
 CCXT_OPTIONS: Final[Mapping[str, Any]] = {
@@ -191,6 +195,17 @@ def make_binance(
     if sandbox:
         client.set_sandbox_mode(True)
     return client
+
+
+def stream_address(base_url: str | None, *, sandbox: bool) -> str:
+    """Where the user data stream is. With a `base_url` it is there, as everything is.
+
+    Raises `ValueError` for a `base_url` that is none.
+    """
+    if base_url is None:
+        return (TESTNET_STREAM_ORIGIN if sandbox else STREAM_ORIGIN) + STREAM_PATH
+    # http becomes ws, and https wss
+    return "ws" + _origin(base_url).removeprefix("http") + STREAM_PATH
 
 
 def _origin(url: str) -> str:

@@ -7,6 +7,7 @@ what the venue does: it returns a type that says what the caller must do (`core/
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from decimal import Decimal
@@ -25,7 +26,6 @@ from core.reports import (
     OpenOrder,
     OrderAbsent,
     OrderSnapshot,
-    OrderStatus,
     OutcomeUnknown,
     QueryFailed,
     Report,
@@ -33,9 +33,11 @@ from core.reports import (
 )
 from core.settings import Mode, Settings
 from exchange import credentials, outcomes
-from exchange.binance import TraceRecord, make_binance
+from exchange.binance import TraceRecord, make_binance, stream_address
 from exchange.filters import market_rules
 from exchange.masking import mask
+from exchange.stream import OnReport, OnState, UserStream
+from exchange.words import STATUSES, amount
 
 SERVER_ERRORS_FROM = 500
 KEY_IS_CHECKED = frozenset({Mode.LIVE, Mode.OBSERVE})
@@ -50,19 +52,6 @@ IN_FLIGHT_MAX = 32
 time-out has not begun, and no number of questions holds an order or a cancel up."""
 QUOTE_GRID = Decimal("1e-8")
 """Binance states quote amounts with 8 decimals, truncated."""
-
-STATUSES: dict[str, OrderStatus] = {
-    "NEW": OrderStatus.OPEN,
-    "PENDING_NEW": OrderStatus.OPEN,
-    "PARTIALLY_FILLED": OrderStatus.OPEN,
-    "PENDING_CANCEL": OrderStatus.OPEN,
-    "FILLED": OrderStatus.FILLED,
-    "CANCELED": OrderStatus.CANCELED,
-    "REJECTED": OrderStatus.REJECTED,
-    "EXPIRED": OrderStatus.EXPIRED,
-    "EXPIRED_IN_MATCH": OrderStatus.EXPIRED,
-}
-"""Binance's words."""
 
 _last_trace: ContextVar[TraceRecord | None] = ContextVar("last_trace", default=None)
 """The HTTP exchange that belongs to the running request; each request is a task of its own."""
@@ -107,21 +96,21 @@ class VenueClient:
         now_ns: Callable[[], int],
     ) -> None:
         """`write_trace` gets one JSON line per HTTP request; `now_ns` is the clock, ns UTC. Raises `SettingsError`."""
-        keys = credentials.load(settings, environment, credentials.simulator_credentials(environment))
-        self._secrets = (keys.api_key, keys.api_secret)
+        self._keys = credentials.load(settings, environment, credentials.simulator_credentials(environment))
         self._settings = settings
         self._now_ns = now_ns
         self._order_slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._read_slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._write_trace = write_trace
         mode = settings.engine.mode
+        self._sandbox = mode is Mode.TESTNET and not settings.exchange.base_url
         self._ccxt = make_binance(
-            api_key=keys.api_key,
-            api_secret=keys.api_secret,
+            api_key=self._keys.api_key,
+            api_secret=self._keys.api_secret,
             base_url=settings.exchange.base_url or None,
             timeout_ms=settings.exchange.timeout_ms,
             recv_window_ms=settings.exchange.recv_window_ms,
-            sandbox=mode is Mode.TESTNET and not settings.exchange.base_url,
+            sandbox=self._sandbox,
             rate_limit=mode is not Mode.SIM,
             clock_ns=now_ns,
             on_exchange=self._trace,
@@ -154,6 +143,27 @@ class VenueClient:
 
     async def close(self) -> None:
         await self._ccxt.close()
+
+    def user_stream(
+        self, on_report: OnReport, on_state: OnState, jitter: Callable[[], float] = random.random
+    ) -> UserStream:
+        """What the venue tells by itself of the account's orders; to be run and closed by whoever asked for it.
+
+        `jitter` gives numbers from 0 to 1, exclusive, for the waits between two connections.
+        """
+        return UserStream(
+            address=stream_address(self._settings.exchange.base_url or None, sandbox=self._sandbox),
+            cafile=self._ccxt.cafile,
+            keys=self._keys,
+            recv_window_ms=self._settings.exchange.recv_window_ms,
+            now_ns=self._now_ns,
+            jitter=jitter,
+            symbol=self._ccxt.safe_symbol,
+            currency=self._ccxt.safe_currency_code,
+            on_report=on_report,
+            on_state=on_state,
+            write_trace=self._write_trace,
+        )
 
     # ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -271,7 +281,7 @@ class VenueClient:
 
         def parse(tickers: Any) -> Quote | QueryFailed:
             entry = tickers.get(symbol) or {}
-            bid, ask = _amount(entry.get("bid") or ZERO), _amount(entry.get("ask") or ZERO)
+            bid, ask = amount(entry.get("bid") or ZERO), amount(entry.get("ask") or ZERO)
             if bid <= 0 or ask <= 0:
                 return QueryFailed(reason=f"the venue has no bid and ask for {symbol}")
             return Quote(bid, ask, self._now_ns())
@@ -355,11 +365,11 @@ class VenueClient:
 
     def _explain(self, error: BaseException) -> str:
         """The error's class and words, without secrets: ccxt's texts carry the full signed address."""
-        return outcomes.shorten(mask(f"{type(error).__name__}: {error}", self._secrets))
+        return outcomes.shorten(mask(f"{type(error).__name__}: {error}", self._keys.secrets))
 
     def _trace(self, record: TraceRecord) -> None:
         _last_trace.set(record)
-        self._write_trace(mask(msgspec.json.encode(record).decode(), self._secrets))
+        self._write_trace(mask(msgspec.json.encode(record).decode(), self._keys.secrets))
 
 
 def _placed(answer: Any, client_order_id: ClientOrderId, currency: Callable[[str], str]) -> OrderSnapshot | None:
@@ -376,7 +386,7 @@ def _placed(answer: Any, client_order_id: ClientOrderId, currency: Callable[[str
         exchange_order_id=order_id,
         status=status,
         venue_status=str(answer["status"]),
-        filled_qty=_amount(answer["executedQty"]),
+        filled_qty=amount(answer["executedQty"]),
         trades=tuple(_fill(fill, order_id, venue_ns, currency) for fill in answer.get("fills") or ()),
         source="placement",
     )
@@ -397,7 +407,7 @@ def _looked_up(order: Any, client_order_id: ClientOrderId) -> OrderSnapshot | No
         exchange_order_id=ExchangeOrderId(str(order["orderId"])),
         status=status,
         venue_status=str(order["status"]),
-        filled_qty=_amount(order["executedQty"]),
+        filled_qty=amount(order["executedQty"]),
         trades=(),
         source="lookup",
     )
@@ -416,7 +426,7 @@ def _open(row: Mapping[str, Any], symbol: Callable[[str], str]) -> OpenOrder:
         client_order_id=ClientOrderId(str(row["clientOrderId"])),
         exchange_order_id=ExchangeOrderId(str(row["orderId"])),
         symbol=symbol(str(row["symbol"])),
-        filled_qty=_amount(row["executedQty"]),
+        filled_qty=amount(row["executedQty"]),
         status=STATUSES[str(row["status"])],
         venue_status=str(row["status"]),
     )
@@ -427,14 +437,14 @@ def _fill(fill: Mapping[str, Any], order_id: ExchangeOrderId, venue_ns: int, cur
 
     It is a taker's: a maker's comes later, when the order rests.
     """
-    qty, price = _amount(fill["qty"]), _amount(fill["price"])
+    qty, price = amount(fill["qty"]), amount(fill["price"])
     return Trade(
         trade_id=TradeId(str(fill["tradeId"])),
         exchange_order_id=order_id,
         qty=qty,
         price=price,
         quote_qty=floor_to(qty * price, QUOTE_GRID),
-        fee=_amount(fill["commission"]),
+        fee=amount(fill["commission"]),
         fee_currency=currency(fill["commissionAsset"]),
         maker=False,
         venue_ns=venue_ns,
@@ -446,10 +456,10 @@ def _listed(trade: Mapping[str, Any], currency: Callable[[str], str]) -> Trade:
     return Trade(
         trade_id=TradeId(str(trade["id"])),
         exchange_order_id=ExchangeOrderId(str(trade["orderId"])),
-        qty=_amount(trade["qty"]),
-        price=_amount(trade["price"]),
-        quote_qty=_amount(trade["quoteQty"]),
-        fee=_amount(trade["commission"]),
+        qty=amount(trade["qty"]),
+        price=amount(trade["price"]),
+        quote_qty=amount(trade["quoteQty"]),
+        fee=amount(trade["commission"]),
         fee_currency=currency(trade["commissionAsset"]),
         maker=bool(trade["isMaker"]),
         venue_ns=int(trade["time"]) * NS_PER_MS,
@@ -460,19 +470,11 @@ def _listed(trade: Mapping[str, Any], currency: Callable[[str], str]) -> Trade:
 def _totals(account: Mapping[str, Any], currency: Callable[[str], str]) -> dict[str, Decimal]:
     """From the venue's own list: ccxt makes an empty account of an answer that has none."""
     rows = account["info"]["balances"]
-    totals = {currency(row["asset"]): _amount(row["free"]) + _amount(row["locked"]) for row in rows}
+    totals = {currency(row["asset"]): amount(row["free"]) + amount(row["locked"]) for row in rows}
     return {name: total for name, total in totals.items() if total != 0}
 
 
 def _commission(account: Mapping[str, Any]) -> Decimal:
     """The account's own taker fee, a fraction; the usual one where the venue does not tell."""
     rates = (account.get("info") or {}).get("commissionRates") or {}
-    return _amount(rates.get("taker", TAKER_FEE_USUAL))
-
-
-def _amount(value: Any) -> Decimal:
-    """A number of the venue. Raises for anything else: what is missing is not nothing, and NaN is a Decimal, too."""
-    amount = Decimal(str(value))
-    if not amount.is_finite():
-        raise ValueError(f"{value!r} is no amount")
-    return amount
+    return amount(rates.get("taker", TAKER_FEE_USUAL))

@@ -27,6 +27,11 @@ class Credentials(msgspec.Struct, frozen=True):
     api_key: str
     api_secret: str
 
+    @property
+    def secrets(self) -> tuple[str, str]:
+        """What `mask` must take out of every text."""
+        return self.api_key, self.api_secret
+
     def __repr__(self) -> str:
         return "Credentials(…)"
 

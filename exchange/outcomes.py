@@ -51,10 +51,11 @@ def placement_failure(
     short = shorten(text)
     if not _is_definite(error):
         return OutcomeUnknown(client_order_id=client_order_id, reason=short)
+    code = type(error).__name__
     return NotPlaced(
         client_order_id=client_order_id,
-        code=type(error).__name__,
-        reason=short,
+        code=code,
+        reason=short.removeprefix(f"{code}: "),  # whoever tells it names the code before it
         retryable=isinstance(error, RETRYABLE) and REVOKED_CODE not in str(error),
         retry_after_ns=retry_after_s * NS_PER_S,
     )

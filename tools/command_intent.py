@@ -73,7 +73,7 @@ def submit(shared: Shared, *, market: bool, wait: bool, timeout_s: float, **fiel
     elif answer.refusal is not None:
         click.echo(f"Error: {answer.refusal.code}: {answer.refusal.reason}", err=True)
     else:
-        _say_submitted(shown)
+        _say_submitted(shown, answer.record)
     if late:
         click.echo(f"not terminal after {timeout_s:g} s; follow it with `intentctl show`", err=True)
     return _exit_code(answer, wait=wait)
@@ -107,13 +107,15 @@ def _submit(
     return SubmitAnswer(outcome=answer.outcome, record=now), not is_terminal(now.state)
 
 
-def _say_submitted(shown: dict[str, Any]) -> None:
+def _say_submitted(shown: dict[str, Any], record: IntentRecord | None) -> None:
     again = " (already known, nothing was sent)" if shown["duplicate"] else ""
     click.echo(f"{shown['intent_id']} {shown['state']}{again}")
     filled = jsonable(shown["filled_qty"])
     if filled != "0":
         fees = ", ".join(f"{value} {currency}" for currency, value in jsonable(shown["fees"]).items())
         click.echo(f"filled {filled} at {jsonable(shown['avg_price'])}, fees {fees or 'none'}")
+    if record is not None and record.end_reason:
+        click.echo(record.end_reason)
 
 
 def _exit_code(answer: SubmitAnswer, *, wait: bool) -> int:
@@ -154,8 +156,16 @@ def cancel(shared: Shared, intent_id: str, reason: str, timeout_s: float) -> int
     if shared.json:
         print_json(shown)
     else:
-        click.echo(f"{intent_id} {shown['state']}")
+        click.echo(f"{intent_id} {shown['state']}{_when_canceled(noted.record)}")
     return 0
+
+
+def _when_canceled(record: IntentRecord) -> str:
+    if is_terminal(record.state):
+        return ""
+    if record.state is State.CANCELING:
+        return ": the cancel is on its way; see `intentctl show`"
+    return ": noted; it is canceled as soon as the venue shows whether its order is there"
 
 
 @click.command()

@@ -56,6 +56,7 @@ async def _serve(asked: Options) -> int:
         credentials=auth.credentials_from(os.environ),
         limits=RateLimits(asked.weight_limit, asked.order_limit),
         clock_ns=time.time_ns,
+        ping_interval_s=asked.ping_interval_s,
     )
     if journal:
         journal.begin(engine.records())
@@ -91,6 +92,7 @@ async def _run(venue: Venue, stop: asyncio.Event) -> int:
 def _application(venue: Venue) -> web.Application:
     application = web.Application(client_max_size=64 * 1024)
     application.add_routes(Control(venue).routes())
+    application.on_shutdown.append(venue.streams.close)
     application.router.add_route("*", "/{path:.*}", venue.handle)
     return application
 

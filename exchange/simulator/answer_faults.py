@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
 from exchange.simulator.errors import TIMEOUT
 from exchange.simulator.plan import (
+    EVERY_KIND,
     JSON,
+    REQUESTS,
     Breakage,
     Downtime,
     Fault,
@@ -26,7 +28,13 @@ _NS_PER_MS: Final = 1_000_000
 
 
 class Latency(TimedFault, frozen=True, kw_only=True):
-    """Wait before the request is looked at. Its timestamp is checked after the wait, as at Binance."""
+    """Wait before the request is looked at. Its timestamp is checked after the wait, as at Binance.
+
+    An event waits before it leaves, and those behind it wait for it.
+    """
+
+    kinds: ClassVar[tuple[Kind, ...]] = EVERY_KIND
+    on: tuple[Kind, ...] = EVERY_KIND
 
     def apply(self, plan: Plan, drawn: int) -> None:
         plan.delay_ms += self.length_ms(drawn)
@@ -64,7 +72,7 @@ class ServerError(Fault, frozen=True, kw_only=True):
     status: ServerStatus = 503
 
     def apply(self, plan: Plan, drawn: int) -> None:  # noqa: ARG002
-        plan.spoil(self.point, _page(self.status))
+        plan.spoil(self.point, page(self.status))
 
 
 class BackendTimeout(Fault, frozen=True, kw_only=True):
@@ -78,15 +86,19 @@ class BackendTimeout(Fault, frozen=True, kw_only=True):
 
 
 class Outage(TimedFault, frozen=True, kw_only=True):
-    """From this request on, every request finds a closed connection, or a page of 5xx; nothing is executed."""
+    """From this request on, every request finds a closed connection, or a page of 5xx; nothing is executed.
 
+    Streams end with it, and no new one begins.
+    """
+
+    kinds: ClassVar[tuple[Kind, ...]] = (*REQUESTS, Kind.STREAM)
     min: Milliseconds = 2_000
     max: Milliseconds = 2_000
     status: ServerStatus | None = None
     """None: the connection is closed."""
 
     def apply(self, plan: Plan, drawn: int) -> None:
-        breakage = Breakage(closed=True) if self.status is None else _page(self.status)
+        breakage = Breakage(closed=True) if self.status is None else page(self.status)
         plan.outage = Downtime(plan.received_ns + self.length_ms(drawn) * _NS_PER_MS, breakage)
 
 
@@ -108,7 +120,7 @@ class HtmlBody(Fault, frozen=True, kw_only=True):
     """Execute and answer 200 with a page of HTML, as a proxy in between does."""
 
     def apply(self, plan: Plan, drawn: int) -> None:  # noqa: ARG002
-        plan.spoil(Point.AFTER, _page(_OK))
+        plan.spoil(Point.AFTER, page(_OK))
 
 
 class GarbledBody(Fault, frozen=True, kw_only=True):
@@ -125,6 +137,7 @@ class GarbledBody(Fault, frozen=True, kw_only=True):
         plan.spoil(Point.AFTER, Breakage(shape=self.shapes[choice], drawn=detail))
 
 
-def _page(status: int) -> Breakage:
+def page(status: int) -> Breakage:
+    """An answer of this status with a page of HTML."""
     page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>"
     return Breakage(status=status, body=page)

@@ -196,16 +196,16 @@ def _check_shape(params: Params, kind: OrderType) -> None:
 
 
 def _cancel(call: Call) -> wire.Json:
-    key, cancel_id = _key(call), call.params.text("newClientOrderId", CLIENT_ID_RANGE)
+    key, cancel_id = _key(call), call.params.text("newClientOrderId", CLIENT_ID_RANGE) or ""
     call.params.check_all_read()
     engine, plan = call.engine, call.plan
     if plan.crossing_share is not None:
         engine.fill(call.now_ns, key, plan.crossing_share)
     if plan.late_fill is not None:
-        order = cancel_with_late_fill(engine, call.hidden, call.now_ns, key, plan.late_fill)
+        order = cancel_with_late_fill(engine, call.hidden, call.now_ns, key, plan.late_fill, cancel_id)
     else:
-        order = engine.cancel(call.now_ns, key)
-    return wire.canceled(order, cancel_id or f"cancel{order.id:016}")
+        order = engine.cancel(call.now_ns, key, cancel_id)
+    return wire.canceled(order, cancel_id)
 
 
 def _order(call: Call) -> wire.Json:

@@ -72,6 +72,8 @@ BAD_SIDE: Final = Refusal(-1117, 400, "Invalid side.")
 BAD_SYMBOL: Final = Refusal(-1121, 400, "Invalid symbol.")
 TOO_LONG_A_TIME: Final = Refusal(-1127, 400, "More than 24 hours between startTime and endTime.")
 BAD_COMBINATION: Final = Refusal(-1128, 400, "Combination of optional parameters invalid.")
+BAD_JSON: Final = Refusal(-1135, 400, "Invalid {} in JSON request; expected {}.")
+UNSUPPORTED: Final = Refusal(-1020, 400, "This operation is not supported.")
 BAD_VALUE: Final = Refusal(-1130, 400, "Data sent for parameter '{}' is not valid.")
 
 FILTER_FAILURE: Final = Refusal(-1013, 400, "Filter failure: {}")
@@ -80,6 +82,8 @@ DUPLICATE_ORDER: Final = Refusal(-2010, 400, "Duplicate order sent.")
 WOULD_TAKE: Final = Refusal(-2010, 400, "Order would immediately match and take.")
 CANCEL_UNKNOWN: Final = Refusal(-2011, 400, "Unknown order sent.")
 NO_SUCH_ORDER: Final = Refusal(-2013, 400, "Order does not exist.")
+SUBSCRIPTION_ACTIVE: Final = Refusal(-2035, 400, "User Data Stream subscription already active.")
+SUBSCRIPTION_INACTIVE: Final = Refusal(-2036, 400, "User Data Stream subscription not active.")
 
 INJECTABLE: Final[dict[int, VenueError]] = {
     -1003: VenueError(WEIGHT_EXCEEDED, 6000, retry_after_s=1),

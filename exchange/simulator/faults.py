@@ -2,12 +2,14 @@
 
 A fault is a struct in `FAULTS`: its fields are its parameters and their rules, `apply` writes into the request's `Plan`
 what shall happen, and the plan is carried out at the three points below. To add a fault, add a struct to the module of
-its theme (`answer_faults`, `trading_faults`, `reading_faults`), a row to the table, and a field to the plan if it needs
-a new kind of effect.
+its theme (`answer_faults`, `trading_faults`, `reading_faults`, `stream_faults`), a row to the table, and a field to the
+plan if it needs a new kind of effect.
 
     before     the request has come in; nothing has been checked but its signature
     matching   the engine executes it, and what a read shows is put together
     after      it is executed and saved; the answer is about to leave
+
+An event of the user data stream has a plan like a request, and so has a new connection to it.
 
 Every rule has `on` (kinds of requests), `probability` and `nth` (which of these requests, counted from 1 since the
 rules were set). It hits a request when all three hold. Chances and amounts are seeded, so the same rules and the same
@@ -39,6 +41,7 @@ from exchange.simulator.answer_faults import (
 from exchange.simulator.dice import chance, key_of, roll
 from exchange.simulator.plan import Breakage, Downtime, Fault, Kind, Plan
 from exchange.simulator.reading_faults import DuplicateTrades, HiddenOrder, LaggingReads, ReorderedTrades
+from exchange.simulator.stream_faults import EventLate, EventLost, EventTwice, StreamCut, StreamRefused, StreamSilent
 from exchange.simulator.trading_faults import (
     CancelCrossesFill,
     ClockSkew,
@@ -56,6 +59,9 @@ FAULTS: Final[dict[str, type[Fault]]] = {
     "close_connection": CloseConnection,
     "duplicate_trades": DuplicateTrades,
     "empty_body": EmptyBody,
+    "event_late": EventLate,
+    "event_lost": EventLost,
+    "event_twice": EventTwice,
     "fill_after_cancel": FillAfterCancel,
     "garbled_body": GarbledBody,
     "hidden_order": HiddenOrder,
@@ -69,6 +75,9 @@ FAULTS: Final[dict[str, type[Fault]]] = {
     "reject": Reject,
     "reordered_trades": ReorderedTrades,
     "server_error": ServerError,
+    "stream_cut": StreamCut,
+    "stream_refused": StreamRefused,
+    "stream_silent": StreamSilent,
     "truncated_body": TruncatedBody,
 }
 """By the name in the rules."""

@@ -20,6 +20,7 @@ NS_PER_S: Final = 1_000_000_000
 _WEIGHT_WINDOW_S: Final = 60
 _ORDER_WINDOW_S: Final = 10
 _DAY_S: Final = 86_400
+_WEIGHT_TYPE: Final = "REQUEST_WEIGHT"
 
 
 class Window:
@@ -93,10 +94,16 @@ class RateLimits:
             "X-MBX-ORDER-COUNT-1D": str(self._day_orders.count(now_ns)),
         }
 
+    def weight_rows(self, now_ns: int) -> list[dict[str, object]]:
+        """As the WebSocket API states them with each answer; none when there is no limit."""
+        return [
+            {**row, "count": self._weight.count(now_ns)} for row in self.rows() if row["rateLimitType"] == _WEIGHT_TYPE
+        ]
+
     def rows(self) -> list[dict[str, object]]:
         """As `exchangeInfo` states them."""
         limits = [
-            ("REQUEST_WEIGHT", "MINUTE", 1, self.weight_limit),
+            (_WEIGHT_TYPE, "MINUTE", 1, self.weight_limit),
             ("ORDERS", "SECOND", 10, self.order_limit),
             ("ORDERS", "DAY", 1, DAY_ORDER_LIMIT if self.order_limit else 0),
         ]

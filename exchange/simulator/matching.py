@@ -16,6 +16,7 @@ order's executed quantity is the sum of its trades.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
@@ -36,12 +37,20 @@ from exchange.simulator.errors import (
     WOULD_TAKE,
     VenueError,
 )
+from exchange.simulator.happenings import Execution, Happening, OrderChanged, Transferred
 from exchange.simulator.orders import ZERO, NewOrder, Order, OrderType, Side, Status, TimeInForce, Trade
 from exchange.simulator.register import Register
 from exchange.simulator.sweep import Slice, crosses, opposite, sweep, take_levels
 from exchange.simulator.symbols import BNB, QUOTE, Market
 
 BNB_PRICE_DEFAULT = Decimal(600)
+
+_ENDS = {
+    Status.CANCELED: Execution.CANCELED,
+    Status.EXPIRED: Execution.EXPIRED,
+    Status.EXPIRED_IN_MATCH: Execution.TRADE_PREVENTION,
+}
+"""How an order ends without its last trade."""
 
 
 class OriginRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="origin"):
@@ -76,6 +85,7 @@ class MatchingEngine:
         self._account = Account(opening, fees, bnb.price if bnb is not None else BNB_PRICE_DEFAULT)
         self._register = Register()
         self._moved: dict[str, None] = {}
+        self._happened: list[Happening] = []
         self._now_ns = origin.opened_ns
 
     # ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -91,6 +101,7 @@ class MatchingEngine:
         order = self._new_order(new, slices)
         if order.type is OrderType.MARKET and not self._can_pay(market, order, slices):
             raise VenueError(INSUFFICIENT_BALANCE)
+        self._note(Execution.NEW, order)
         self._expire_own(order, slices)
         if is_funded_by_hold(order):
             order.locked = self._account.hold_for(market, order)
@@ -110,11 +121,14 @@ class MatchingEngine:
         market, book = self._at(now_ns, new.symbol)
         self._check(market, book, new)
 
-    def cancel(self, now_ns: int, key: OrderKey) -> Order:
-        """Take an open order out. Raises `VenueError` when there is none."""
+    def cancel(self, now_ns: int, key: OrderKey, cancel_id: str = "") -> Order:
+        """Take an open order out. `cancel_id` is the client's name of the cancel itself, if it has one.
+
+        Raises `VenueError` when there is no such open order.
+        """
         market, _ = self._at(now_ns, key.symbol)
         order = self._find_open(key)
-        self._close(market, order, Status.CANCELED)
+        self._close(market, order, Status.CANCELED, cancel_id)
         return order
 
     def transfer(self, asset: str, amount: Decimal) -> bool:
@@ -122,6 +136,7 @@ class MatchingEngine:
         if self._account.free(asset) + amount < 0:
             return False
         self._account.transfer(asset, amount)
+        self._happened.append(Transferred(asset, amount))
         return True
 
     def fill(self, now_ns: int, key: OrderKey, share: Decimal) -> Trade:
@@ -219,6 +234,11 @@ class MatchingEngine:
         walks = [self._books[symbol].record() for symbol in self._moved]
         self._moved.clear()
         return [*walks, *self._account.changes(), *self._register.changes()]
+
+    def happenings(self) -> list[Happening]:
+        """What happened since the last call, in its order."""
+        happened, self._happened = self._happened, []
+        return happened
 
     def restore(self, records: Iterable[Record]) -> None:
         """Take over a saved state; of several records of one thing the last one. Orders and trades in order of id."""
@@ -352,13 +372,18 @@ class MatchingEngine:
         )
         self._register.note(order)
         self._register.add_trade(trade)
+        self._note(Execution.TRADE, order, trade)
         return trade
 
-    def _close(self, market: Market, order: Order, status: Status) -> None:
+    def _close(self, market: Market, order: Order, status: Status, cancel_id: str = "") -> None:
         order.status = status
         order.updated_ns = self._now_ns
         self._release(market, order, ZERO)
         self._register.note(order)
+        self._note(_ENDS[status], order, cancel_id=cancel_id)
+
+    def _note(self, execution: Execution, order: Order, trade: Trade | None = None, cancel_id: str = "") -> None:
+        self._happened.append(OrderChanged(execution, copy.copy(order), trade, cancel_id))
 
     def _release(self, market: Market, order: Order, still_needed: Decimal) -> None:
         self._account.hold(_held_asset(market, order), still_needed - order.locked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -13,6 +14,7 @@ import msgspec
 
 from exchange.simulator import auth, limits, symbols
 from exchange.simulator.account import FeePlan
+from exchange.simulator.streams import PING_INTERVAL_S
 
 PORT_MAX: Final = 65_535
 
@@ -24,9 +26,9 @@ example:
   curl -s http://127.0.0.1:8080/api/v3/ticker/bookTicker?symbol=BTCUSDT
   curl -s -X PUT http://127.0.0.1:8080/_sim/faults -d '{{"latency_ms": {{"min": 5, "max": 20}}}}'
 
-It speaks Binance's Spot REST API on 127.0.0.1, trades against a seeded synthetic market and keeps its state in a
-file. Key and secret are {auth.SIM_API_KEY} and {auth.SIM_API_SECRET}, or what {auth.KEY_VARIABLE} and
-{auth.SECRET_VARIABLE} say. docs/simulator.md tells more.
+It speaks Binance's Spot REST API and its user data stream on 127.0.0.1, trades against a seeded synthetic market and
+keeps its state in a file. Key and secret are {auth.SIM_API_KEY} and {auth.SIM_API_SECRET}, or what
+{auth.KEY_VARIABLE} and {auth.SECRET_VARIABLE} say. docs/simulator.md tells more.
 """
 
 
@@ -41,6 +43,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     balance: dict[str, Decimal]
     weight_limit: int
     order_limit: int
+    ping_interval_s: float
     until_stdin_closes: bool
     json: bool
 
@@ -85,6 +88,14 @@ def _parser() -> argparse.ArgumentParser:
         default=limits.ORDER_LIMIT_DEFAULT,
         help="orders in ten seconds, 0: none (default: %(default)s)",
     )
+    add(
+        "--ping-interval",
+        type=_seconds,
+        dest="ping_interval_s",
+        default=PING_INTERVAL_S,
+        metavar="SECONDS",
+        help="between pings of a stream (default: %(default)g)",
+    )
     add("--until-stdin-closes", action="store_true", help="end with whoever launched it")
     add("--json", action="store_true", help='say {"event":"ready","port":…,"pid":…} when ready')
     return parser
@@ -102,6 +113,13 @@ def _symbol_count(text: str) -> int:
     if not 1 <= count <= symbols.COUNT_MAX:
         raise argparse.ArgumentTypeError(f"{count} is out of range; choose 1 to {symbols.COUNT_MAX}")
     return count
+
+
+def _seconds(text: str) -> float:
+    length_s = float(text)
+    if not 0 < length_s < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no length of time; choose a number above 0")
+    return length_s
 
 
 def _balance(text: str) -> tuple[str, Decimal]:

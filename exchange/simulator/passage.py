@@ -2,7 +2,7 @@
 
 A request is admitted when it comes in and carried out later, if its plan says so; whoever calls waits in between. What
 `carry_out` does happens at once, so a request is executed whole or not at all, and what it changed is in the operating
-system's hands before its answer leaves.
+system's hands before its answer leaves, and before anybody is told of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from exchange.simulator import auth
+from exchange.simulator.account import Balance
+from exchange.simulator.announcer import Announcer
 from exchange.simulator.answers import NO_ANSWER, Answer, spoiled
 from exchange.simulator.endpoints import ENDPOINTS, Call, Endpoint
 from exchange.simulator.errors import VenueError
@@ -23,8 +25,11 @@ from exchange.simulator.matching import MatchingEngine, Record
 from exchange.simulator.params import Params, mandatory
 from exchange.simulator.plan import HTML, Kind, Plan
 from exchange.simulator.reads import HiddenFills
+from exchange.simulator.session import CONNECT_WEIGHT, Session
+from exchange.simulator.wire import Json
 
 NOT_FOUND: Final = Answer(404, b"<html><body><h1>404 Not Found</h1></body></html>", {}, HTML)
+STREAM_PATH: Final = "/ws-api/v3"
 
 _NS_PER_MS: Final = 1_000_000
 _encoder: Final = msgspec.json.Encoder()
@@ -46,6 +51,14 @@ class Admitted(NamedTuple):
 
     endpoint: Endpoint
     params: Params
+    plan: Plan
+    """To be awaited first: `delay_ms`."""
+
+
+class Connected(NamedTuple):
+    """A new client of the WebSocket API that is let in."""
+
+    session: Session
     plan: Plan
     """To be awaited first: `delay_ms`."""
 
@@ -76,7 +89,10 @@ class Passage:
         """Fills that no read shows yet. Not saved, as faults are not."""
         self.requests: Counter[str] = Counter()
         """Seen so far, by method and path."""
+        self.publish: Callable[[list[Json]], None] | None = None
+        """Gets the events of each step, in their order; None: nobody listens."""
         self.clock_ns = clock_ns
+        self._announcer = Announcer(engine, self.hidden)
         self._save = save
         self._credentials = credentials
         self._limits = limits
@@ -100,6 +116,21 @@ class Passage:
             return self._refused(error)
         return Admitted(endpoint, params, self.faults.plan(endpoint.kind, self.clock_ns()))
 
+    def connect(self) -> Connected | Answer | None:
+        """A new client of the WebSocket API. An answer: it is not let in; None: nor answered, the connection ends."""
+        self.requests[f"GET {STREAM_PATH}"] += 1
+        down = self.faults.outage(self.clock_ns())
+        if down is not None:
+            return spoiled(NO_ANSWER, down)
+        try:
+            self._limits.charge(self.clock_ns(), CONNECT_WEIGHT)
+        except VenueError as error:
+            return self._refused(error)
+        plan = self.faults.plan(Kind.STREAM, self.clock_ns())
+        if plan.before is not None:
+            return spoiled(NO_ANSWER, plan.before)
+        return Connected(Session(self._credentials, self._limits, self.clock_ns, plan.skew_ms), plan)
+
     def carry_out(self, admitted: Admitted) -> Outcome:
         """The true answer, a refusal too, or what a fault makes of it. Raises `OSError` when it cannot be saved."""
         plan = admitted.plan
@@ -111,8 +142,18 @@ class Passage:
         return Outcome(answer if plan.after is None else spoiled(answer, plan.after), plan.late_ms)
 
     def save(self) -> None:
-        """Hand over to the operating system what changed. Raises `OSError`."""
-        self._save(self.engine.changes())
+        """Hand over to the operating system what changed, then tell those who listen. Raises `OSError`."""
+        now_ns = self.clock_ns()
+        # first, since it lets the market move on
+        shown = None if self.publish is None else self._announcer.shown_balances(now_ns)
+        happened, changes = self.engine.happenings(), self.engine.changes()
+        self._save(changes)
+        if self.publish is None:
+            return
+        balances = [record for record in changes if isinstance(record, Balance)]
+        events = self._announcer.events(happened, balances, shown, now_ns)
+        if events:
+            self.publish(events)
 
     def _answer(self, admitted: Admitted) -> Answer:
         endpoint, params, plan = admitted

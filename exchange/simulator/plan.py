@@ -1,4 +1,4 @@
-"""What shall happen to one request: a `Plan`, and `Fault`, the base of everything that writes into one.
+"""What shall happen to one request, or event: a `Plan`, and `Fault`, the base of everything that writes into one.
 
 The simulator carries a plan out without knowing which fault wrote it. An effect that no field of the plan describes
 needs a new field, and the place that carries it out.
@@ -37,9 +37,15 @@ class Kind(StrEnum):
     ALL_ORDERS = "all_orders"
     TRADES = "trades"
     ACCOUNT = "account"
+    STREAM = "stream"
+    """A new connection to the WebSocket API."""
+    EVENT = "event"
+    """No request, but what the venue tells whoever has subscribed."""
 
 
 EVERY_KIND: Final = tuple(Kind)
+REQUESTS: Final = tuple(kind for kind in Kind if kind not in {Kind.STREAM, Kind.EVENT})
+"""On HTTP."""
 
 
 class Point(StrEnum):
@@ -94,7 +100,7 @@ class LateFill(NamedTuple):
 
 
 class Plan(msgspec.Struct):
-    """What shall happen to one request. Empty: nothing out of the ordinary."""
+    """What shall happen to one request, or event. Empty: nothing out of the ordinary."""
 
     received_ns: int = 0
     """When the request came in, ns UTC."""
@@ -124,6 +130,14 @@ class Plan(msgspec.Struct):
     late_ms: int = 0
     """After."""
     after: Breakage | None = None
+    copies: int = 1
+    """Event: how often it is told."""
+    overtaken: bool = False
+    """Event: those behind it do not wait for it when it is late."""
+    cut: Point | None = None
+    """Event: the connection ends, before or after it."""
+    silent_ms: int = 0
+    """Stream, event: from then on nothing moves on the connection for so long, and then it ends."""
 
     def spoil(self, point: Point, breakage: Breakage) -> None:
         if point is Point.BEFORE:
@@ -137,9 +151,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     shorthand: ClassVar[str] = "probability"
     """The field that a bare number stands for."""
-    kinds: ClassVar[tuple[Kind, ...]] = EVERY_KIND
-    """Requests that it can do anything to."""
-    on: tuple[Kind, ...] = EVERY_KIND
+    kinds: ClassVar[tuple[Kind, ...]] = REQUESTS
+    """What it can do anything to."""
+    on: tuple[Kind, ...] = REQUESTS
     probability: Probability = 1.0
     nth: tuple[Ordinal, ...] = ()
     """Empty: any."""

@@ -32,6 +32,8 @@ class HiddenFill(NamedTuple):
     """Its order as it would be without it."""
     trade_id: int
     until_ns: int
+    cancel_id: str
+    """The client's name of the cancel; empty when it has none."""
 
 
 HiddenFills = dict[tuple[str, int], HiddenFill]
@@ -39,7 +41,7 @@ HiddenFills = dict[tuple[str, int], HiddenFill]
 
 
 def cancel_with_late_fill(
-    engine: MatchingEngine, hidden: HiddenFills, now_ns: int, key: OrderKey, late: LateFill
+    engine: MatchingEngine, hidden: HiddenFills, now_ns: int, key: OrderKey, late: LateFill, cancel_id: str = ""
 ) -> Order:
     """Fill a part of an order, cancel what is left, and hide the fill. Returns the order without the fill.
 
@@ -48,14 +50,15 @@ def cancel_with_late_fill(
     trade = engine.fill(now_ns, key, late.share)
     order = engine.order(now_ns, key)
     if order.is_open:
-        engine.cancel(now_ns, key)
+        engine.cancel(now_ns, key, cancel_id)
     shown = msgspec.structs.replace(
         order,
         executed=order.executed - trade.qty,
         executed_quote=order.executed_quote - trade.quote_qty,
         status=Status.CANCELED,
     )
-    hidden[order.symbol, order.id] = HiddenFill(shown, trade.id, order.updated_ns + late.hidden_ms * _NS_PER_MS)
+    until_ns = order.updated_ns + late.hidden_ms * _NS_PER_MS
+    hidden[order.symbol, order.id] = HiddenFill(shown, trade.id, until_ns, cancel_id)
     return shown
 
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from exchange.simulator.errors import BANNED, INJECTABLE, WEIGHT_EXCEEDED, VenueError
 from exchange.simulator.limits import NS_PER_S, WEIGHT_LIMIT_DEFAULT
-from exchange.simulator.plan import Fault, Kind, LateFill, Milliseconds, Plan, Share
+from exchange.simulator.plan import REQUESTS, Fault, Kind, LateFill, Milliseconds, Plan, Share
 
 PositiveShare = Annotated[float, Meta(gt=0, le=1)]
 Skew = Annotated[int, Meta(ge=-600_000, le=600_000)]
@@ -51,6 +51,7 @@ class RateLimited(Fault, frozen=True, kw_only=True):
 class ClockSkew(Fault, frozen=True, kw_only=True):
     """The venue's clock is `ms` ahead, or behind if negative, where it tells the time and where it checks ours."""
 
+    kinds: ClassVar[tuple[Kind, ...]] = (*REQUESTS, Kind.STREAM)
     shorthand: ClassVar[str] = "ms"
     ms: Skew = 10_000
 

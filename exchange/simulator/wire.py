@@ -68,6 +68,11 @@ def placed(order: Order, trades: Iterable[Trade], response_type: ResponseType) -
     return answer
 
 
+def cancel_name(order: Order, cancel_id: str) -> str:
+    """What a cancel is called: as the client calls it, else as the venue does."""
+    return cancel_id or f"cancel{order.id:016}"
+
+
 def canceled(order: Order, cancel_id: str) -> Json:
     """The answer to a cancel; `clientOrderId` names the cancel, `origClientOrderId` the order."""
     return {
@@ -75,7 +80,7 @@ def canceled(order: Order, cancel_id: str) -> Json:
         "origClientOrderId": order.client_order_id,
         "orderId": order.id,
         "orderListId": -1,
-        "clientOrderId": cancel_id,
+        "clientOrderId": cancel_name(order, cancel_id),
         "transactTime": ms(order.updated_ns),
         **_state(order),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from messages.venue import FetchQuote, OrderReported, QuoteFetched
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.actors.recorded import Recorded
-from tests.builders import Desk, not_placed, opening, quote, request, rules, snapshot
+from tests.builders import T0, Desk, dec, not_placed, opening, quote, request, rules, snapshot
 
 CLIENT, ENGINE = "client", "engine"
 
@@ -44,16 +45,24 @@ class RecordedRouter(Recorded, OrderRouter):
         super().__init__()
         self.sent, self.woken = [], []
 
+    def close(self) -> None:
+        self.on_stop()
+
 
 @pytest.fixture
 def router(tmp_path: Path) -> Iterator[RecordedRouter]:
-    folder = StateFolder(tmp_path).create()
-    BookStore.open_writer(folder, 1, "binance/sim").close()
+    BookStore.open_writer(StateFolder(tmp_path).create(), 1, "binance/sim").close()
+    with closing(started(tmp_path)) as recorded:
+        yield recorded
+
+
+def started(root: Path) -> RecordedRouter:
+    """A router on the book that is there."""
     recorded = RecordedRouter()
     recorded.receiveMsg_ConfigureChild(
         ConfigureChild(
             settings=Settings(),
-            state_root=str(tmp_path),
+            state_root=str(root),
             session_id="s",
             portfolio="portfolio",
             gateway="gateway",
@@ -63,8 +72,7 @@ def router(tmp_path: Path) -> Iterator[RecordedRouter]:
         ENGINE,
     )
     recorded.patience = Patience(0)  # every answer is late at once
-    yield recorded
-    recorded.on_stop()
+    return recorded
 
 
 @pytest.fixture
@@ -231,6 +239,24 @@ def test_a_repeat_is_told_to_the_audit_trail(router: RecordedRouter, desk: Desk)
     router.receiveMsg_IntentOpened(opened(router, desk), "portfolio")
     (noted,) = router.to("portfolio", RecordEvents)
     assert type(noted.events[0]).__name__ == "DuplicateOrderBlocked"
+
+
+def test_a_repeat_of_what_was_accepted_is_answered_while_the_engine_stops(tmp_path: Path, desk: Desk) -> None:
+    """I4 holds to the end: the wish is known, so it is not refused; a new one is."""
+    store = BookStore.open_writer(StateFolder(tmp_path).create(), 1, "binance/sim")
+    with store.transaction() as unit:
+        book.record_opening_balances(unit, {"USDT": dec(1_000)}, T0)
+        wish = opening(request(key="k", qty=dec("0.001")), at_ns=time.time_ns())
+        book.open_intent(unit, wish, wish.intent.created_ns)
+    store.close()
+    with closing(started(tmp_path)) as router:
+        router.receiveMsg_PrepareStop(PrepareStop(), ENGINE)
+        for key in ("k", "new"):
+            wanted = SubmitIntent(request_id=key, request=request(key=key, qty=dec("0.001")), wait=False)
+            router.receiveMsg_SubmitIntent(wanted, CLIENT)
+        repeat, new = [message.answer for message in router.to(CLIENT, IntentAnswered)]
+    assert (repeat.outcome, repeat.record.intent.intent_id) == (OpeningOutcome.DUPLICATE, wish.intent.intent_id)
+    assert (new.outcome, new.refusal.code) == (OpeningOutcome.REFUSED, "STOPPING")
 
 
 def test_a_stop_begins_no_attempt_and_waits_for_one_that_began(router: RecordedRouter, desk: Desk) -> None:

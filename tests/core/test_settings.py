@@ -102,6 +102,11 @@ def test_a_value_is_taken(section: str, name: str, value: Any, expected: Any) ->
         ({"router": {"max_retry": 3}}, ["router.max_retry", "'max_retries'"]),
         ({"router": {"zzz": 3}}, ["router.zzz", "valid names", "backoff_ms"]),
         ({"router": 5}, ["router = 5", "[router]"]),
+        ({"mode": "sim"}, ["mode = 'sim'", "below [engine]"]),
+        ({"engine": {"mode": "prod"}}, ["engine.mode = 'prod'", "one of sim, observe, testnet, live"]),
+        ({"engine": {"system_base": "udp"}}, ["engine.system_base = 'udp'", "one of auto, unix, tcp"]),
+        ({"engine": {"hang_timeout": "0s"}}, ["engine.hang_timeout = '0s'", "1ms to 36500d"]),
+        ({"router": {"poll_interval": "99999999999d"}}, ["poll_interval = '99999999999d'", "1ms to 36500d"]),
         ({"router": [{}]}, ["router", "section"]),
     ],
 )

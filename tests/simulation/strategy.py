@@ -224,6 +224,8 @@ class Strategy:
             wish.refusal = answer.refusal  # somebody else's wish of this key was first
         elif answer.record is not None:
             self._told(wish, answer.record)
+        elif wish.record is not None and _number_of(message.request_id) > wish.asked_before_told:
+            self._safety.broken(f"{key}: refused ({answer.refusal}) after it was accepted")
         else:
             self._refused(wish, answer.refusal, message.request_id)
 

@@ -35,6 +35,12 @@ FAULTS: Final[Mapping[str, Any]] = {
     "reordered_trades": 0.05,
     "hidden_order": 0.02,
     "outage": {"probability": 0.0005, "ms": 1_500},
+    "event_lost": 0.02,
+    "event_late": [{"probability": 0.02, "ms": 200}, {"probability": 0.01, "ms": 200, "overtaken": True}],
+    "event_twice": 0.05,
+    "stream_cut": [{"probability": 0.01, "point": "before"}, {"probability": 0.01, "point": "after"}],
+    "stream_refused": 0.1,
+    "stream_silent": {"probability": 0.002, "ms": 5_000},
 }
 ALL, NONE = "all", "none"
 
