@@ -37,6 +37,8 @@ WINDOW: Final = 24
 STEP_S: Final = 0.05
 PAUSE_S: Final = (0.05, 1.0)
 """Between two kills, at random."""
+AT_WORK: Final = 0.5
+AT_WORK_PATIENCE_S: Final = 5.0
 END_TIMEOUT_S: Final = 180.0
 AGREE_TIMEOUT_S: Final = 60.0
 VERIFY_TIMEOUT_S: Final = 30.0
@@ -65,6 +67,8 @@ class Chaos:
         self._strategy = strategy
         self._draw = random.Random(f"intentd chaos {plan.seed}")  # noqa: S311  (to be replayed)
         self._kill_s = 0.0
+        self._killed_s = 0.0
+        self._hits_work = False
         self.halt = Halt(strategy)
         self.kills = 0
         self.killed: dict[str, int] = {}
@@ -79,7 +83,7 @@ class Chaos:
         self._daemon.start()
         self._until_connected()
         self._venue.misbehave(faults.rules(plan.faults, plan.seed))
-        self._kill_s = time.monotonic() + self._pause_s()
+        self._plan_kill()
         while left or self.kills < plan.kills or (plan.halt_at and not self.halt.is_over):
             self._daemon.keep_alive()
             allowed = self._allowed(plan.intents)
@@ -89,9 +93,9 @@ class Chaos:
             if plan.halt_at and len(self._strategy.wishes) >= plan.halt_at and not self.halt.has_begun:
                 self.halt.begin()
             self.halt.step(self.kills, more_kills=self.kills < plan.kills)
-            if self.kills < plan.kills and time.monotonic() >= self._kill_s:
+            if self.kills < plan.kills and self._is_kill_due():
                 self._kill_one()
-                self._kill_s = time.monotonic() + self._pause_s()
+                self._plan_kill()
             tell("under fire", ended(self._strategy.wishes.values()), self.kills)
         self._settle(tell)
 
@@ -107,8 +111,18 @@ class Chaos:
                 raise IntentdError(f"the daemon did not start; it said: {self._daemon.said()}")
             time.sleep(STEP_S)
 
-    def _pause_s(self) -> float:
-        return self._draw.uniform(*PAUSE_S)
+    def _plan_kill(self) -> None:
+        self._killed_s = time.monotonic()
+        self._kill_s = self._killed_s + self._draw.uniform(*PAUSE_S)
+        self._hits_work = self._draw.random() < AT_WORK
+
+    def _is_kill_due(self) -> bool:
+        """Half of the kills hit a daemon that works; the others come at any time, while it starts, too."""
+        now_s = time.monotonic()
+        if now_s < self._kill_s or self.halt.spares:
+            return False
+        works = self._strategy.heard_s > self._killed_s
+        return works or not self._hits_work or now_s - self._kill_s > AT_WORK_PATIENCE_S
 
     def _kill_one(self) -> None:
         processes = self._daemon.processes()

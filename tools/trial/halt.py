@@ -14,6 +14,8 @@ from core.ids import NS_PER_MS, NS_PER_S
 from core.records import TradingState
 from tools.trial.strategy import Strategy
 
+SPARED_S: Final = 15.0
+"""So long nobody is killed while an answer is awaited: under fire the daemon may not come up at all."""
 HELD_S: Final = 4.0
 """So long at least."""
 KILLS_MEANWHILE: Final = 6
@@ -40,6 +42,12 @@ class Halt:
     @property
     def has_begun(self) -> bool:
         return bool(self._asked_ns)
+
+    @property
+    def spares(self) -> bool:
+        """Whether the operator waits for an answer, and shall get it."""
+        asked_ns = self._resumed_ns or self._asked_ns
+        return self._strategy.insists and time.time_ns() - asked_ns < SPARED_S * NS_PER_S
 
     def step(self, kills: int, *, more_kills: bool) -> None:
         """`kills` so far; `more_kills`: some are still to come."""

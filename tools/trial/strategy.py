@@ -69,6 +69,8 @@ class Strategy:
         self._folder = folder
         self._client: Client | None = None
         self._connect_s = 0.0
+        self.heard_s = 0.0
+        """When the daemon last answered to a wish, monotonic."""
         self.told_ns = 0
         """When the trading state that it insisted on was told, ns UTC."""
         self._wanted: TradingState | None = None
@@ -179,6 +181,7 @@ class Strategy:
                 continue
             key, number = question
             if isinstance(message, IntentAnswered):
+                self.heard_s = time.monotonic()
                 self._answered(self.wishes[key], message, number)
             elif isinstance(message, IntentDone):
                 self._told(self.wishes[key], message.record)
