@@ -15,6 +15,7 @@ from messages import ClientRequest, RequestRefused
 from messages.admin import AskStatus, ChildStatus, FindRouter, RouterFound, StatusReported
 from messages.book import LiftQuarantine, QuarantineAnswered, RecordRefusal, SetTradingState, TradingStateSet
 from messages.reconciling import BookVerified, VerifyBook
+from messages.venue import GatewayHealth
 
 CLIENTS_MAX = 1_000
 """So many wait for another part's answer at once; whoever has waited longest is forgotten first, and asks again."""
@@ -25,6 +26,7 @@ class FrontDesk(Supervisor):
         super().__init__()
         self.started_ns = 0
         self.waiting_for_router: dict[str, list[tuple[str, Any]]] = {}
+        self.gateway_health: GatewayHealth | None = None
         self.clients: dict[str, Any] = {}
         """Who waits for another part's answer, by request."""
 
@@ -92,8 +94,12 @@ class FrontDesk(Supervisor):
                 restarts=self.supervision.total,
                 children=(engine, *children),
                 markets=len(self.markets),
+                gateway=self.gateway_health,
             ),
         )
+
+    def receiveMsg_GatewayHealth(self, message: GatewayHealth, _sender: Any) -> None:
+        self.gateway_health = message
 
     def receiveMsg_LiftQuarantine(self, message: LiftQuarantine, sender: Any) -> None:
         if self.is_reasoned(message, message.reason, sender):

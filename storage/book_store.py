@@ -16,9 +16,10 @@ import lmdb
 
 from core.errors import StorageError
 from core.settings import Settings
+from storage.keys import key
 from storage.layout import PRIVATE_FILE, StateFolder
 from storage.schema import SCHEMA_VERSION
-from storage.tables import TABLES, Reader, Writer, key
+from storage.tables import TABLES, Reader, Writer
 
 GIB = 1 << 30
 READERS_MAX = 512

@@ -1,7 +1,6 @@
 """The book's tables: their names, keys and record types, and typed reading and writing within one transaction.
 
-Keys are UTF-8 text joined by NUL, so that all rows of a symbol or an intent lie together; sequences are 8 bytes big
-endian, so that they sort by number.
+How keys are written: `storage/keys.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import lmdb
-import msgspec
 
 from core.errors import StorageError
 from core.events import AnyEvent, Event
@@ -21,6 +19,7 @@ from core.market import MarketRules
 from core.records import (
     AttemptRecord,
     Balance,
+    BreakerRecord,
     Drift,
     Epoch,
     ExternalOrder,
@@ -38,6 +37,7 @@ from core.records import (
     Standing,
     TradeCursor,
 )
+from storage.keys import EVENT_MARK_END, KEY_BYTES_MAX, event_mark, key, number_key, sequence_key
 from storage.schema import Codec, Plain, Record
 
 TABLES: Final = (
@@ -65,7 +65,7 @@ TABLES: Final = (
     "meta",
 )
 """`fills_by_intent` and `trail` are indexes: (intent, …) → nothing; `client_ids` leads to an attempt's key. `standing`
-holds what is in force now: the trading state, the epoch, the drift that is known, orders to be canceled. `cursors`
+holds what is in force now: the trading state, the epoch, the breaker, known drift, orders to be canceled. `cursors`
 holds how far each symbol's trades are accounted for, and how far the outbox was compared with the venue."""
 
 _intents: Codec[IntentRecord] = Codec(IntentRecord)
@@ -82,6 +82,7 @@ _markets: Codec[MarketRules] = Codec(MarketRules)
 _quarantines: Codec[Quarantine] = Codec(Quarantine)
 _standing: Codec[Standing] = Codec(Standing)
 _epoch: Codec[Epoch] = Codec(Epoch)
+_breaker: Codec[BreakerRecord] = Codec(BreakerRecord)
 _drift: Codec[Drift] = Codec(Drift)
 _leftovers: Codec[Leftover] = Codec(Leftover)
 _trade_cursors: Codec[TradeCursor] = Codec(TradeCursor)
@@ -89,23 +90,6 @@ _external_orders: Codec[ExternalOrder] = Codec(ExternalOrder)
 _external_trades: Codec[ExternalTrade] = Codec(ExternalTrade)
 _external_totals: Codec[ExternalTotal] = Codec(ExternalTotal)
 _plain: Codec[bytes] = Plain()
-
-
-KEY_BYTES_MAX: Final = 511
-"""LMDB's own limit."""
-
-
-EVENT_MARK_END: Final = 64
-"""An event's name is the first field of its record, so it ends before here."""
-
-
-def key(*parts: str) -> bytes:
-    """A table's key. Parts never hold NUL: ids, symbols and currencies are checked where they come in."""
-    return "\0".join(parts).encode(errors="surrogatepass")  # what is no text matches nothing, which is an answer
-
-
-def sequence_key(number: int) -> bytes:
-    return number.to_bytes(8, "big")
 
 
 class Reader:
@@ -124,7 +108,7 @@ class Reader:
         return self._get("idempotency", (idempotency_key,), _idempotency)
 
     def attempt(self, intent_id: IntentId, attempt: int) -> AttemptRecord | None:
-        return self._get("attempts", (intent_id, _number(attempt)), _attempts)
+        return self._get("attempts", (intent_id, number_key(attempt)), _attempts)
 
     def attempt_by_client_id(self, client_order_id: ClientOrderId) -> AttemptRecord | None:
         found = self._get("client_ids", (client_order_id,), _plain)
@@ -153,6 +137,9 @@ class Reader:
 
     def standing(self) -> Standing | None:
         return self._get("standing", ("trading",), _standing)
+
+    def breaker(self) -> BreakerRecord | None:
+        return self._get("standing", ("breaker",), _breaker)
 
     def epoch(self) -> Epoch | None:
         return self._get("standing", ("epoch",), _epoch)
@@ -281,7 +268,7 @@ class Reader:
     def events_of(self, kinds: tuple[type[Event], ...], after: int, until: int) -> Iterator[tuple[int, AnyEvent]]:
         """(sequence, event) of these kinds with `after` < sequence ≤ `until`, in order; the others are passed over
         without decoding them."""
-        marks, last = [_event_mark(kind) for kind in kinds], sequence_key(until)
+        marks, last = [event_mark(kind) for kind in kinds], sequence_key(until)
         with self._cursor("audit") as cursor:
             if not cursor.set_range(sequence_key(after + 1)):
                 return
@@ -372,7 +359,7 @@ class Writer(Reader):
         self._put("idempotency", (record.key,), record, _idempotency)
 
     def put_attempt(self, record: AttemptRecord) -> None:
-        parts = (record.intent_id, _number(record.attempt))
+        parts = (record.intent_id, number_key(record.attempt))
         self._put("attempts", parts, record, _attempts)
         if self._get("client_ids", (record.client_order_id,), _plain) is None:
             self._put("client_ids", (record.client_order_id,), key(*parts), _plain)
@@ -410,6 +397,9 @@ class Writer(Reader):
 
     def put_epoch(self, record: Epoch) -> None:
         self._put("standing", ("epoch",), record, _epoch)
+
+    def put_breaker(self, record: BreakerRecord) -> None:
+        self._put("standing", ("breaker",), record, _breaker)
 
     def put_drift(self, record: Drift) -> None:
         self._put("standing", ("drift",), record, _drift)
@@ -486,13 +476,3 @@ class Writer(Reader):
         """None deletes the row."""
         self._known[table][parts] = record
         self._changed[table, parts] = codec
-
-
-def _number(attempt: int) -> str:
-    return f"{attempt:04d}"
-
-
-def _event_mark(kind: type[Event]) -> bytes:
-    """What the record of an event of this kind has at its beginning, and no other."""
-    config = kind.__struct_config__
-    return msgspec.msgpack.encode(config.tag_field) + msgspec.msgpack.encode(config.tag)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from actors.gateway import Gateway
 from core import fencing, trading
+from core.breaker import Breaker
 from core.evidence import SENT_WITHIN_NS
 from core.records import AttemptRecord, TradingState
 from core.reports import NotPlaced, OutcomeUnknown, Report
@@ -33,6 +34,12 @@ class Venue:
 
     def __init__(self) -> None:
         self.sent: list[str] = []
+        self.in_flight = 0
+
+    def come_again(self, attempt: AttemptRecord, code: str, reason: str, wait_ns: int) -> NotPlaced:
+        return NotPlaced(
+            client_order_id=attempt.client_order_id, code=code, reason=reason, retryable=True, retry_after_ns=wait_ns
+        )
 
     async def place(self, attempt: AttemptRecord, blocked: Callable[[], NotPlaced | None]) -> Report:
         refused = blocked()
@@ -51,6 +58,8 @@ class RecordedGateway(Recorded, Gateway):
         self.settings = from_mapping({"engine": {"mode": mode}})
         self.portfolio = BOOK
         self.store = store
+        with store.snapshot() as view:
+            self.breaker = Breaker(self.settings.breaker, view.breaker())
         self.client = self.venue_client = Venue()  # type: ignore[assignment]
 
     def run(self, receiver: Any, work: Any) -> None:
