@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from core.settings import Settings, from_mapping
+from exchange.simulator.limits import RateLimits
 from tests.simulation.crashes import CrashWeather
 from tests.simulation.road import RoadWeather
 from tests.simulation.scheduler import NS_PER_S
@@ -66,6 +67,10 @@ TROUBLES: Final = (
 )  # fmt: skip
 
 
+SKITTISH: Final[dict[str, Any]] = {"window": "5s", "min_samples": 2, "cool_off": "1s", "probes": 2}
+"""A breaker that opens at the second failure."""
+TIGHT: Final = 0.3
+"""Share of the seeds with a venue, or a breaker, that allows little."""
 BY_HAND: Final = 0.4
 """Share of the seeds in which somebody else trades on the account."""
 DRIFTS: Final = 0.1
@@ -88,16 +93,26 @@ class Weather(NamedTuple):
     """So many orders that somebody else places on the account."""
     transfers: int
     """So often money comes or goes without a trade: drift that nothing explains."""
+    weight_limit: int
+    """Of the venue, by minute; 0: none."""
+    order_limit: int
+    """By ten seconds; 0: none."""
+
+    def limits(self) -> RateLimits:
+        return RateLimits(self.weight_limit, self.order_limit)
 
 
 def forecast(seed: int, random: Random) -> Weather:
     """What this seed brings."""
     quick = random.random() < 0.85
-    settings = from_mapping(QUICK if quick else USUAL)
+    chosen = QUICK if quick else USUAL
     kinds = random.choice(TROUBLES)
     drifts = random.random() < DRIFTS
+    brakes = Random(f"{seed}/brakes")
+    if brakes.random() < TIGHT:
+        chosen = chosen | {"breaker": SKITTISH}
     return Weather(
-        settings=settings,
+        settings=from_mapping(chosen),
         wishes=random.randint(5, 12) * (2 if drifts else 1),
         storm_ns=random.randint(6, 20) * (3 if drifts else 1) * NS_PER_S,
         venue=_venue_faults(seed, random) if "venue" in kinds else {},
@@ -106,6 +121,8 @@ def forecast(seed: int, random: Random) -> Weather:
         crash=_crash(random) if "crash" in kinds else CrashWeather(),
         by_hand=random.randint(1, 6) if random.random() < BY_HAND else 0,
         transfers=1 if drifts else 0,
+        weight_limit=brakes.choice((2_500, 4_000)) if brakes.random() < TIGHT else 0,
+        order_limit=brakes.choice((2, 5)) if brakes.random() < TIGHT else 0,
     )
 
 
