@@ -142,12 +142,14 @@ class RateFigures(msgspec.Struct, frozen=True, kw_only=True):
 class Rates:
     """Of one account."""
 
-    def __init__(self, limits: Iterable[Limit] = DEFAULTS) -> None:
+    def __init__(self, limits: Iterable[Limit] = DEFAULTS, ahead_ns: int = MINUTE_NS) -> None:
+        """A placement without room is told to come within `ahead_ns` or to ask again then."""
         self.clock = VenueClock()
         self.refused_by_venue = 0
         self.placements_held = 0
         self.orders_are_known = False
         """Whether the venue has shown how many orders it counts: a gateway before this one may have placed some."""
+        self._ahead_ns = ahead_ns
         self._stops: dict[Lane, Stop] = {}
         self.announce(limits)
 
@@ -155,7 +157,7 @@ class Rates:
         """The venue's limits; what was counted so far is forgotten, for the venue shows it."""
         meters = [Meter(limit.name, limit.limit, limit.length_ns, self.clock) for limit in limits]
         self._weight, self._orders = meters[0], tuple(meters[1:])
-        self._tickets = Tickets(self._orders[0])
+        self._tickets = Tickets(self._orders[0], self._ahead_ns)
         self._kept = {lane: self._weight.limit * percent // 100 for lane, percent in KEPT.items()}
         self._own = dict.fromkeys(Lane, 0)
         self._own_turn = -1

@@ -3,8 +3,8 @@
 Each window of the order limit has as many tickets as orders. Who is refused gets the next free one: with 100 orders per
 ten seconds the 250th is told to come in the third window. Within it the holders come one after the other during its
 first third, and nobody who comes unasked takes their room meanwhile; a ticket that was not used by then has lapsed. No
-ticket is for more than `AHEAD_MAX` windows ahead: whoever waits longer asks again then, so tickets of intents that have
-ended hold up nobody for long.
+ticket is further ahead than intents live that were never sent: whoever would have to wait longer asks again then. So
+tickets of intents that have ended hold up nobody for long.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Final
 
 from core.meter import Meter
 
-AHEAD_MAX: Final = 6
 FIRST_PART: Final = 3
 """One in so many: the part of a window in which its tickets are good."""
 CAPACITY_WITHOUT_LIMIT: Final = 1_000
@@ -21,9 +20,11 @@ CAPACITY_WITHOUT_LIMIT: Final = 1_000
 
 
 class Tickets:
-    def __init__(self, orders: Meter) -> None:
-        """`orders` is the meter of the shortest order limit: its windows are the tickets'."""
+    def __init__(self, orders: Meter, ahead_ns: int) -> None:
+        """`orders` is the meter of the shortest order limit: its windows are the tickets'. None is further ahead than
+        `ahead_ns`."""
         self._orders = orders
+        self._ahead = max(1, ahead_ns // orders.length_ns)
         self._capacity = orders.limit or CAPACITY_WITHOUT_LIMIT
         self._given: dict[int, int] = {}
         """By window."""
@@ -57,7 +58,7 @@ class Tickets:
         """When to come, not before `from_ns`; ns of ours."""
         self.use(intent_id, now_ns)  # one that it has: it came too early, or others were faster
         first = max(self._orders.window_at(from_ns), self._orders.window_at(now_ns))
-        furthest = first + AHEAD_MAX
+        furthest = first + self._ahead
         window = min(max(first, self._last), furthest)
         if self._given.get(window, 0) >= self._capacity and window < furthest:
             window += 1
