@@ -92,7 +92,7 @@ class VenueClient:
         self._settings = settings
         self._now_ns = now_ns
         self._rates = Rates(ahead_ns=settings.router.intent_stale_threshold)
-        self._lanes = Lanes(self._rates, now_ns, settings.engine.request_timeout * 2 // 3, self._hit)
+        self._lanes = Lanes(self._rates, now_ns, settings.engine.request_timeout // 2, self._hit)
         self.on_rate_limit_hit: Callable[[int, Stop], None] = lambda _status, _stop: None
         """Told when the venue says that there were too many requests, with its HTTP status."""
         self._write_trace = write_trace

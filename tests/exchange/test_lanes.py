@@ -37,7 +37,7 @@ class Asked:
 
     def __init__(self, venue: Venue) -> None:
         exchange = {"base_url": venue.base_url, "timeout_ms": 5_000}
-        engine = {"request_timeout": f"{int(WAIT_S * 1_500)}ms"}
+        engine = {"request_timeout": f"{int(WAIT_S * 2_000)}ms"}
         self.lines: list[str] = []
         self.stops: list[tuple[int, Stop]] = []
         settings = from_mapping({"exchange": exchange, "engine": engine})
