@@ -241,7 +241,8 @@ class Rates:
             stopped=tuple(
                 StopFigures(lane=str(lane), until_ns=stop.until_ns, reason=stop.reason) for lane, stop in stopped
             ),
-            waiting={str(lane): count for lane, count in queued.items()} | {str(Lane.PLACE): self._tickets.waiting},
+            waiting={str(lane): count for lane, count in queued.items()}
+            | {str(Lane.PLACE): self._tickets.waiting(now_ns)},
             refused_by_venue=self.refused_by_venue,
             placements_held=self.placements_held,
         )

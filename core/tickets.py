@@ -35,9 +35,9 @@ class Tickets:
         self._last = -1
         """The window in which tickets are given out at the moment; all before it have none left."""
 
-    @property
-    def waiting(self) -> int:
-        """Intents that were told to come back."""
+    def waiting(self, now_ns: int) -> int:
+        """Intents that were told to come in this window or later."""
+        self._forget(self._orders.window_at(now_ns))
         return len(self._holders)
 
     def kept(self, intent_id: str, now_ns: int) -> int:

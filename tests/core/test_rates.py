@@ -165,6 +165,8 @@ def test_a_ticket_is_not_further_ahead_than_asked_for() -> None:
     found = rates()
     due = [found.come_again(f"intent {number}", T0, "busy", T0).until_ns for number in range(1_000)]
     assert max(due) < T0 + MINUTE_NS + TEN_SECONDS_NS
+    assert found.figures({}, T0).waiting["place"] == 1_000
+    assert found.figures({}, T0 + 3 * MINUTE_NS).waiting["place"] == 0  # they have ended, or ask again
 
 
 @pytest.mark.parametrize(
