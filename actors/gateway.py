@@ -111,11 +111,14 @@ class Gateway(Guarded):
         self.store = self.open_book()
         with self.store.snapshot() as view:
             self.breaker = Breaker(self.settings.breaker, view.breaker())
+            hit = view.last_event(events.RateLimitHit)
         self.noted_revision = self.breaker.record.revision
         self.loop = PumpedLoop(self.monotonic_ns)
         self.watched = [self.loop.fileno()]
         self.client = self.open_venue()
         self.client.on_rate_limit_hit = self.rate_limit_hit
+        if isinstance(hit, events.RateLimitHit):
+            self.client.go_on_with(hit)
         for variable in CREDENTIAL_VARIABLES:
             os.environ.pop(variable, None)
 

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from core.events import RateLimitHit
 from core.ids import NS_PER_S
 from core.meter import Mark, Meter, VenueClock
 from core.tickets import Tickets
@@ -227,6 +228,13 @@ class Rates:
             if known is None or known.until_ns < stop.until_ns:
                 self._stops[lane] = stop
         return stop
+
+    def go_on_with(self, hit: RateLimitHit, now_ns: int) -> None:
+        """What a gateway before this one was told, so that this one does not insist. By the wall clock; one that was
+        set back makes it no longer than it was."""
+        until_ns = min(hit.until_ns, now_ns + hit.until_ns - hit.at_ns)
+        lanes = tuple(lane for lane in Lane if lane in hit.lanes)
+        self._stops |= dict.fromkeys(lanes, Stop(lanes, now_ns, until_ns, hit.reason))
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from core.errors import StartupFailed
+from core.events import RateLimitHit
 from core.ids import NS_PER_MS, ClientOrderId, ExchangeOrderId, TradeId
 from core.intent import TimeInForce
 from core.market import MarketRules, Quote
@@ -333,6 +334,10 @@ class VenueClient:
             return await self._ask(Lane.SWEEP, weights.ACCOUNT, {}, self._ccxt.fetch_balance)
 
         return await self._read(ask, lambda account: parsing.totals(account, self._ccxt.safe_currency_code))
+
+    def go_on_with(self, hit: RateLimitHit) -> None:
+        """A gateway before this one was told that there were too many requests; nothing is sent before that is over."""
+        self._rates.go_on_with(hit, self._now_ns())
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -138,8 +138,15 @@ class Lanes:
         except BaseException as error:
             self._forget(lane, waiting)
             if isinstance(error, TimeoutError):
-                raise NoRoom(f"no room in the lane {lane} for {longest_s:g} s; nothing was sent") from None
+                raise NoRoom(f"{self._why(lane, weight)} for {longest_s:g} s; nothing was sent") from None
             raise
+
+    def _why(self, lane: Lane, weight: int) -> str:
+        found = self.rates.ask(lane, weight, self._now_ns())
+        if isinstance(found, Held):
+            return found.reason
+        self.rates.give_back(found)
+        return f"no connection was free in the lane {lane}"
 
     def _forget(self, lane: Lane, waiting: _Waiting) -> None:
         """It waits no longer; if its turn came in this very moment, it is the next one's."""

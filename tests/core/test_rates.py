@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.events import RateLimitHit
 from core.ids import NS_PER_S
 from core.rates import (
     BANNED,
@@ -224,3 +225,17 @@ def test_whatever_is_wished_the_limits_hold_and_cancels_pass(wishes: list[tuple[
             assert passed or cancels[minute] + cancels[minute - 1] > KEPT[Lane.CANCEL] or is_edge
     assert max(weights.values(), default=0) <= 100
     assert max(orders.values(), default=0) <= 10
+
+
+def test_the_next_gateway_sits_out_the_ban_of_the_one_before() -> None:
+    """As long as it lasts by the wall clock, also when the venue has announced its limits meanwhile; a clock that was
+    set back an hour makes it no longer than it was."""
+    hit = RateLimitHit(
+        at_ns=T0, status=BANNED, lanes=tuple(Lane), until_ns=T0 + 120 * NS_PER_S, reason="the venue answered 418"
+    )
+    for now_ns, left_s in ((T0 + 60 * NS_PER_S, 60), (T0 - 3_600 * NS_PER_S, 120), (T0 + 600 * NS_PER_S, 0)):
+        found = rates()
+        found.go_on_with(hit, now_ns)
+        found.announce(DEFAULTS)
+        assert not left_s or not any(spend(found, lane, at_ns=now_ns + (left_s - 1) * NS_PER_S) for lane in Lane)
+        assert all(spend(found, lane, at_ns=now_ns + left_s * NS_PER_S) for lane in Lane)

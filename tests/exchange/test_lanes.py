@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from core.errors import StartupFailed
+from core.events import RateLimitHit
+from core.ids import NS_PER_S
 from core.rates import Lane, Stop
 from core.records import AttemptRecord
 from core.reports import NotPlaced, OrderSnapshot, QueryFailed
@@ -129,6 +132,18 @@ def test_a_ban_is_sat_out(small: Venue) -> None:
     assert "nothing was sent" in note
     assert isinstance(balances, QueryFailed)
     assert (sent, asked.statuses[418], [status for status, _ in asked.stops]) == (0, 1, [418])
+
+
+def test_a_client_that_starts_during_a_ban_asks_nothing(small: Venue) -> None:
+    """It says why it cannot start, and each further request would make the ban longer."""
+    asked, now_ns = Asked(small), time.time_ns()
+    reason = "the venue answered 418: banned"
+    asked.client.go_on_with(
+        RateLimitHit(at_ns=now_ns, status=418, lanes=tuple(Lane), until_ns=now_ns + 60 * NS_PER_S, reason=reason)
+    )
+    with pytest.raises(StartupFailed, match=reason):
+        asked.run(lambda client: client.balances())
+    assert asked.lines == []
 
 
 def test_limits_are_shown(small: Venue) -> None:
