@@ -148,8 +148,7 @@ class Rates:
         self.clock = VenueClock()
         self.refused_by_venue = 0
         self.placements_held = 0
-        self.orders_are_known = False
-        """Whether the venue has shown how many orders it counts: a gateway before this one may have placed some."""
+        self._has_shown_orders = False
         self._ahead_ns = ahead_ns
         self._stops: dict[Lane, Stop] = {}
         self.announce(limits)
@@ -203,6 +202,12 @@ class Rates:
         for meter, mark in zip(self._meters, passed.marks, strict=False):
             meter.give_back(mark)
 
+    @property
+    def orders_are_known(self) -> bool:
+        """Whether the venue has shown how many orders it counts, if it limits them: a gateway before this one may have
+        placed some."""
+        return self._has_shown_orders or not any(meter.limit for meter in self._orders)
+
     # ── after it ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def settle(self, passed: Pass, shown: Iterable[int | None], now_ns: int) -> None:
@@ -212,7 +217,7 @@ class Rates:
         for meter, mark, count in zip(self._meters, passed.marks, counts, strict=False):
             meter.settle(mark, count, passed.sent_ns, now_ns)
         if passed.lane is Lane.PLACE and counts[1] is not None:
-            self.orders_are_known = True
+            self._has_shown_orders = True
 
     def refused(self, status: int, code: int | None, retry_after_ns: int, now_ns: int) -> Stop:
         """The venue answered 429 or 418. Until when what stops; a shorter stop does not end a longer one."""
