@@ -18,7 +18,7 @@ from messages.admin import AskStatus, ChildStatus, FindRouter, RouterFound, Stat
 from messages.book import LiftQuarantine, QuarantineAnswered, RecordRefusal, SetTradingState, TradingStateSet
 from messages.lifecycle import QuietDue
 from messages.reconciling import BookVerified, VerifyBook
-from messages.venue import AwaitQuiet, WireQuiet
+from messages.venue import AwaitQuiet, GatewayHealth, WireQuiet
 
 CLIENTS_MAX = 1_000
 """So many wait for another part's answer at once; whoever has waited longest is forgotten first, and asks again."""
@@ -29,6 +29,7 @@ class FrontDesk(Supervisor):
         super().__init__()
         self.started_ns = 0
         self.waiting_for_router: dict[str, list[tuple[str, Any]]] = {}
+        self.gateway_health: GatewayHealth | None = None
         self.clients: dict[str, Any] = {}
         """Who waits for another part's answer, by request."""
         self.settling: dict[str, TradingStateSet] = {}
@@ -98,8 +99,12 @@ class FrontDesk(Supervisor):
                 restarts=self.supervision.total,
                 children=(engine, *children),
                 markets=len(self.markets),
+                gateway=self.gateway_health,
             ),
         )
+
+    def receiveMsg_GatewayHealth(self, message: GatewayHealth, _sender: Any) -> None:
+        self.gateway_health = message
 
     def receiveMsg_LiftQuarantine(self, message: LiftQuarantine, sender: Any) -> None:
         if self.is_reasoned(message, message.reason, sender):

@@ -13,19 +13,30 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from actors import logs
 from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage
 from actors.crashpoints import reach
 from actors.pumped_loop import PumpedLoop
-from core import fencing, trading
+from core import events, fencing, trading
+from core.breaker import Breaker, Permit, failed
 from core.errors import IntentdError
 from core.evidence import SENT_WITHIN_NS
 from core.ids import NS_PER_MS, ClientOrderId
 from core.in_flight import InFlight
+from core.rates import Stop
 from core.records import AttemptRecord
-from core.reports import NotPlaced, OutcomeUnknown
+from core.reports import NotPlaced, OutcomeUnknown, Report
 from core.settings import Mode
-from messages.book import ApplyReport, OpeningBalancesRecorded, RecordOpeningBalances, ReportApplied
+from messages.book import (
+    ApplyReport,
+    OpeningBalancesRecorded,
+    RecordBreaker,
+    RecordEvents,
+    RecordOpeningBalances,
+    ReportApplied,
+)
 from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
 from messages.venue import (
     AwaitQuiet,
@@ -38,6 +49,7 @@ from messages.venue import (
     FetchQuote,
     FetchRecentOrders,
     FetchTrades,
+    GatewayHealth,
     GatewayReady,
     OpenOrdersFetched,
     OrderReported,
@@ -58,6 +70,9 @@ NEVER = 1 << 62
 HANDED_MAX = 100_000
 INTRODUCE_AGAIN_NS = 500_000_000
 INTRODUCE_TICK: Final = Tick(name="introduce")
+HEALTH_NS = 1_000_000_000
+"""Between two looks at what there is to tell the engine, and whether the book has the breaker as it is."""
+HEALTH_TICK: Final = Tick(name="health")
 PORTFOLIO: Final = object()
 """Receiver of a result: whoever is the portfolio when it is there."""
 NOT_SENDING = {
@@ -88,17 +103,29 @@ class Gateway(Guarded):
         """Every order that was handed over, oldest first."""
         self.quiet_askers: list[tuple[Any, str, frozenset[ClientOrderId]]] = []
         """Who wants to know when nothing of these is on the way any more: address, request, orders."""
+        self.permits: dict[ClientOrderId, Permit] = {}
+        """Orders that the breaker has let through and that were not answered yet."""
+        self.told: GatewayHealth | None = None
+        self.noted_revision = 0
 
     store: BookStore
     in_flight: InFlight
+    breaker: Breaker
 
     def on_start(self, message: ConfigureChild) -> None:
         self.portfolio = message.portfolio
         self.in_flight = InFlight(self.settings.exchange.recv_window_ms * NS_PER_MS, self.now_ns())
         self.store = self.open_book()
+        with self.store.snapshot() as view:
+            self.breaker = Breaker(self.settings.breaker, view.breaker())
+            hit = view.last_event(events.RateLimitHit)
+        self.noted_revision = self.breaker.record.revision
         self.loop = PumpedLoop(self.monotonic_ns)
         self.watched = [self.loop.fileno()]
         self.client = self.open_venue()
+        self.client.on_rate_limit_hit = self.rate_limit_hit
+        if isinstance(hit, events.RateLimitHit):
+            self.client.go_on_with(hit)
         for variable in CREDENTIAL_VARIABLES:
             os.environ.pop(variable, None)
 
@@ -107,6 +134,7 @@ class Gateway(Guarded):
             return GatewayReady(markets=account.markets, totals=account.totals)
 
         self.run(None, start)
+        self.wake_after_ns(HEALTH_NS, HEALTH_TICK)
 
     def open_venue(self) -> VenueClient:
         from exchange.client import VenueClient  # noqa: PLC0415  (ccxt is imported in this process alone)
@@ -140,7 +168,12 @@ class Gateway(Guarded):
             self.handed.pop(next(iter(self.handed)))
 
         async def place() -> ApplyReport:
-            report = await self.client.place(attempt, lambda: self.blocked(attempt))
+            wait_ns = self.breaker.wait_ns(self.now_ns())
+            report = (
+                self.breaker_is_open(attempt, wait_ns)
+                if wait_ns
+                else self.judged(await self.client.place(attempt, lambda: self.blocked(attempt)))
+            )
             reach("gateway request: after")
             if not isinstance(report, OutcomeUnknown):
                 self.in_flight.answered(attempt.client_order_id)
@@ -168,9 +201,74 @@ class Gateway(Guarded):
             return _not_placed(attempt, "FENCED", newer, retryable=True)
         if halted is not None:
             return _not_placed(attempt, halted.code, halted.reason, retryable=False)
+        return self.blocked_by_breaker(attempt)
+
+    # ── the breaker ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def blocked_by_breaker(self, attempt: AttemptRecord) -> NotPlaced | None:
+        """The last check of all: what passes it leaves."""
+        permit = self.breaker.admit(self.now_ns())
+        if permit is None:
+            return self.breaker_is_open(attempt, self.breaker.wait_ns(self.now_ns()))
+        self.permits[attempt.client_order_id] = permit
+        self.note_breaker()
         reach("gateway request: before")
         self.in_flight.leaves(attempt.client_order_id, self.now_ns())
         return None
+
+    def breaker_is_open(self, attempt: AttemptRecord, wait_ns: int) -> NotPlaced:
+        """It waits in RETRY, and comes when the venue is tried again or later."""
+        record = self.breaker.record
+        reason = f"{record.failures} of {record.samples} orders failed at the venue; see `intentctl status`"
+        return self.client.come_again(attempt, "BREAKER_OPEN", reason, wait_ns)
+
+    def judged(self, report: Report) -> Report:
+        """The same, and the breaker knows what it says about the venue."""
+        permit = self.permits.pop(report.client_order_id, None)
+        if permit is not None:
+            self.breaker.settle(permit, failed(report), self.now_ns())
+            self.note_breaker()
+        return report
+
+    def note_breaker(self) -> None:
+        """Each change goes to the book."""
+        record = self.breaker.record
+        if record.revision != self.noted_revision:
+            self.noted_revision = record.revision
+            self.log.warning("breaker_changed", state=str(record.state), opens_total=record.opens_total)
+            self.send(self.portfolio, RecordBreaker(breaker=record))
+
+    def note_breaker_again(self) -> None:
+        """What the book does not show yet may be lost on the road."""
+        with self.store.snapshot() as view:
+            known = view.breaker()
+        if self.breaker.record.revision > (known.revision if known is not None else 0):
+            self.send(self.portfolio, RecordBreaker(breaker=self.breaker.record))
+
+    # ── the budget ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def rate_limit_hit(self, status: int, stop: Stop) -> None:
+        """The venue has said that there were too many requests: who looks later shall see when, and why."""
+        lanes = tuple(str(lane) for lane in stop.lanes)
+        self.log.error("rate_limit_hit", status=status, lanes=lanes, until_ns=stop.until_ns)
+        hit = events.RateLimitHit(
+            at_ns=self.now_ns(), status=status, lanes=lanes, until_ns=stop.until_ns, reason=stop.reason
+        )
+        self.send(self.portfolio, RecordEvents(events=(hit,)))
+
+    def tell_health(self) -> None:
+        now_ns = self.now_ns()
+        health = GatewayHealth(
+            at_ns=self.told.at_ns if self.told is not None else now_ns,
+            in_flight=self.client.in_flight,
+            rates=self.client.rate_figures(),
+            breaker=self.breaker.figures(now_ns),
+        )
+        if health != self.told:
+            self.told = replace(health, at_ns=now_ns)
+            self.send(self.engine, self.told)
+        self.note_breaker_again()
+        self.wake_after_ns(HEALTH_NS, HEALTH_TICK)
 
     def receiveMsg_AwaitQuiet(self, message: AwaitQuiet, sender: Any) -> None:
         self.quiet_askers.append((sender, message.request_id, self.in_flight.orders(self.now_ns())))
@@ -290,6 +388,9 @@ class Gateway(Guarded):
         if payload == INTRODUCE_TICK:
             self.introduce()
             return
+        if payload == HEALTH_TICK:
+            self.tell_health()
+            return
         if payload == self.alarm_ns:
             self.alarm_ns = NEVER
         self.pump()
@@ -319,4 +420,6 @@ class Gateway(Guarded):
 
 
 def _not_placed(attempt: AttemptRecord, code: str, reason: str, *, retryable: bool) -> NotPlaced:
-    return NotPlaced(client_order_id=attempt.client_order_id, code=code, reason=reason, retryable=retryable)
+    return NotPlaced(
+        client_order_id=attempt.client_order_id, code=code, reason=reason, retryable=retryable, never_left=True
+    )

@@ -13,7 +13,7 @@ from typing import Any
 
 from actors.base import Guarded
 from actors.crashpoints import reach
-from core import book, drift, fencing, holdings, narrowing, risk, risk_figures, trading
+from core import book, breaker, drift, fencing, holdings, narrowing, risk, risk_figures, trading
 from core.errors import InvariantViolated
 from core.ids import IntentId
 from core.outcomes import apply_report, lose_track
@@ -35,6 +35,7 @@ from messages.book import (
     OpeningBalancesRecorded,
     OpenIntent,
     QuarantineAnswered,
+    RecordBreaker,
     RecordEvents,
     RecordOpeningBalances,
     RecordRefusal,
@@ -247,6 +248,10 @@ class Portfolio(Guarded):
 
         self.within(None, record)
 
+    def receiveMsg_RecordBreaker(self, message: RecordBreaker, sender: Any) -> None:
+        if sender == self.gateway:  # one that is gone has no say any more
+            self.within(None, lambda unit: breaker.note(unit, message.breaker, self.now_ns()))
+
     def receiveMsg_SettleTrades(self, message: SettleTrades, _sender: Any) -> None:
         self.within(None, lambda unit: settle(unit, message.settlement, self.now_ns()))
 
@@ -314,6 +319,7 @@ class Portfolio(Guarded):
             code="NO_GATEWAY",
             reason="the gateway is being restarted; the order was not handed over",
             retryable=True,
+            never_left=True,
         )
         self.send(self.myAddress, ApplyReport(report=report))
 

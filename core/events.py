@@ -14,7 +14,7 @@ import msgspec
 from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
 from core.intent import Intent, Side, TimeInForce
 from core.lifecycle import Cause, State
-from core.records import Posting, RiskCheck, TradingState
+from core.records import BreakerState, Posting, RiskCheck, TradingState
 from core.reports import AbsenceProof, OrderStatus
 
 
@@ -311,6 +311,29 @@ class TradingStateChanged(Event, frozen=True, kw_only=True):
     by: str
 
 
+class BreakerChanged(Event, frozen=True, kw_only=True):
+    """The circuit breaker has changed its state (`core/breaker.py`)."""
+
+    from_state: BreakerState
+    to_state: BreakerState
+    failures: int
+    """Of `samples`, when it changed."""
+    samples: int
+    cool_off_ns: int
+    """Of the present, or the last, time that it was open."""
+    opens_total: int
+
+
+class RateLimitHit(Event, frozen=True, kw_only=True):
+    """The venue has said that there were too many requests; nothing is sent in these lanes until then."""
+
+    status: int
+    """429 or 418."""
+    lanes: tuple[str, ...]
+    until_ns: int
+    reason: str
+
+
 AnyEvent = (
     OrderIntent
     | IntentRefused
@@ -340,6 +363,8 @@ AnyEvent = (
     | SymbolQuarantined
     | QuarantineLifted
     | TradingStateChanged
+    | BreakerChanged
+    | RateLimitHit
 )
 
 ORDER_STREAM: Final = "order"
@@ -356,6 +381,8 @@ AUDIT_EVENTS: Final = (
     SymbolQuarantined,
     QuarantineLifted,
     TradingStateChanged,
+    BreakerChanged,
+    RateLimitHit,
 )
 
 

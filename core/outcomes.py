@@ -31,6 +31,8 @@ from core.transitions import advance, end_by_quantity, save
 from core.unit_of_work import UnitOfWork
 
 BACKOFF_DOUBLINGS_MAX = 6
+LOCAL_DOUBLINGS_MAX = 3
+"""For what never left: it is over within seconds, and no venue is spared by waiting longer."""
 JITTER_SHARE = Decimal("0.25")
 PLACEMENT = "placement"
 """Source of a report that is the answer to the placement itself."""
@@ -119,23 +121,37 @@ def _apply_not_placed(
             reason=report.reason,
         )
     )
-    record = advance(book, replace(record, end_reason=reason), Cause.REFUSE, now_ns, reason)
+    uncounted = record.uncounted + report.never_left
+    record = advance(book, replace(record, end_reason=reason, uncounted=uncounted), Cause.REFUSE, now_ns, reason)
     if record.filled_qty >= record.qty:  # a late fill of an earlier attempt
         return end_by_quantity(book, record, Cause.END_REJECTED, now_ns, FILLED_EARLIER)
     if record.cancel_requested:
         return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, "canceled; the order had not been placed")
     if not report.retryable:
         return end_by_quantity(book, record, Cause.END_REJECTED, now_ns, reason)
-    if record.attempts > record.retries_max:
+    if record.real_attempts > record.retries_max:
         return end_by_quantity(book, record, Cause.END_FAILED, now_ns, reason)
-    return schedule_retry(book, record, now_ns, reason, report.retry_after_ns)
+    return schedule_retry(book, record, now_ns, reason, report.retry_after_ns, never_left=report.never_left)
 
 
 def schedule_retry(
-    book: UnitOfWork, record: IntentRecord, now_ns: int, note: str, at_least_ns: int = 0
+    book: UnitOfWork,
+    record: IntentRecord,
+    now_ns: int,
+    note: str,
+    at_least_ns: int = 0,
+    *,
+    never_left: bool = False,
 ) -> IntentRecord:
-    """RETRY with a due time: doubling backoff with jitter, never earlier than the venue asked for (R4)."""
-    wait_ns = max(backoff_ns(record.intent.intent_id, record.attempts, record.backoff_ms), at_least_ns)
+    """RETRY with a due time: doubling backoff with jitter, never earlier than the venue asked for (R4).
+
+    What never left does not lengthen the wait of what did. It waits for a time that it was told, or, where nobody can
+    know how long it takes (a gateway that restarts), a little longer each time.
+    """
+    step = record.real_attempts
+    if never_left:
+        step = 1 if at_least_ns else min(record.uncounted, LOCAL_DOUBLINGS_MAX + 1)
+    wait_ns = max(backoff_ns(record.intent.intent_id, step, record.backoff_ms), at_least_ns)
     moved = advance(book, record, Cause.SCHEDULE_RETRY, now_ns, note)
     record = save(book, replace(moved, retry_at_ns=now_ns + wait_ns))
     book.append_event(
@@ -151,7 +167,7 @@ def schedule_retry(
 
 
 def backoff_ns(intent_id: IntentId, attempt: int, backoff_ms: int) -> int:
-    """Wait after attempt number `attempt`: doubles each time; the jitter comes from the id, so it can be replayed."""
+    """Wait after the `attempt`-th failure: doubles each time; the jitter comes from the id, so it can be replayed."""
     base_ns = backoff_ms * NS_PER_MS << min(attempt - 1, BACKOFF_DOUBLINGS_MAX)
     draw = hashlib.blake2b(f"{intent_id}/{attempt}/jitter".encode(), digest_size=4).digest()
     fraction = Decimal(int.from_bytes(draw, "big")) / Decimal(2**32)
@@ -435,8 +451,8 @@ class _Snapshot:
         elif self._remainder_is_dust():
             self.record = replace(record, dust_qty=record.remaining_qty)
             self.record = self._end(Cause.END_EXPIRED, f"remainder {text(record.remaining_qty)} is dust")
-        elif record.attempts > record.retries_max:
-            self.record = self._end(Cause.END_EXPIRED, f"not all filled after {record.attempts} attempts")
+        elif record.real_attempts > record.retries_max:
+            self.record = self._end(Cause.END_EXPIRED, f"not all filled after {record.real_attempts} attempts")
         else:
             self.record = schedule_retry(self.book, record, self.now_ns, "the rest is tried again")
 

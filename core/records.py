@@ -36,6 +36,8 @@ class IntentRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Rises with every change, so that a receiver knows which of two copies is the newer one."""
     attempts: int = 0
     """Attempts begun so far."""
+    uncounted: int = 0
+    """Of these, the ones that never left this machine for a reason of our own; they use up no retry."""
     filled_qty: Decimal = ZERO
     """Base, cumulative over all attempts."""
     filled_notional: Decimal = ZERO
@@ -55,6 +57,11 @@ class IntentRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def remaining_qty(self) -> Decimal:
         return self.qty - self.filled_qty
+
+    @property
+    def real_attempts(self) -> int:
+        """Attempts that may have left, which `retries_max` bounds."""
+        return self.attempts - self.uncounted
 
     @property
     def avg_price(self) -> Decimal | None:
@@ -356,3 +363,32 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     since_ns: int
     """ns UTC."""
+
+
+class BreakerState(StrEnum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class BreakerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How it stands since its last change of state; in the book."""
+
+    state: BreakerState = BreakerState.CLOSED
+    revision: int = 0
+    """Rises with each change."""
+    since_ns: int = 0
+    cool_off_ns: int = 0
+    """Of the present, or the last, time that it was open."""
+    failures: int = 0
+    """Of `samples`, when it changed."""
+    samples: int = 0
+    """Placements in the window, when it changed."""
+    opens_total: int = 0
+    doublings: int = 0
+    """How often in a row the probes have failed."""
+
+    @property
+    def probe_ns(self) -> int:
+        """When an open one lets the first probe pass."""
+        return self.since_ns + self.cool_off_ns

@@ -98,7 +98,9 @@ class NotPlaced(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     retryable: bool
     """The same order may succeed later without anybody changing anything."""
     retry_after_ns: int = 0
-    """The venue asks to wait this long."""
+    """The venue, or our own budget of requests, asks to wait this long."""
+    never_left: bool = False
+    """It was not even sent, for a reason of our own (no room, breaker, restart): no attempt in the sense of R4."""
     proof: AbsenceProof | None = None
     """When it was concluded from absence; None when the venue, or our own gateway, said so."""
 

@@ -43,6 +43,8 @@ Duration = Annotated[int, Meta(extra={"duration": True})]
 """Nanoseconds inside the program; a text with a unit, or seconds, in a file."""
 Interval = Annotated[int, Meta(extra={"duration": True, "at_least": 1_000_000})]
 """A duration that must not be nothing: something is done again and again, or given up, after it."""
+LongInterval = Annotated[int, Meta(extra={"duration": True, "at_least": 1_000_000_000})]
+"""The same, one second at least."""
 PositiveInt = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 
@@ -178,6 +180,21 @@ UNLIMITED: Final = RiskSettings(
 """Every limit switched off; for benchmarks, and for tests of something else."""
 
 
+class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When new orders stop because the venue fails at them (`core/breaker.py`)."""
+
+    window: LongInterval = 30 * _S
+    """Placements of so long count."""
+    min_samples: PositiveInt = 10
+    """Fewer placements in the window say nothing."""
+    failure_rate: Annotated[Decimal, Meta(extra={"above": 0, "at_most": 1})] = Decimal("0.5")
+    """Share of the window's placements whose outcome is unknown, from which on no new order leaves."""
+    cool_off: LongInterval = 15 * _S
+    """How long none leaves; doubles with each failed probe, up to sixteen times."""
+    probes: Annotated[int, Meta(ge=1, le=100)] = 3
+    """So many orders test the venue after the cool-off; when all succeed, all may leave again."""
+
+
 class ExitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     take_profit: Decimal = Decimal("1.005")
     """Multiple of the average cost."""
@@ -209,6 +226,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     portfolio: PortfolioSettings = PortfolioSettings()
     reconciler: ReconcilerSettings = ReconcilerSettings()
     risk: RiskSettings = RiskSettings()
+    breaker: BreakerSettings = BreakerSettings()
     exits: ExitSettings = ExitSettings()
     storage: StorageSettings = StorageSettings()
     log: LogSettings = LogSettings()
@@ -303,6 +321,8 @@ def _check_decimal(value: Decimal, extra: Mapping[str, Any], where: str) -> None
     if not value.is_finite() or value < 0 or ("above" in extra and value <= extra["above"]):
         rule = f"above {extra['above']}" if "above" in extra else "0 or more"
         raise SettingsError(f"{where} = {value}: must be a finite number {rule}; see `intentctl config --defaults`")
+    if "at_most" in extra and value > extra["at_most"]:
+        raise SettingsError(f"{where} = {value}: must be {extra['at_most']} at most; see `intentctl config --defaults`")
 
 
 def _duration_ns(value: Any, extra: Mapping[str, Any], where: str) -> int:

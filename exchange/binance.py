@@ -7,6 +7,7 @@ What it guarantees on top of ccxt's own class:
 - With a `base_url` no request can leave for another host. Every address is rewritten, and each request is checked.
 - A rewritten address gets the same error classes as the real one; ccxt looks them up by the real host's name.
 - Numbers in ccxt's answers are exact texts, never floats, but for order books: use `Decimal(text)`.
+- What `exchangeInfo` says of limits and of the time is kept (`announced`).
 - Each HTTP exchange is reported to `on_exchange`, without key, secret or signature.
 
 Whoever shows an exception's text masks it first (`exchange/masking.py`): ccxt puts the signed address into it.
@@ -14,6 +15,7 @@ Whoever shows an exception's text masks it first (`exchange/masking.py`): ccxt p
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -23,12 +25,19 @@ from urllib.parse import urlsplit, urlunsplit
 import ccxt.async_support
 import msgspec
 
+from core.ids import NS_PER_MS
+
 ADDRESS_BOOKS: Final = ("api", "test", "demo")
 """The entries of ccxt's `urls` that requests are built from. The others lead to documentation."""
 
 STREAM_PATH: Final = "/ws-api/v3"
 STREAM_ORIGIN: Final = "wss://ws-api.binance.com:443"
 TESTNET_STREAM_ORIGIN: Final = "wss://ws-api.testnet.binance.vision"
+EXCHANGE_INFO: Final = "/exchangeInfo"
+_CODE: Final = re.compile(r'"code"\s*:\s*(-?\d+)')
+CODE_WITHIN: Final = 200
+"""Characters of a refusal in which its code stands."""
+REFUSED_FROM: Final = 400
 
 SECRET_PARAMETERS: Final = frozenset({"signature"})
 
@@ -63,14 +72,30 @@ class TraceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Request weight used in this minute, from X-MBX-USED-WEIGHT-1M."""
     order_count: int | None
     """Orders in these ten seconds, from X-MBX-ORDER-COUNT-10S."""
+    order_count_day: int | None
+    """Orders today, from X-MBX-ORDER-COUNT-1D."""
+    code: int | None
+    """The venue's number for a refusal, e.g. -1015."""
     retry_after_s: int
     """From Retry-After; 0 when the venue does not ask to wait."""
     size: int
     """Length of the answer's text in characters."""
 
 
+class Announced(msgspec.Struct, frozen=True):
+    """What the venue's `exchangeInfo` has said about itself."""
+
+    rate_limits: Any
+    """As it states them; None if it does not."""
+    venue_ns: int
+    """Its time, ns UTC; 0: it did not tell."""
+    sent_ns: int
+    answered_ns: int
+
+
 class _Answer(msgspec.Struct):
     status: int | None = None
+    code: int | None = None
     headers: Mapping[str, str] = {}
     size: int = 0
 
@@ -101,6 +126,7 @@ class Binance(ccxt.async_support.binance):  # type: ignore[misc]  # ccxt has no 
         self._clock_ns = clock_ns
         self._on_exchange = on_exchange
         self._originals: dict[str, str] = {}
+        self.announced: Announced | None = None
         if self._base_url is not None:
             self._rewrite_addresses(self._base_url)
 
@@ -115,18 +141,27 @@ class Binance(ccxt.async_support.binance):  # type: ignore[misc]  # ccxt has no 
         """One HTTP exchange. Raises ccxt's errors, and `ConnectionRefusedError` for an address beyond `base_url`."""
         if self._base_url is not None and _origin(url) != self._base_url:
             raise ConnectionRefusedError(f"{_origin(url)} is not {self._base_url}; nothing was sent")
-        if self._on_exchange is None:
-            return await super().fetch(url, method, headers, body)
-        answer, error, began_ns = _Answer(), "", self._clock_ns()
+        answer, error, began_ns, content = _Answer(), "", self._clock_ns(), None
         reset = _answer.set(answer)
         try:
-            return await super().fetch(url, method, headers, body)
+            content = await super().fetch(url, method, headers, body)
         except BaseException as problem:
             error = type(problem).__name__
             raise
         finally:
             _answer.reset(reset)
-            self._on_exchange(_record(url, method, body, answer, error, began_ns, self._clock_ns()))
+            ended_ns = self._clock_ns()
+            if self._on_exchange is not None:
+                self._on_exchange(_record(url, method, body, answer, error, began_ns, ended_ns))
+        if EXCHANGE_INFO in url:
+            self._note_announced(content, began_ns, ended_ns)
+        return content
+
+    def _note_announced(self, content: Any, sent_ns: int, answered_ns: int) -> None:
+        if isinstance(content, Mapping):
+            told_ms = content.get("serverTime")
+            venue_ns = told_ms * NS_PER_MS if isinstance(told_ms, int) else 0
+            self.announced = Announced(content.get("rateLimits"), venue_ns, sent_ns, answered_ns)
 
     def on_rest_response(self, code: int, reason: str, url: str, method: str, response_headers: Any, *rest: Any) -> str:
         """ccxt's hook, called when the whole answer has been read."""
@@ -134,6 +169,9 @@ class Binance(ccxt.async_support.binance):  # type: ignore[misc]  # ccxt has no 
         answer = _answer.get(None)
         if answer is not None:
             answer.status, answer.headers, answer.size = code, response_headers, len(text)
+            if code >= REFUSED_FROM:
+                found = _CODE.search(text, 0, CODE_WITHIN)
+                answer.code = int(found[1]) if found else None
         return text
 
     def get_exceptions_by_url(self, url: str, exactOrBroad: str) -> dict[str, Any]:  # noqa: N803  (ccxt's signature)
@@ -232,6 +270,8 @@ def _record(
         error=error,
         used_weight=_count(headers.get("X-MBX-USED-WEIGHT-1M")),
         order_count=_count(headers.get("X-MBX-ORDER-COUNT-10S")),
+        order_count_day=_count(headers.get("X-MBX-ORDER-COUNT-1D")),
+        code=answer.code,
         retry_after_s=_count(headers.get("RETRY-AFTER")) or 0,
         size=answer.size,
     )

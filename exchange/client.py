@@ -1,12 +1,12 @@
 """One account at one venue, through one ccxt client: place, cancel, look up, read.
 
-Each order function of ccxt is called exactly once per request; nothing here repeats a request. No method raises for
+Each order function of ccxt is called exactly once per request; nothing here repeats a request, and each enters through
+the account's lanes (`exchange/lanes.py`), which keep to the venue's limits. No method raises for
 what the venue does: it returns a type that says what the caller must do (`core/reports.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -16,10 +16,12 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from core.errors import StartupFailed
+from core.events import RateLimitHit
 from core.ids import NS_PER_MS, ClientOrderId, ExchangeOrderId, TradeId
-from core.intent import Side, TimeInForce
+from core.intent import TimeInForce
 from core.market import MarketRules, Quote
-from core.money import ZERO, floor_to, text
+from core.money import text
+from core.rates import Held, Lane, RateFigures, Rates, Stop, limits_of
 from core.records import AttemptRecord
 from core.reports import (
     NotPlaced,
@@ -32,26 +34,19 @@ from core.reports import (
     Trade,
 )
 from core.settings import Mode, Settings
-from exchange import credentials, outcomes
+from exchange import credentials, outcomes, parsing, weights
 from exchange.binance import TraceRecord, make_binance, stream_address
 from exchange.filters import market_rules
+from exchange.lanes import Lanes, NoRoom
 from exchange.masking import mask
 from exchange.stream import OnReport, OnState, UserStream
-from exchange.words import STATUSES, amount
+from exchange.words import amount
 
 SERVER_ERRORS_FROM = 500
 KEY_IS_CHECKED = frozenset({Mode.LIVE, Mode.OBSERVE})
 """Modes on the exchange itself, which tells what a key may do; the testnet does not."""
 TRADES_PAGE = 1000
 ORDERS_PAGE = 1000
-SLOT_TIMEOUT_S = 4.0
-"""The longest wait of an order for its turn."""
-TAKER_FEE_USUAL = Decimal("0.001")
-IN_FLIGHT_MAX = 32
-"""Requests on the wire at one time, for orders and for questions each. What waits here has not been sent, so its
-time-out has not begun, and no number of questions holds an order or a cancel up."""
-QUOTE_GRID = Decimal("1e-8")
-"""Binance states quote amounts with 8 decimals, truncated."""
 
 _last_trace: ContextVar[TraceRecord | None] = ContextVar("last_trace", default=None)
 """The HTTP exchange that belongs to the running request; each request is a task of its own."""
@@ -99,8 +94,10 @@ class VenueClient:
         self._keys = credentials.load(settings, environment, credentials.simulator_credentials(environment))
         self._settings = settings
         self._now_ns = now_ns
-        self._order_slots = asyncio.Semaphore(IN_FLIGHT_MAX)
-        self._read_slots = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._rates = Rates(ahead_ns=settings.router.intent_stale_threshold)
+        self._lanes = Lanes(self._rates, now_ns, settings.engine.request_timeout // 2, self._hit)
+        self.on_rate_limit_hit: Callable[[int, Stop], None] = lambda _status, _stop: None
+        """Told when the venue says that there were too many requests, with its HTTP status."""
         self._write_trace = write_trace
         mode = settings.engine.mode
         self._sandbox = mode is Mode.TESTNET and not settings.exchange.base_url
@@ -111,7 +108,7 @@ class VenueClient:
             timeout_ms=settings.exchange.timeout_ms,
             recv_window_ms=settings.exchange.recv_window_ms,
             sandbox=self._sandbox,
-            rate_limit=mode is not Mode.SIM,
+            rate_limit=False,  # the lanes keep to the limits
             clock_ns=now_ns,
             on_exchange=self._trace,
         )
@@ -119,14 +116,15 @@ class VenueClient:
     async def start(self) -> Account:
         """Load markets and the account. Raises `StartupFailed` with what is wrong."""
         try:
-            await self._ccxt.load_markets()
-            account = await self._ccxt.fetch_balance()
+            await self._ask(Lane.LOOK_UP, weights.EXCHANGE_INFO, {}, lambda _: self._ccxt.load_markets())
+            self._take_in_limits()
+            account = await self._ask(Lane.LOOK_UP, weights.ACCOUNT, {}, self._ccxt.fetch_balance)
             if self._settings.engine.mode in KEY_IS_CHECKED:
                 await self._refuse_withdrawing_key()
-            taker = _commission(account)
+            taker = parsing.commission(account)
             found = (market_rules(market, taker) for market in self._ccxt.markets.values())
             markets = {rules.symbol: rules for rules in found if rules is not None}
-            totals = _totals(account, self._ccxt.safe_currency_code)
+            totals = parsing.totals(account, self._ccxt.safe_currency_code)
         except StartupFailed:
             raise
         except Exception as error:
@@ -134,6 +132,14 @@ class VenueClient:
         if not markets:
             raise StartupFailed("the venue lists no market that can be traded; check exchange.base_url")
         return Account(markets, totals)
+
+    def _take_in_limits(self) -> None:
+        """As `exchangeInfo` has stated them, and the venue's clock. A second start changes nothing."""
+        told, self._ccxt.announced = self._ccxt.announced, None
+        if told is not None:
+            self._rates.announce(limits_of(told.rate_limits))
+            if told.venue_ns:
+                self._rates.clock.read(told.venue_ns, told.sent_ns, told.answered_ns)
 
     async def _refuse_withdrawing_key(self) -> None:
         """S2: a key that can take money out has no place on a machine that only trades."""
@@ -175,21 +181,26 @@ class VenueClient:
         """
         _last_trace.set(None)
         try:
-            if self._order_slots.locked():
-                await asyncio.wait_for(self._order_slots.acquire(), SLOT_TIMEOUT_S)
-            else:  # does not wait, and needs no task and timer for it
-                await self._order_slots.acquire()
-        except TimeoutError:
-            return NotPlaced(
-                client_order_id=attempt.client_order_id,
-                code="STALE",
-                reason="too many requests are on the wire; nothing was sent",
-                retryable=True,
-            )
+            passed = await self._lanes.enter_to_place(attempt.intent_id, weights.weight_of(weights.PLACE))
+        except NoRoom:
+            reason = "too many requests are on the wire; nothing was sent"
+            return _not_sent(attempt, "STALE", reason, 0)
+        if isinstance(passed, Held):
+            return _not_sent(attempt, "RATE_LIMITED", passed.reason, max(0, passed.until_ns - self._now_ns()))
         try:
-            return await self._send(attempt, blocked)
+            report = await self._send(attempt, blocked)
         finally:
-            self._order_slots.release()
+            self._lanes.leave(passed, _last_trace.get())
+        if isinstance(report, OrderSnapshot) and self._settings.router.fetch_order_on_fill and report.filled_qty > 0:
+            again = await self.look_up(attempt)
+            return again if isinstance(again, OrderSnapshot) else report
+        return report
+
+    def come_again(self, attempt: AttemptRecord, code: str, reason: str, wait_ns: int) -> NotPlaced:
+        """The answer to an order that may not leave for so long: when its turn is, so that not all come at once."""
+        now_ns = self._now_ns()
+        held = self._rates.come_again(attempt.intent_id, now_ns + wait_ns, reason, now_ns)
+        return _not_sent(attempt, code, held.reason, held.until_ns - now_ns)
 
     async def _send(self, attempt: AttemptRecord, blocked: Callable[[], NotPlaced | None]) -> Report:
         try:
@@ -201,17 +212,21 @@ class VenueClient:
         except Exception as error:
             return self._placement_failure(error, attempt.client_order_id)
         try:
-            report = _placed(answer, attempt.client_order_id, self._ccxt.safe_currency_code)
+            report = parsing.placed(answer, attempt.client_order_id, self._ccxt.safe_currency_code)
+            self._read_clock(answer)
         except Exception as error:  # the venue answered, with something nobody has foreseen
             return OutcomeUnknown(client_order_id=attempt.client_order_id, reason=self._explain(error))
         if report is None:
             return OutcomeUnknown(
                 client_order_id=attempt.client_order_id, reason="the answer names neither the order nor our id"
             )
-        if self._settings.router.fetch_order_on_fill and report.filled_qty > 0:
-            again = await self.look_up(attempt)
-            return again if isinstance(again, OrderSnapshot) else report
         return report
+
+    def _read_clock(self, placed: Mapping[str, Any]) -> None:
+        trace = _last_trace.get()
+        if trace is not None:
+            venue_ns = int(placed["transactTime"]) * NS_PER_MS
+            self._rates.clock.read(venue_ns, trace.at_ns, trace.at_ns + trace.latency_ns)
 
     def _order_of(self, attempt: AttemptRecord) -> dict[str, Any]:
         """The order in the venue's own words, exactly as it is on disk: nothing in between rounds or adds to it."""
@@ -230,8 +245,9 @@ class VenueClient:
     async def cancel(self, attempt: AttemptRecord) -> str:
         """Ask for the cancel and return the venue's words. They prove nothing: look the order up."""
         try:
-            async with self._order_slots:
-                await self._ccxt.cancel_order(None, attempt.symbol, {"origClientOrderId": attempt.client_order_id})
+            wanted = {"origClientOrderId": attempt.client_order_id}
+            cancel = self._ccxt.cancel_order
+            await self._ask(Lane.CANCEL, weights.CANCEL, wanted, lambda named: cancel(None, attempt.symbol, named))
         except Exception as error:
             return self._explain(error)
         return "accepted"
@@ -240,9 +256,8 @@ class VenueClient:
         """How the order stands, with its trades if it has any."""
         try:
             wanted = {"symbol": self._ccxt.market_id(attempt.symbol), "origClientOrderId": attempt.client_order_id}
-            async with self._read_slots:
-                order = await self._ccxt.private_get_order(wanted)
-            report = _looked_up(order, attempt.client_order_id)
+            order = await self._ask(Lane.LOOK_UP, weights.ORDER, wanted, self._ccxt.private_get_order)
+            report = parsing.looked_up(order, attempt.client_order_id)
             if report is None:
                 return QueryFailed(reason="the answer names neither the order nor our id")
             if report.filled_qty == 0:
@@ -256,45 +271,48 @@ class VenueClient:
         found: list[Trade] = []
         params: dict[str, Any] = {"orderId": report.exchange_order_id}
         while True:
-            async with self._read_slots:
-                page = await self._list_trades(symbol, params)
+            page = await self._list_trades(Lane.LOOK_UP, symbol, params)
             found += page
             if len(page) < TRADES_PAGE:
                 return tuple(found)
             params["fromId"] = int(found[-1].trade_id) + 1
 
-    async def _list_trades(self, symbol: str, params: dict[str, Any]) -> tuple[Trade, ...]:
+    async def _list_trades(self, lane: Lane, symbol: str, params: dict[str, Any]) -> tuple[Trade, ...]:
         """One page in the venue's own words: ccxt's form of a thousand takes 30 ms, and everybody waits meanwhile."""
         asked = {"symbol": self._ccxt.market_id(symbol), "limit": TRADES_PAGE} | params
-        rows = _rows(await self._ccxt.private_get_mytrades(asked))
-        return tuple(_listed(row, self._ccxt.safe_currency_code) for row in rows)
+        rows = parsing.rows(await self._ask(lane, weights.MY_TRADES, asked, self._ccxt.private_get_mytrades))
+        return tuple(parsing.listed(row, self._ccxt.safe_currency_code) for row in rows)
 
     async def _list_orders(self, symbol: str, params: dict[str, Any]) -> list[dict[str, Any]]:
         """One page, open or not, in the venue's own words: ccxt leaves out what it cannot place in time."""
         asked = {"symbol": self._ccxt.market_id(symbol), "limit": ORDERS_PAGE} | params
-        return _rows(await self._ccxt.private_get_allorders(asked))
+        return parsing.rows(await self._ask(Lane.SWEEP, weights.ALL_ORDERS, asked, self._ccxt.private_get_allorders))
 
     # ── reads ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def quote(self, symbol: str) -> Quote | QueryFailed:
         """Best bid and ask."""
 
-        def parse(tickers: Any) -> Quote | QueryFailed:
-            entry = tickers.get(symbol) or {}
-            bid, ask = amount(entry.get("bid") or ZERO), amount(entry.get("ask") or ZERO)
+        async def ask() -> Any:
+            named = {"symbol": self._ccxt.market_id(symbol)}
+            return await self._ask(Lane.LOOK_UP, weights.BOOK_TICKER, named, self._ccxt.public_get_ticker_bookticker)
+
+        def parse(entry: Any) -> Quote | QueryFailed:
+            bid, ask = amount(entry["bidPrice"]), amount(entry["askPrice"])
             if bid <= 0 or ask <= 0:
                 return QueryFailed(reason=f"the venue has no bid and ask for {symbol}")
             return Quote(bid, ask, self._now_ns())
 
-        return await self._read(lambda: self._ccxt.fetch_bids_asks([symbol]), parse)
+        return await self._read(ask, parse)
 
     async def open_orders(self, symbol: str | None) -> tuple[OpenOrder, ...] | QueryFailed:
         """Every open order of the symbol or, without one, of the account; ours or not."""
 
         async def ask() -> Any:
-            return await self._ccxt.private_get_openorders({"symbol": self._ccxt.market_id(symbol)} if symbol else {})
+            named = {"symbol": self._ccxt.market_id(symbol)} if symbol else {}
+            return await self._ask(Lane.SWEEP, weights.OPEN_ORDERS, named, self._ccxt.private_get_openorders)
 
-        return await self._read(ask, lambda found: tuple(map(self._line, _rows(found))))
+        return await self._read(ask, lambda found: tuple(map(self._line, parsing.rows(found))))
 
     async def trades(self, symbol: str, from_trade_id: TradeId | None, since_ns: int) -> TradesPage:
         """Own trades from an id (inclusive) or a time, oldest first, one page.
@@ -310,7 +328,7 @@ class VenueClient:
             by_id = {int(trade.trade_id): trade for trade in found}
             return TradesPage(tuple(by_id[key] for key in sorted(by_id)), complete=len(found) < TRADES_PAGE)
 
-        page = await self._read(lambda: self._list_trades(symbol, params), parse)
+        page = await self._read(lambda: self._list_trades(Lane.SWEEP, symbol, params), parse)
         return TradesPage(page, complete=False) if isinstance(page, QueryFailed) else page
 
     async def all_orders(self, symbol: str, from_id: int) -> RawOrdersPage | QueryFailed:
@@ -335,9 +353,25 @@ class VenueClient:
 
     async def balances(self) -> dict[str, Decimal] | QueryFailed:
         """Totals by currency, free and locked together; zeros are left out."""
-        return await self._read(
-            self._ccxt.fetch_balance, lambda account: _totals(account, self._ccxt.safe_currency_code)
-        )
+
+        async def ask() -> Any:
+            return await self._ask(Lane.SWEEP, weights.ACCOUNT, {}, self._ccxt.fetch_balance)
+
+        return await self._read(ask, lambda account: parsing.totals(account, self._ccxt.safe_currency_code))
+
+    def go_on_with(self, hit: RateLimitHit) -> None:
+        """A gateway before this one was told that there were too many requests; nothing is sent before that is over."""
+        self._rates.go_on_with(hit, self._now_ns())
+
+    # ── reports ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def in_flight(self) -> int:
+        """Requests on the wire."""
+        return self._lanes.in_flight
+
+    def rate_figures(self) -> RateFigures:
+        return self._rates.figures(self._lanes.queued, self._now_ns())
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -346,13 +380,26 @@ class VenueClient:
     ) -> Read | QueryFailed:
         """The parsed answer. An answer that cannot be parsed is none."""
         try:
-            async with self._read_slots:
-                return parse(await question())
+            return parse(await question())
         except Exception as error:
             return QueryFailed(reason=self._explain(error))
 
+    async def _ask(
+        self, lane: Lane, endpoint: weights.Endpoint, params: dict[str, Any], send: Callable[[Any], Awaitable[Any]]
+    ) -> Any:
+        """One request, when it is its turn. Raises `NoRoom`, and what ccxt raises."""
+        passed = await self._lanes.enter(lane, weights.weight_of(endpoint, params))
+        _last_trace.set(None)
+        try:
+            return await send(params)
+        finally:
+            self._lanes.leave(passed, _last_trace.get())
+
+    def _hit(self, status: int, stop: Stop) -> None:
+        self.on_rate_limit_hit(status, stop)
+
     def _line(self, row: Mapping[str, Any]) -> OpenOrder:
-        return _open(row, self._ccxt.safe_symbol)
+        return parsing.open_order(row, self._ccxt.safe_symbol)
 
     def _placement_failure(self, error: Exception, client_order_id: ClientOrderId) -> NotPlaced | OutcomeUnknown:
         trace = _last_trace.get()
@@ -372,109 +419,12 @@ class VenueClient:
         self._write_trace(mask(msgspec.json.encode(record).decode(), self._keys.secrets))
 
 
-def _placed(answer: Any, client_order_id: ClientOrderId, currency: Callable[[str], str]) -> OrderSnapshot | None:
-    """From the venue's answer to a placement. None when it does not prove to be about our order."""
-    if not isinstance(answer, Mapping) or answer.get("clientOrderId") != client_order_id or not answer.get("orderId"):
-        return None
-    status = STATUSES.get(str(answer.get("status")))
-    if status is None:
-        return None
-    order_id = ExchangeOrderId(str(answer["orderId"]))
-    venue_ns = int(answer["transactTime"]) * NS_PER_MS
-    return OrderSnapshot(
-        client_order_id=client_order_id,
-        exchange_order_id=order_id,
-        status=status,
-        venue_status=str(answer["status"]),
-        filled_qty=amount(answer["executedQty"]),
-        trades=tuple(_fill(fill, order_id, venue_ns, currency) for fill in answer.get("fills") or ()),
-        source="placement",
+def _not_sent(attempt: AttemptRecord, code: str, reason: str, retry_after_ns: int) -> NotPlaced:
+    return NotPlaced(
+        client_order_id=attempt.client_order_id,
+        code=code,
+        reason=reason,
+        retryable=True,
+        retry_after_ns=retry_after_ns,
+        never_left=True,
     )
-
-
-def _looked_up(order: Any, client_order_id: ClientOrderId) -> OrderSnapshot | None:
-    """From the venue's own record, which carries no trades. None when it does not prove to be about our order.
-
-    Not from ccxt's form of it: where the record lacks how much is filled, ccxt says nothing is.
-    """
-    if not isinstance(order, Mapping) or order.get("clientOrderId") != client_order_id or not order.get("orderId"):
-        return None
-    status = STATUSES.get(str(order.get("status")))
-    if status is None:
-        return None
-    return OrderSnapshot(
-        client_order_id=client_order_id,
-        exchange_order_id=ExchangeOrderId(str(order["orderId"])),
-        status=status,
-        venue_status=str(order["status"]),
-        filled_qty=amount(order["executedQty"]),
-        trades=(),
-        source="lookup",
-    )
-
-
-def _rows(answer: Any) -> list[dict[str, Any]]:
-    """A list of the venue. Raises for anything else: an empty body is no empty list."""
-    if not isinstance(answer, list):
-        raise TypeError("the answer is no list")
-    return answer
-
-
-def _open(row: Mapping[str, Any], symbol: Callable[[str], str]) -> OpenOrder:
-    """A line of the venue's own list of orders. Raises for a status that we do not know."""
-    return OpenOrder(
-        client_order_id=ClientOrderId(str(row["clientOrderId"])),
-        exchange_order_id=ExchangeOrderId(str(row["orderId"])),
-        symbol=symbol(str(row["symbol"])),
-        filled_qty=amount(row["executedQty"]),
-        status=STATUSES[str(row["status"])],
-        venue_status=str(row["status"]),
-    )
-
-
-def _fill(fill: Mapping[str, Any], order_id: ExchangeOrderId, venue_ns: int, currency: Callable[[str], str]) -> Trade:
-    """A trade within the answer to a placement, which states neither its quote amount nor its own time.
-
-    It is a taker's: a maker's comes later, when the order rests.
-    """
-    qty, price = amount(fill["qty"]), amount(fill["price"])
-    return Trade(
-        trade_id=TradeId(str(fill["tradeId"])),
-        exchange_order_id=order_id,
-        qty=qty,
-        price=price,
-        quote_qty=floor_to(qty * price, QUOTE_GRID),
-        fee=amount(fill["commission"]),
-        fee_currency=currency(fill["commissionAsset"]),
-        maker=False,
-        venue_ns=venue_ns,
-    )
-
-
-def _listed(trade: Mapping[str, Any], currency: Callable[[str], str]) -> Trade:
-    """A line of the venue's own list of trades."""
-    return Trade(
-        trade_id=TradeId(str(trade["id"])),
-        exchange_order_id=ExchangeOrderId(str(trade["orderId"])),
-        qty=amount(trade["qty"]),
-        price=amount(trade["price"]),
-        quote_qty=amount(trade["quoteQty"]),
-        fee=amount(trade["commission"]),
-        fee_currency=currency(trade["commissionAsset"]),
-        maker=bool(trade["isMaker"]),
-        venue_ns=int(trade["time"]) * NS_PER_MS,
-        side=Side.BUY if trade["isBuyer"] else Side.SELL,
-    )
-
-
-def _totals(account: Mapping[str, Any], currency: Callable[[str], str]) -> dict[str, Decimal]:
-    """From the venue's own list: ccxt makes an empty account of an answer that has none."""
-    rows = account["info"]["balances"]
-    totals = {currency(row["asset"]): amount(row["free"]) + amount(row["locked"]) for row in rows}
-    return {name: total for name, total in totals.items() if total != 0}
-
-
-def _commission(account: Mapping[str, Any]) -> Decimal:
-    """The account's own taker fee, a fraction; the usual one where the venue does not tell."""
-    rates = (account.get("info") or {}).get("commissionRates") or {}
-    return amount(rates.get("taker", TAKER_FEE_USUAL))

@@ -7,6 +7,7 @@ from typing import Any
 from core.planning import Refusal
 from core.settings import Settings
 from messages import ClientRequest, Message
+from messages.venue import GatewayHealth
 
 
 class StartEngine(Message, frozen=True, kw_only=True):
@@ -92,3 +93,5 @@ class StatusReported(Message, frozen=True, kw_only=True):
     children: tuple[ChildStatus, ...]
     """The engine itself first."""
     markets: int
+    gateway: GatewayHealth | None = None
+    """The last that the gateway has told of itself; None before the first word."""

@@ -9,7 +9,7 @@ from core.concern import Concern
 from core.events import AnyEvent
 from core.ids import IdempotencyKey, IntentId
 from core.planning import OrderPlan, Refusal
-from core.records import AttemptRecord, IntentRecord, Standing, TradingState
+from core.records import AttemptRecord, BreakerRecord, IntentRecord, Standing, TradingState
 from core.reports import Report
 from core.settling import Settlement
 from messages import ClientRequest, Message
@@ -116,6 +116,13 @@ class RecordEvents(Message, frozen=True, kw_only=True):
     """As they shall stand in the outbox."""
     compared: int | None = None
     """Every intent that ended up to this event of the outbox was compared with the venue; None: nothing new."""
+
+
+class RecordBreaker(Message, frozen=True, kw_only=True):
+    """The circuit breaker has changed its state. From the gateway, until it reads it in the book. No answer."""
+
+    breaker: BreakerRecord
+    """Repeating it, or an older one, changes nothing."""
 
 
 class SettleTrades(Message, frozen=True, kw_only=True):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from core.breaker import BreakerFigures
 from core.ids import ClientOrderId, ExchangeOrderId, TradeId
 from core.market import MarketRules, Quote
+from core.rates import RateFigures
 from core.records import AttemptRecord
 from core.reports import OpenOrder, OrderAbsent, QueryFailed, Report, Trade
 from messages import Message
@@ -153,3 +155,16 @@ class GatewayReady(Message, frozen=True, kw_only=True):
     """By symbol; the spot markets that can be traded."""
     totals: dict[str, Decimal]
     """Balances by currency."""
+
+
+class GatewayHealth(Message, frozen=True, kw_only=True):
+    """Gateway → engine, every second in which something has changed: kept for `intentctl status`."""
+
+    at_ns: int
+    """ns UTC."""
+    in_flight: int
+    """Requests on the wire."""
+    rates: RateFigures
+    """The budget of requests."""
+    breaker: BreakerFigures
+    """The circuit breaker, live."""

@@ -16,9 +16,10 @@ import lmdb
 
 from core.errors import StorageError
 from core.settings import Settings
+from storage.keys import key
 from storage.layout import PRIVATE_FILE, StateFolder
 from storage.schema import SCHEMA_VERSION
-from storage.tables import TABLES, Reader, key
+from storage.tables import TABLES, Reader
 from storage.writer import Writer
 
 GIB = 1 << 30

@@ -7,6 +7,7 @@ from core.market import MarketRules
 from core.records import (
     AttemptRecord,
     Balance,
+    BreakerRecord,
     Drift,
     Epoch,
     ExternalOrder,
@@ -41,6 +42,7 @@ markets: Codec[MarketRules] = Codec(MarketRules)
 quarantines: Codec[Quarantine] = Codec(Quarantine)
 standing: Codec[Standing] = Codec(Standing)
 epoch: Codec[Epoch] = Codec(Epoch)
+breaker: Codec[BreakerRecord] = Codec(BreakerRecord)
 risk_figures: Codec[RiskFigures] = Codec(RiskFigures)
 drift: Codec[Drift] = Codec(Drift)
 leftovers: Codec[Leftover] = Codec(Leftover)

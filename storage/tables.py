@@ -1,7 +1,6 @@
-"""The book's tables: their names, their keys, and typed reading within one transaction.
+"""The book's tables: their names, and typed reading within one transaction.
 
-Keys are UTF-8 text joined by NUL, so that all rows of a symbol or an intent lie together; sequences are 8 bytes big
-endian, so that they sort by number. `storage/writer.py` writes them, `storage/rows.py` says how a row looks.
+How keys are written: `storage/keys.py`; how a row looks: `storage/rows.py`; who writes: `storage/writer.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import lmdb
-import msgspec
 
 from core.events import AnyEvent, Event, IntentRefused
 from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
@@ -19,6 +17,7 @@ from core.market import MarketRules
 from core.records import (
     AttemptRecord,
     Balance,
+    BreakerRecord,
     Drift,
     Epoch,
     ExternalOrder,
@@ -38,6 +37,7 @@ from core.records import (
     TradeCursor,
 )
 from storage import rows
+from storage.keys import EVENT_MARK_END, KEY_BYTES_MAX, event_mark, key, number_key, sequence_key
 from storage.schema import Codec, Record
 
 TABLES: Final = (
@@ -65,26 +65,9 @@ TABLES: Final = (
     "meta",
 )
 """`fills_by_intent` and `trail` are indexes: (intent, …) → nothing; `client_ids` leads to an attempt's key. `standing`
-holds what is in force now: the trading state, the epoch, the risk figures, the drift that is known, orders to be
-canceled. `cursors` holds how far each symbol's trades are accounted for, and how far the outbox was compared with the
+holds what is in force now: the trading state, the epoch, the breaker, risk figures, known drift, orders to be canceled.
+`cursors` holds how far each symbol's trades are accounted for, and how far the outbox was compared with the
 venue."""
-
-
-KEY_BYTES_MAX: Final = 511
-"""LMDB's own limit."""
-
-
-EVENT_MARK_END: Final = 64
-"""An event's name is the first field of its record, so it ends before here."""
-
-
-def key(*parts: str) -> bytes:
-    """A table's key. Parts never hold NUL: ids, symbols and currencies are checked where they come in."""
-    return "\0".join(parts).encode(errors="surrogatepass")  # what is no text matches nothing, which is an answer
-
-
-def sequence_key(number: int) -> bytes:
-    return number.to_bytes(8, "big")
 
 
 class Reader:
@@ -113,7 +96,7 @@ class Reader:
         return first if isinstance(first, IntentRefused) else None
 
     def attempt(self, intent_id: IntentId, attempt: int) -> AttemptRecord | None:
-        return self._get("attempts", (intent_id, attempt_number(attempt)), rows.attempts)
+        return self._get("attempts", (intent_id, number_key(attempt)), rows.attempts)
 
     def attempt_by_client_id(self, client_order_id: ClientOrderId) -> AttemptRecord | None:
         found = self._get("client_ids", (client_order_id,), rows.plain)
@@ -145,6 +128,9 @@ class Reader:
 
     def epoch(self) -> Epoch | None:
         return self._get("standing", ("epoch",), rows.epoch)
+
+    def breaker(self) -> BreakerRecord | None:
+        return self._get("standing", ("breaker",), rows.breaker)
 
     def risk_figures(self) -> RiskFigures | None:
         return self._get("standing", ("risk",), rows.risk_figures)
@@ -277,7 +263,7 @@ class Reader:
     def events_of(self, kinds: tuple[type[Event], ...], after: int, until: int) -> Iterator[tuple[int, AnyEvent]]:
         """(sequence, event) of these kinds with `after` < sequence ≤ `until`, in order; the others are passed over
         without decoding them."""
-        marks, last = [_event_mark(kind) for kind in kinds], sequence_key(until)
+        marks, last = [event_mark(kind) for kind in kinds], sequence_key(until)
         with self._cursor("audit") as cursor:
             if not cursor.set_range(sequence_key(after + 1)):
                 return
@@ -288,14 +274,14 @@ class Reader:
                     yield int.from_bytes(row_key, "big"), rows.audit.decode(data)
 
     def last_event(self, kind: type[Event], looks_max: int = 20_000) -> AnyEvent | None:
-        """The newest event of a kind among the last `looks_max`."""
+        """The newest event of a kind among the last `looks_max`; the others are passed over without decoding them."""
+        mark = event_mark(kind)
         with self._cursor("audit") as cursor:
             if not cursor.last():
                 return None
             for data in itertools.islice(cursor.iterprev(keys=False), looks_max):
-                event: AnyEvent = rows.audit.decode(bytes(data))
-                if isinstance(event, kind):
-                    return event
+                if mark in bytes(data[:EVENT_MARK_END]):
+                    return rows.audit.decode(bytes(data))
         return None
 
     def trail(self, intent_id: IntentId) -> Iterator[AnyEvent]:
@@ -338,13 +324,3 @@ class Reader:
                 if not bytes(row_key).startswith(prefix):
                     return
                 yield bytes(row_key), bytes(data)
-
-
-def attempt_number(attempt: int) -> str:
-    return f"{attempt:04d}"
-
-
-def _event_mark(kind: type[Event]) -> bytes:
-    """What the record of an event of this kind has at its beginning, and no other."""
-    config = kind.__struct_config__
-    return msgspec.msgpack.encode(config.tag_field) + msgspec.msgpack.encode(config.tag)

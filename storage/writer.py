@@ -14,6 +14,7 @@ from core.market import MarketRules
 from core.records import (
     AttemptRecord,
     Balance,
+    BreakerRecord,
     Drift,
     Epoch,
     ExternalOrder,
@@ -33,8 +34,9 @@ from core.records import (
     TradeCursor,
 )
 from storage import rows
+from storage.keys import key, number_key, sequence_key
 from storage.schema import Codec, Record
-from storage.tables import Reader, attempt_number, key, sequence_key
+from storage.tables import Reader
 
 
 class Writer(Reader):
@@ -71,7 +73,7 @@ class Writer(Reader):
         self._put("idempotency", (record.key,), record, rows.idempotency)
 
     def put_attempt(self, record: AttemptRecord) -> None:
-        parts = (record.intent_id, attempt_number(record.attempt))
+        parts = (record.intent_id, number_key(record.attempt))
         self._put("attempts", parts, record, rows.attempts)
         if self._get("client_ids", (record.client_order_id,), rows.plain) is None:
             self._put("client_ids", (record.client_order_id,), key(*parts), rows.plain)
@@ -109,6 +111,9 @@ class Writer(Reader):
 
     def put_epoch(self, record: Epoch) -> None:
         self._put("standing", ("epoch",), record, rows.epoch)
+
+    def put_breaker(self, record: BreakerRecord) -> None:
+        self._put("standing", ("breaker",), record, rows.breaker)
 
     def put_risk_figures(self, record: RiskFigures) -> None:
         self._put("standing", ("risk",), record, rows.risk_figures)

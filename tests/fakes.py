@@ -13,6 +13,7 @@ from core.market import MarketRules
 from core.records import (
     AttemptRecord,
     Balance,
+    BreakerRecord,
     Drift,
     Epoch,
     ExternalOrder,
@@ -229,6 +230,9 @@ class MemoryBook:
     def open_count(self) -> int:
         return sum(1 for _ in self.open_intents())
 
+    def breaker(self) -> BreakerRecord | None:
+        return self._tables["standing"].get("breaker")
+
     def drift(self) -> Drift | None:
         return self._tables["standing"].get("drift")
 
@@ -258,6 +262,9 @@ class MemoryBook:
 
     def external_total(self, currency: str) -> ExternalTotal | None:
         return self._tables["external_totals"].get(currency)
+
+    def put_breaker(self, record: BreakerRecord) -> None:
+        self._put("standing", "breaker", record)
 
     def put_drift(self, record: Drift) -> None:
         self._put("standing", "drift", record)

@@ -13,9 +13,11 @@ import msgspec
 from actors import system
 from actors.client import Client
 from core.errors import EngineNotRunning, IntentdError
+from core.records import BreakerRecord
 from core.settings import Settings, duration_text
 from core.trading import standing
 from messages.admin import StatusReported
+from messages.venue import GatewayHealth
 from storage import settings_file
 from storage.layout import StateFolder
 from tools import views
@@ -36,11 +38,17 @@ def status(shared: Shared) -> int:
     Exit code 3 when no engine runs; the book is shown all the same.
     """
     engine: dict[str, Any]
+    health: GatewayHealth | None = None
     try:
-        engine = _engine_status(shared.folder)
+        engine, health = _engine_status(shared.folder)
     except EngineNotRunning as error:
         engine = {"state": "not running", "note": str(error), "children": []}
-    shown = {"engine": engine, "book": _book_status(shared.folder)}
+    shown = {
+        "engine": engine,
+        "book": _book_status(shared.folder),
+        "rate_limits": _rate_limits(health),
+        "breaker": _breaker_status(shared.folder, health),
+    }
     if shared.json:
         print_json(shown)
     else:
@@ -48,7 +56,7 @@ def status(shared: Shared) -> int:
     return 0 if engine["state"] == "running" else NOT_RUNNING
 
 
-def _engine_status(folder: StateFolder) -> dict[str, Any]:
+def _engine_status(folder: StateFolder) -> tuple[dict[str, Any], GatewayHealth | None]:
     file = system.read_engine_file(folder)
     client = Client.connect(folder)
     try:
@@ -56,7 +64,7 @@ def _engine_status(folder: StateFolder) -> dict[str, Any]:
     finally:
         client.close()
     uptime_s = round((time.time_ns() - reported.started_ns) / 1e9, 1)
-    return {
+    shown = {
         "state": reported.state,
         "pid": file.pid,
         "mode": reported.mode,
@@ -69,6 +77,23 @@ def _engine_status(folder: StateFolder) -> dict[str, Any]:
         "markets": reported.markets,
         "children": [jsonable(child) for child in reported.children],
     }
+    return shown, reported.gateway
+
+
+def _rate_limits(health: GatewayHealth | None) -> dict[str, Any] | None:
+    """As the gateway has told last; None while no engine runs."""
+    if health is None:
+        return None
+    return {"at": views.time_text(health.at_ns), "in_flight": health.in_flight, **views.rate_limits(health.rates)}
+
+
+def _breaker_status(folder: StateFolder, health: GatewayHealth | None) -> dict[str, Any] | None:
+    """What the book says, with the live figures of an engine that answers."""
+    if not (folder.book / "data.mdb").exists():
+        return None
+    with book(folder) as view:
+        record = view.breaker() or BreakerRecord()
+    return views.breaker(record, health.breaker if health is not None else None)
 
 
 def _book_status(folder: StateFolder) -> dict[str, Any] | None:
@@ -98,6 +123,23 @@ def _print_status(shown: dict[str, Any]) -> None:
         trading = shown["book"].pop("trading")
         print_table("Trading", ("field", "value"), list(trading.items()))
         print_table("Book", ("field", "value"), list(shown["book"].items()))
+    if shown["rate_limits"] is not None:
+        _print_rate_limits(shown["rate_limits"])
+    if shown["breaker"] is not None:
+        print_table("Circuit breaker", ("field", "value"), list(shown["breaker"].items()))
+
+
+def _print_rate_limits(shown: dict[str, Any]) -> None:
+    rows = [
+        (name, f"{figures['used']} of {figures['limit'] or 'no limit'}, {figures['in_flight']} on the way")
+        for name, figures in shown["limits"].items()
+    ]
+    rows += [
+        (f"lane {lane}", f"stopped until {stop['until']}: {stop['reason']}") for lane, stop in shown["stopped"].items()
+    ]
+    rows += [("waiting", ", ".join(f"{lane} {count}" for lane, count in shown["waiting"].items()))]
+    rows += [(name, shown[name]) for name in ("refused_by_venue", "placements_held")]
+    print_table("Rate limits", ("limit", "value"), rows)
 
 
 @click.command()

@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 
 from core.book import OpeningOutcome
+from core.breaker import BreakerFigures
 from core.effects import SubmitAnswer
 from core.ids import NS_PER_MS, NS_PER_S
-from core.records import AttemptRecord, IntentRecord, Position, Standing
+from core.rates import RateFigures
+from core.records import AttemptRecord, BreakerRecord, BreakerState, IntentRecord, Position, Standing
 from core.transitions import latency_ns
 from core.verdict import Verdict
 
@@ -107,6 +109,39 @@ def trading(standing: Standing) -> dict[str, Any]:
         "reason": standing.reason,
         "by": standing.by,
         "since": time_text(standing.since_ns),
+    }
+
+
+def rate_limits(figures: RateFigures) -> dict[str, Any]:
+    return {
+        "limits": {
+            row.name: {"used": row.used, "in_flight": row.in_flight, "limit": row.limit or None}
+            for row in figures.limits
+        },
+        "stopped": {stop.lane: {"until": time_text(stop.until_ns), "reason": stop.reason} for stop in figures.stopped},
+        "waiting": figures.waiting,
+        "refused_by_venue": figures.refused_by_venue,
+        "placements_held": figures.placements_held,
+    }
+
+
+def breaker(record: BreakerRecord, live: BreakerFigures | None) -> dict[str, Any]:
+    """`record` is the book's; `live` the gateway's window, None while no engine answers."""
+    failures, samples = (record.failures, record.samples) if live is None else (live.failures, live.samples)
+    is_open = record.state is BreakerState.OPEN
+    return {
+        "state": str(record.state),
+        "since": time_text(record.since_ns),
+        "since_ns": record.since_ns,
+        "probe": time_text(record.probe_ns) if is_open else None,
+        "failures": failures,
+        "samples": samples,
+        "failure_rate": round(failures / samples, 3) if samples else 0.0,
+        "opens_total": record.opens_total,
+        "cool_off_ms": milliseconds(record.cool_off_ns),
+        "changed_at": {"failures": record.failures, "samples": record.samples},
+        "probes_in_flight": live.probes_in_flight if live else None,
+        "probes_succeeded": live.probes_succeeded if live else None,
     }
 
 

@@ -11,17 +11,19 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from actors.gateway import Gateway
-from core import fencing, trading
+from actors.gateway import HEALTH_TICK, Gateway
+from core import breaker, fencing, trading
+from core.breaker import Breaker
 from core.evidence import SENT_WITHIN_NS
-from core.ids import NS_PER_S
+from core.ids import NS_PER_S, ClientOrderId
 from core.in_flight import InFlight
-from core.records import AttemptRecord, TradingState
+from core.rates import Lane, RateFigures, Rates, Stop
+from core.records import AttemptRecord, BreakerState, TradingState
 from core.reports import NotPlaced, OutcomeUnknown, Report
 from core.settings import from_mapping
-from messages.book import ApplyReport, OpeningBalancesRecorded, RecordOpeningBalances
+from messages.book import ApplyReport, OpeningBalancesRecorded, RecordBreaker, RecordEvents, RecordOpeningBalances
 from messages.lifecycle import Rewire
-from messages.venue import AwaitQuiet, GatewayReady, PlaceOrder, WireQuiet
+from messages.venue import AwaitQuiet, GatewayHealth, GatewayReady, PlaceOrder, WireQuiet
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests import builders
@@ -35,20 +37,27 @@ RECV_WINDOW_NS = 3_600 * NS_PER_S
 class Venue:
     """Notes what would leave the machine."""
 
-    definite = False
-    """Whether it answers."""
-
     def __init__(self) -> None:
         self.sent: list[str] = []
+        self.in_flight = 0
+        self.answer: Callable[[AttemptRecord], Report] = lambda attempt: OutcomeUnknown(
+            client_order_id=attempt.client_order_id, reason="the venue does not answer"
+        )
+
+    def rate_figures(self) -> RateFigures:
+        return Rates().figures({}, 1)
+
+    def come_again(self, attempt: AttemptRecord, code: str, reason: str, wait_ns: int) -> NotPlaced:
+        return NotPlaced(
+            client_order_id=attempt.client_order_id, code=code, reason=reason, retryable=True, retry_after_ns=wait_ns
+        )
 
     async def place(self, attempt: AttemptRecord, blocked: Callable[[], NotPlaced | None]) -> Report:
         refused = blocked()
         if refused is not None:
             return refused
         self.sent.append(attempt.client_order_id)
-        if self.definite:
-            return builders.snapshot(attempt)
-        return OutcomeUnknown(client_order_id=attempt.client_order_id, reason="the venue does not answer")
+        return self.answer(attempt)
 
 
 class RecordedGateway(Recorded, Gateway):
@@ -61,6 +70,8 @@ class RecordedGateway(Recorded, Gateway):
         self.portfolio = BOOK
         self.store = store
         self.in_flight = InFlight(recv_window_ns=RECV_WINDOW_NS, now_ns=0)  # its predecessor died long ago
+        with store.snapshot() as view:
+            self.breaker = Breaker(self.settings.breaker, view.breaker())
         self.client = self.venue_client = Venue()  # type: ignore[assignment]
 
     def run(self, receiver: Any, work: Any) -> None:
@@ -127,7 +138,7 @@ def test_nothing_is_sent_any_more_when_the_engine_stops(store: BookStore, attemp
     assert gateway.on_prepare_stop()
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
     (report,) = answers(gateway)
-    assert (report.code, gateway.left) == ("STOPPING", [])
+    assert (report.code, report.never_left, gateway.left) == ("STOPPING", True, [])
 
 
 def test_an_order_of_an_older_epoch_is_not_sent(store: BookStore, attempt: AttemptRecord) -> None:
@@ -153,10 +164,10 @@ def test_nothing_leaves_while_trading_is_halted(store: BookStore, attempt: Attem
 def test_the_wire_is_quiet_when_every_order_is_answered(store: BookStore, attempt: AttemptRecord) -> None:
     """An order whose answer was lost may still reach the venue; one that was answered, or never sent, may not."""
     gateway = RecordedGateway(store)
-    gateway.venue_client.definite = True
+    lost_answer, gateway.venue_client.answer = gateway.venue_client.answer, builders.snapshot
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
     gateway.receiveMsg_AwaitQuiet(AwaitQuiet(request_id="answered"), ENGINE)
-    gateway.venue_client.definite = False
+    gateway.venue_client.answer = lost_answer
     lost = replace(attempt, client_order_id="lost")
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=lost), ROUTER)
     gateway.receiveMsg_AwaitQuiet(AwaitQuiet(request_id="lost"), ENGINE)
@@ -191,3 +202,83 @@ def test_a_gateway_introduces_itself_until_it_is_answered(store: BookStore) -> N
     rewired(gateway, "next")
     gateway.on_timer(gateway.woken.pop()[1])
     assert len(gateway.to("next", RecordOpeningBalances)) == 2
+
+
+# ── the breaker and the budget ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def place_many(gateway: RecordedGateway, attempt: AttemptRecord, count: int) -> None:
+    for _ in range(count):
+        name = ClientOrderId(f"order{len(gateway.handed)}")
+        gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=replace(attempt, client_order_id=name)), ROUTER)
+
+
+def test_a_venue_that_fails_gets_no_new_orders(store: BookStore, attempt: AttemptRecord) -> None:
+    """After ten unknown outcomes the eleventh order waits, and the book is told once of the change."""
+    gateway = RecordedGateway(store)
+    place_many(gateway, attempt, 12)
+    assert len(gateway.left) == 10
+    held = answers(gateway)
+    assert [(report.code, report.retryable) for report in held] == [("BREAKER_OPEN", True)] * 2
+    assert all(0 < report.retry_after_ns <= gateway.settings.breaker.cool_off for report in held)
+    (told,) = gateway.to(BOOK, RecordBreaker)
+    assert (told.breaker.state, told.breaker.opens_total) == (BreakerState.OPEN, 1)
+
+
+def test_a_venue_that_refuses_is_not_sick(store: BookStore, attempt: AttemptRecord) -> None:
+    """Not enough money, a filter: it works, and says no."""
+    gateway = RecordedGateway(store)
+    gateway.venue_client.answer = lambda about: NotPlaced(
+        client_order_id=about.client_order_id, code="InsufficientFunds", reason="", retryable=False
+    )
+    place_many(gateway, attempt, 50)
+    assert (len(gateway.left), gateway.breaker.record.state) == (50, BreakerState.CLOSED)
+
+
+def test_an_open_breaker_is_taken_up_from_the_book(store: BookStore, attempt: AttemptRecord) -> None:
+    """Another gateway, the same cool-off; and no permit is left of orders that are over."""
+    first = RecordedGateway(store)
+    place_many(first, attempt, 10)
+    (told,) = first.to(BOOK, RecordBreaker)
+    with store.transaction() as unit:
+        breaker.note(unit, told.breaker, 5)
+    second = RecordedGateway(store)
+    place_many(second, attempt, 1)
+    assert ([report.code for report in answers(second)], second.left) == (["BREAKER_OPEN"], [])
+    assert first.permits == {}
+
+
+def test_the_book_is_told_of_the_breaker_until_it_shows_it(store: BookStore, attempt: AttemptRecord) -> None:
+    """The road may lose the word; each second the gateway looks."""
+    gateway = RecordedGateway(store)
+    place_many(gateway, attempt, 10)
+    gateway.on_timer(HEALTH_TICK)
+    first, again = gateway.to(BOOK, RecordBreaker)
+    assert first == again
+    with store.transaction() as unit:
+        breaker.note(unit, again.breaker, 5)
+    gateway.on_timer(HEALTH_TICK)
+    assert len(gateway.to(BOOK, RecordBreaker)) == 2
+
+
+def test_the_engine_hears_of_what_has_changed(store: BookStore, attempt: AttemptRecord) -> None:
+    """Figures of budget and breaker, once; nothing new is not told."""
+    gateway = RecordedGateway(store)
+    gateway.engine = "engine"
+    for _ in range(3):
+        gateway.on_timer(HEALTH_TICK)
+    place_many(gateway, attempt, 1)
+    gateway.on_timer(HEALTH_TICK)
+    told = gateway.to("engine", GatewayHealth)
+    assert [health.breaker.samples for health in told] == [0, 1]
+    assert all(payload == HEALTH_TICK for _, payload in gateway.woken)
+    assert len(gateway.woken) == 4
+
+
+def test_a_refusal_for_too_many_requests_is_in_the_audit_trail(store: BookStore) -> None:
+    """When, which lanes, until when."""
+    gateway = RecordedGateway(store)
+    gateway.rate_limit_hit(429, Stop((Lane.PLACE,), 1, 99, "the venue answered 429: too many orders"))
+    (recorded,) = gateway.to(BOOK, RecordEvents)
+    (hit,) = recorded.events
+    assert (hit.status, hit.lanes, hit.until_ns) == (429, ("place",), 99)

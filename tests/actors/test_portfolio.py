@@ -16,7 +16,7 @@ from core.concern import Concern
 from core.intent import TimeInForce
 from core.lifecycle import State
 from core.planning import OrderPlan, Refusal
-from core.records import AttemptRecord, TradingState
+from core.records import AttemptRecord, BreakerRecord, BreakerState, TradingState
 from core.reports import OrderStatus
 from core.settings import from_mapping
 from messages.book import (
@@ -27,6 +27,7 @@ from messages.book import (
     IntentOpened,
     OpeningBalancesRecorded,
     OpenIntent,
+    RecordBreaker,
     RecordOpeningBalances,
     RecordRefusal,
     ReportApplied,
@@ -257,7 +258,20 @@ def test_a_gateway_that_was_replaced_gets_no_order_any_more(portfolio: RecordedP
     portfolio.commit()
     assert portfolio.to("first", PlaceOrder) == []
     ((report,),) = [[message.report for message in portfolio.to("self", ApplyReport)]]
-    assert report.code == "NO_GATEWAY"
+    assert (report.code, report.never_left) == ("NO_GATEWAY", True)  # it uses up no retry
+
+
+def test_the_breaker_is_kept_for_the_gateway_that_is_let_in(portfolio: RecordedPortfolio) -> None:
+    """One that was replaced has no say; the same told twice is one change."""
+    let_in(portfolio, "gateway")
+    opened = BreakerRecord(state=BreakerState.OPEN, revision=1, since_ns=5, opens_total=1)
+    portfolio.receiveMsg_RecordBreaker(RecordBreaker(breaker=opened), "somebody else")
+    before = committed(portfolio)
+    for _ in range(2):
+        portfolio.receiveMsg_RecordBreaker(RecordBreaker(breaker=opened), "gateway")
+    portfolio.commit()
+    with portfolio.store.snapshot() as view:
+        assert (view.breaker(), view.last_sequence("audit") - before) == (opened, 1)
 
 
 # ── trading is narrowed ───────────────────────────────────────────────────────────────────────────────────────────────

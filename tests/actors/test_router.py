@@ -247,7 +247,7 @@ def test_a_repeat_of_what_was_accepted_is_answered_while_the_engine_stops(tmp_pa
     with store.transaction() as unit:
         book.record_opening_balances(unit, {"USDT": dec(1_000)}, T0)
         wish = opening(request(key="k", qty=dec("0.001")), at_ns=time.time_ns())
-        book.open_intent(unit, wish, wish.intent.created_ns)
+        book.open_intent(unit, wish, UNLIMITED, wish.intent.created_ns)
     store.close()
     with closing(started(tmp_path)) as router:
         router.receiveMsg_PrepareStop(PrepareStop(), ENGINE)

@@ -32,6 +32,7 @@ from core.inquiry import Inquiry
 from core.intent import Side
 from core.money import ZERO
 from core.planning import reservation_for
+from core.rates import Rates
 from core.records import ExternalOrder
 from core.reports import NotPlaced, OrderAbsent, OrderSnapshot, OrderStatus, QueryFailed
 from core.routing import Router
@@ -250,6 +251,12 @@ def failed_query_taken_for_absence(stack: ExitStack) -> None:
 
     swap(stack, searching, "weigh", believe)
     swap(stack, outcomes, "lookup_failure", absent)
+
+
+@bug("nobody keeps to the venue's limits, nor listens when it says that there were too many requests")
+def asking_on_beyond_the_limits(stack: ExitStack) -> None:
+    swap(stack, Rates, "_too_heavy", lambda *_: None)
+    swap(stack, Rates, "_stopped", lambda *_: None)
 
 
 @bug("a server error is taken for proof that nothing was placed")

@@ -150,6 +150,8 @@ class Safety:
     # ── the venue ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def venue_changed(self) -> None:
+        if self._venue.has_banned:
+            self.broken("the venue has banned the daemon for asking beyond its limits")
         for symbol in MARKETS:
             orders = self._venue.orders(symbol)
             for order in orders[self._orders_seen[symbol] :]:

@@ -39,13 +39,13 @@ MOVE_BPS_MAX: Final = 40
 
 
 class Venue(Passage):
-    def __init__(self, scheduler: Scheduler, seed: int, random: Random) -> None:
+    def __init__(self, scheduler: Scheduler, seed: int, random: Random, limits: RateLimits) -> None:
         engine = open_market(seed=seed, now_ns=scheduler.now_ns, symbols=MARKETS_LISTED, balances=OPENING)
         super().__init__(
             engine=engine,
             save=lambda _records: None,
             credentials=auth.credentials_from({}),
-            limits=RateLimits(0, 0),
+            limits=limits,
             clock_ns=lambda: scheduler.now_ns,
         )
         self.on_change: Callable[[], None] = lambda: None
@@ -60,6 +60,11 @@ class Venue(Passage):
         """What came to the account or left it without a trade, by currency."""
         self._scheduler = scheduler
         self._random = random
+
+    @property
+    def has_banned(self) -> bool:
+        """The daemon has gone on asking beyond the limits until it was locked out."""
+        return self._limits._banned_until_ns > 0
 
     def admit(self, request: Request) -> Admitted | Answer | None:
         admitted = super().admit(request)

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from core.settings import Settings, from_mapping
+from exchange.simulator.limits import RateLimits
 from tests.simulation.crashes import CrashWeather
 from tests.simulation.road import RoadWeather
 from tests.simulation.scheduler import NS_PER_S
@@ -72,6 +73,12 @@ NO_LIMITS: Final[dict[str, Any]] = {
 }  # fmt: skip
 BRAKES: Final = 0.25
 """Share of the seeds in which risk limits are tight, and an operator narrows or stops trading and lets it go on."""
+WATCHFUL: Final = 0.3
+"""Share of the seeds in which balances are looked at again before the venue's reads have caught up."""
+SKITTISH: Final[dict[str, Any]] = {"window": "5s", "min_samples": 2, "cool_off": "1s", "probes": 2}
+"""A breaker that opens at the second failure."""
+TIGHT: Final = 0.3
+"""Share of the seeds with a venue, or a breaker, that allows little."""
 BY_HAND: Final = 0.4
 """Share of the seeds in which somebody else trades on the account."""
 DRIFTS: Final = 0.1
@@ -96,19 +103,31 @@ class Weather(NamedTuple):
     """So often money comes or goes without a trade: drift that nothing explains."""
     stops: int
     """So often an operator narrows or stops trading for a while."""
+    weight_limit: int
+    """Of the venue, by minute; 0: none."""
+    order_limit: int
+    """By ten seconds; 0: none."""
+
+    def limits(self) -> RateLimits:
+        return RateLimits(self.weight_limit, self.order_limit)
 
 
 def forecast(seed: int, random: Random) -> Weather:
     """What this seed brings."""
     quick = random.random() < 0.85
-    brakes = Random(f"{seed}/brakes")  # a stream of its own
-    is_braked = brakes.random() < BRAKES
-    limits = _limits(brakes) if is_braked else {}
-    settings = from_mapping((QUICK if quick else USUAL) | {"risk": NO_LIMITS | limits})
+    risk = Random(f"{seed}/risk")  # a stream of its own
+    is_braked = risk.random() < BRAKES
+    limits = _limits(risk) if is_braked else {}
+    chosen = (QUICK if quick else USUAL) | {"risk": NO_LIMITS | limits}
+    if quick and Random(f"{seed}/looks").random() < WATCHFUL:
+        chosen = chosen | {"reconciler": chosen["reconciler"] | {"balance_interval": "1s"}}
     kinds = random.choice(TROUBLES)
     drifts = random.random() < DRIFTS
+    brakes = Random(f"{seed}/brakes")
+    if brakes.random() < TIGHT:
+        chosen = chosen | {"breaker": SKITTISH}
     return Weather(
-        settings=settings,
+        settings=from_mapping(chosen),
         wishes=random.randint(5, 12) * (2 if drifts else 1),
         storm_ns=random.randint(6, 20) * (3 if drifts else 1) * NS_PER_S,
         venue=_venue_faults(seed, random) if "venue" in kinds else {},
@@ -117,7 +136,9 @@ def forecast(seed: int, random: Random) -> Weather:
         crash=_crash(random) if "crash" in kinds else CrashWeather(),
         by_hand=random.randint(1, 6) if random.random() < BY_HAND else 0,
         transfers=1 if drifts else 0,
-        stops=brakes.randint(1, 4) if is_braked and not drifts else 0,
+        stops=risk.randint(1, 4) if is_braked and not drifts else 0,
+        weight_limit=brakes.choice((2_500, 4_000)) if brakes.random() < TIGHT else 0,
+        order_limit=brakes.choice((2, 5)) if brakes.random() < TIGHT else 0,
     )
 
 

@@ -81,7 +81,7 @@ class World:
         self.trace = Trace(self.scheduler, write)
         self.machine = Machine(self.scheduler, stream("machine"), self.trace)
         self.road = Road(self.machine, stream("road"))
-        self.venue = Venue(self.scheduler, seed, stream("venue"))
+        self.venue = Venue(self.scheduler, seed, stream("venue"), self.weather.limits())
         self.line = Line(self.machine, self.venue, stream("line"))
         self.safety = Safety(book, self.venue, self.weather.settings)
         self.crashes = Crashes(self.machine, stream("crashes"))

@@ -16,9 +16,9 @@ from core.errors import IntentdError, StorageError
 from core.ids import IntentId
 from core.records import Balance, Reservation
 from storage.book_store import BookStore
+from storage.keys import sequence_key
 from storage.layout import StateFolder
 from storage.schema import Plain
-from storage.tables import sequence_key
 from tests.builders import T0, dec
 
 VENUE = "binance/sim"

@@ -16,6 +16,8 @@ from core.records import (
     AttemptRecord,
     AttemptStatus,
     Balance,
+    BreakerRecord,
+    BreakerState,
     Drift,
     ExternalOrder,
     ExternalTotal,
@@ -115,8 +117,9 @@ def test_nothing_is_found_under_an_unknown_key(book: Book) -> None:
             view.balance("BTC"),
             view.market(SYMBOL),
             view.quarantine(SYMBOL),
+            view.breaker(),
         ]
-    assert found == [None] * 11
+    assert found == [None] * 12
 
 
 def test_an_empty_book_lists_nothing(book: Book) -> None:
@@ -362,11 +365,14 @@ def test_leftovers_are_kept_until_they_are_deleted(book: Book) -> None:
         Leftover(client_order_id=ClientOrderId(name), symbol=SYMBOL, since_ns=T0, is_told=told)
         for name, told in (("in1", True), ("in2", False))
     )
+    opened = BreakerRecord(state=BreakerState.OPEN, revision=3, cool_off_ns=5)
     with book.transaction() as unit:
         unit.put_leftover(one)
         unit.put_leftover(other)
         unit.put_drift(Drift(known={"BTC": dec(1)}))
+        unit.put_breaker(opened)
     with book.snapshot() as view:
+        assert (view.breaker(), view.drift()) == (opened, Drift(known={"BTC": dec(1)}))
         assert [one, other] == list(view.leftovers())
     with book.transaction() as unit:
         unit.delete_leftover(one.client_order_id)

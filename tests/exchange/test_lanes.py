@@ -1,0 +1,177 @@
+"""The client's lanes against a venue with small limits, over HTTP: it never has a reason to refuse us."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from core.errors import StartupFailed
+from core.events import RateLimitHit
+from core.ids import NS_PER_S
+from core.rates import Lane, Stop
+from core.records import AttemptRecord
+from core.reports import NotPlaced, OrderSnapshot, QueryFailed
+from core.settings import from_mapping
+from exchange.client import VenueClient
+from exchange.simulator.process import SimulatorProcess
+from tests.exchange.conftest import Venue
+from tests.exchange.test_client import attempt, nothing, resting
+
+WEIGHT, ORDERS = 400, 10
+WAIT_S = 2.0
+
+
+@pytest.fixture
+def small(tmp_path: Any) -> Iterator[Venue]:
+    """A venue of its own for each test: what others have used would count."""
+    limits = ("--weight-limit", str(WEIGHT), "--order-limit", str(ORDERS))
+    with SimulatorProcess.start(state=tmp_path / "venue.journal", seed=7, arguments=limits) as process:
+        yield Venue(process)
+
+
+class Asked:
+    """A client at work, and what the venue has answered."""
+
+    def __init__(self, venue: Venue) -> None:
+        exchange = {"base_url": venue.base_url, "timeout_ms": 5_000}
+        engine = {"request_timeout": f"{int(WAIT_S * 2_000)}ms"}
+        self.lines: list[str] = []
+        self.stops: list[tuple[int, Stop]] = []
+        settings = from_mapping({"exchange": exchange, "engine": engine})
+        self.client = VenueClient(settings, {}, self.lines.append, time.time_ns)
+        self.client.on_rate_limit_hit = lambda status, stop: self.stops.append((status, stop))
+
+    def run(self, work: Callable[[VenueClient], Awaitable[Any]]) -> Any:
+        async def whole() -> Any:
+            try:
+                await self.client.start()
+                return await work(self.client)
+            finally:
+                await self.client.close()
+
+        return asyncio.run(whole())
+
+    @property
+    def statuses(self) -> Counter[int]:
+        return Counter(json.loads(line)["status"] for line in self.lines)
+
+
+async def place_many(client: VenueClient, count: int) -> list[Any]:
+    return await asyncio.gather(*(client.place(attempt(number), nothing) for number in range(count)))
+
+
+def test_orders_beyond_the_limit_do_not_leave(small: Venue) -> None:
+    """Forty at once: as many as the venue allows are placed, the others are told when to come; no 429."""
+    asked = Asked(small)
+    reports = asked.run(lambda client: place_many(client, 40))
+    held = [report for report in reports if isinstance(report, NotPlaced)]
+    placed = [report for report in reports if isinstance(report, OrderSnapshot)]
+    assert len(placed) + len(held) == 40
+    assert ORDERS <= len(placed) <= 2 * ORDERS  # the window may have turned meanwhile
+    assert {(report.code, report.retryable, report.never_left) for report in held} == {("RATE_LIMITED", True, True)}
+    assert all(report.retry_after_ns > 0 for report in held)
+    assert set(asked.statuses) == {200}
+    assert len(small.orders()) == len(placed)
+
+
+def test_what_others_use_counts(small: Venue) -> None:
+    """Somebody else has used up the orders: our first one, which goes alone, is refused, and no second one leaves."""
+    for number in range(ORDERS):
+        assert small.place(f"theirs{number}").status == 200
+    asked = Asked(small)
+    reports = asked.run(lambda client: place_many(client, 20))
+    refused = [report for report in reports if isinstance(report, NotPlaced)]
+    assert asked.statuses[429] <= 1  # 0: ten seconds were over meanwhile
+    if asked.statuses[429]:
+        assert Counter(report.never_left for report in refused) == {False: 1, True: 19}
+        ((status, stop),) = asked.stops
+        assert (status, stop.lanes) == (429, (Lane.PLACE,))
+
+
+def test_a_flood_of_questions_leaves_room_for_cancels_and_orders(small: Venue) -> None:
+    """Questions wait for their part of the minute, and then fail unsent; an order and a cancel pass meanwhile."""
+    asked = Asked(small)
+
+    async def flood(client: VenueClient) -> Any:
+        order = resting(1)
+        questions = [asyncio.ensure_future(client.balances()) for _ in range(50)]
+        await asyncio.wait(questions, return_when=asyncio.FIRST_COMPLETED)
+        placed = await client.place(order, nothing)
+        began = time.monotonic()
+        note = await client.cancel(order)
+        return placed, note, time.monotonic() - began, await asyncio.gather(*questions)
+
+    placed, note, cancel_s, answers = asked.run(flood)
+    assert isinstance(placed, OrderSnapshot), placed
+    assert (note, cancel_s < 1) == ("accepted", True)
+    failed = [answer for answer in answers if isinstance(answer, QueryFailed)]
+    assert 0 < len(failed) < 50
+    assert all("nothing was sent" in answer.reason for answer in failed)
+    assert set(asked.statuses) == {200}
+
+
+def test_a_ban_is_sat_out(small: Venue) -> None:
+    """After a 418 nothing at all leaves before its end: neither orders nor questions nor cancels."""
+    small.set_faults({"rate_limited": {"nth": [1], "status": 418, "retry_after_s": 60, "on": ["place"]}})
+    asked = Asked(small)
+
+    async def go_on(client: VenueClient) -> Any:
+        first = await client.place(attempt(1), nothing)
+        seen = len(asked.lines)
+        rest = await asyncio.gather(client.place(attempt(2), nothing), client.cancel(attempt(1)), client.balances())
+        return first, rest, len(asked.lines) - seen
+
+    first, (second, note, balances), sent = asked.run(go_on)
+    assert (first.never_left, second.never_left, second.code) == (False, True, "RATE_LIMITED")
+    assert "nothing was sent" in note
+    assert isinstance(balances, QueryFailed)
+    assert (sent, asked.statuses[418], [status for status, _ in asked.stops]) == (0, 1, [418])
+
+
+def test_a_client_that_starts_during_a_ban_asks_nothing(small: Venue) -> None:
+    """It says why it cannot start, and each further request would make the ban longer."""
+    asked, now_ns = Asked(small), time.time_ns()
+    reason = "the venue answered 418: banned"
+    asked.client.go_on_with(
+        RateLimitHit(at_ns=now_ns, status=418, lanes=tuple(Lane), until_ns=now_ns + 60 * NS_PER_S, reason=reason)
+    )
+    with pytest.raises(StartupFailed, match=reason):
+        asked.run(lambda client: client.balances())
+    assert asked.lines == []
+
+
+def test_limits_are_shown(small: Venue) -> None:
+    """What is used of the venue's own limits, as it counts."""
+    asked = Asked(small)
+
+    async def look(client: VenueClient) -> Any:
+        await client.place(attempt(1), nothing)
+        return client.rate_figures()
+
+    figures = asked.run(look)
+    assert {row.name: row.limit for row in figures.limits} == {
+        "weight_1m": WEIGHT, "orders_10s": ORDERS, "orders_1d": 200_000,
+    }  # fmt: skip
+    assert figures.limits[0].used >= 1
+    assert figures.limits[2].used == 1
+
+
+def test_a_blocked_order_leaves_its_room(small: Venue) -> None:
+    """What is refused in the last moment was not sent, and the venue's count does not rise."""
+    asked = Asked(small)
+
+    def blocked(about: AttemptRecord) -> NotPlaced:
+        return NotPlaced(client_order_id=about.client_order_id, code="TEST", reason="", retryable=True)
+
+    async def try_often(client: VenueClient) -> Any:
+        for number in range(3 * ORDERS):
+            await client.place(attempt(number), lambda: blocked(attempt(number)))  # noqa: B023
+        return await client.place(attempt(99), nothing)
+
+    assert isinstance(asked.run(try_often), OrderSnapshot)
