@@ -5,8 +5,9 @@ Theory of operation
 One symbol after the other is read from the beginning, so memory is bounded by the largest; then the open orders and the
 balances. While the engine trades, two looks are never of the same moment. So when something differs, everything is
 looked at once more a little later, and only what differs both times is told: the same trade, order or intent, the same
-amount of a currency. What the book says against itself is of one moment, and told at once. Nothing is booked here: what
-the book lacks is brought by the regular sweeps.
+amount of a currency. A look that could not read everything may have missed what the next one finds, so then there is a
+third one. What the book says against itself is of one moment, and told at once. Nothing is booked here: what the book
+lacks is brought by the regular sweeps.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from core.verdict import Difference, Verdict
 
 PAUSE_MIN_NS: Final = 2 * NS_PER_S
 """Between the two looks; longer where the venue's reads lag longer."""
+LOOKS_MAX: Final = 4
 NAMES_ASKED_MAX: Final = 1_000
 OF_ONE_MOMENT: Final = frozenset({"ledger", "reservation"})
 
@@ -59,6 +61,7 @@ class Verifying:
         self._pass: _Pass | None = None
         self._first: _Pass | None = None
         """The first look, when it has found something."""
+        self._looks = 0
         self._again_ns = 0
 
     def verify(self, request_id: str, at: Moment) -> Effects:
@@ -141,10 +144,13 @@ class Verifying:
 
     def _over(self, now: _Pass, at: Moment) -> Effects:
         self._pass = None
-        if (now.differences or now.failed) and self._first is None:
+        first = self._first
+        self._looks += 1
+        has_found = bool(now.differences or now.failed) if first is None else _missed(first, now)
+        if has_found and self._looks < LOOKS_MAX:
             self._first, self._again_ns = now, at.now_ns + self._pause_ns
             return []
-        first, self._first = self._first or now, None
+        first, self._first, self._looks = first or now, None, 0
         askers, self._askers = tuple(self._askers), []
         return [wants.Verified(askers, self._verdict(first, now, at.book))]
 
@@ -158,8 +164,14 @@ class Verifying:
             balances=now.balances,
             external=tuple(now.external.values()),
             unresolved=sum(1 for record in book.open_intents() if record.state is State.UNKNOWN),
-            not_compared=tuple(now.failed),
+            not_compared=(*now.failed, *(first.failed if _missed(first, now) else ())),
         )
+
+
+def _missed(first: _Pass, now: _Pass) -> bool:
+    """Whether the earlier look could not read everything, and the later one found something that it had not."""
+    both = {_mark(each) for each in first.differences}
+    return bool(first.failed) and any(_mark(each) not in both for each in now.differences)
 
 
 def _mark(each: Difference) -> tuple[str, str, str, Decimal]:

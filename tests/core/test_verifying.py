@@ -14,6 +14,7 @@ from core.lifecycle import State
 from core.records import AttemptStatus, LedgerTransaction, Posting, Reservation
 from core.reports import OrderStatus
 from core.verdict import Verdict
+from core.verifying import LOOKS_MAX
 from tests.builders import SECOND, SYMBOL, T0, dec, fill, not_placed, rules
 from tests.core.office import Office
 
@@ -241,6 +242,31 @@ def test_a_question_that_fails_once_is_asked_again(office: Office) -> None:
     office.venue.broken.clear()
     office.wait(office.read_lag_s + 1)
     assert (office.verified[0].verdict.not_compared, office.verified[0].verdict.balances) == ((), 2)
+
+
+def test_a_look_that_failed_hides_nothing(office: Office) -> None:
+    """What is missing is seen at the second look only, since the first was not answered; so there is a third."""
+    office.venue.move("USDT", "-5")
+    office.venue.broken.add(AskBalances)
+    office.do(lambda at: office.brain.verify("v1", at))
+    office.venue.broken.clear()
+    office.wait(office.read_lag_s + 1)
+    assert office.verified == []
+    office.wait(office.read_lag_s + 1)
+    assert [(each.kind, each.amount) for each in office.verified[0].verdict.differences] == [("balance", dec(-5))]
+
+
+def test_looks_that_fail_in_turn_come_to_an_end(office: Office) -> None:
+    """Each second one is not answered; in the end it is said that not everything was compared, and not "agrees"."""
+    office.venue.move("USDT", "-5")
+    for number in range(LOOKS_MAX):
+        office.venue.broken = {AskBalances} if number % 2 == 0 else set()
+        if number == 0:
+            office.do(lambda at: office.brain.verify("v1", at))
+        else:
+            office.wait(office.read_lag_s + 1)
+    assert office.verified[0].verdict.differences == ()
+    assert office.verified[0].verdict.not_compared
 
 
 def test_a_venue_that_says_nothing_gets_an_answer_out_all_the_same(office: Office) -> None:
