@@ -29,7 +29,6 @@ class FrontDesk(Supervisor):
         super().__init__()
         self.started_ns = 0
         self.waiting_for_router: dict[str, list[tuple[str, Any]]] = {}
-        self.gateway_health: GatewayHealth | None = None
         self.clients: dict[str, Any] = {}
         """Who waits for another part's answer, by request."""
         self.settling: dict[str, TradingStateSet] = {}
@@ -104,7 +103,9 @@ class FrontDesk(Supervisor):
         )
 
     def receiveMsg_GatewayHealth(self, message: GatewayHealth, _sender: Any) -> None:
-        self.gateway_health = message
+        was_live, self.gateway_health = self.stream_is_live, message
+        if was_live != self.stream_is_live:
+            self.tell_of_stream()
 
     def receiveMsg_LiftQuarantine(self, message: LiftQuarantine, sender: Any) -> None:
         if self.is_reasoned(message, message.reason, sender):

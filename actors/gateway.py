@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
@@ -25,9 +25,10 @@ from core.errors import IntentdError
 from core.evidence import SENT_WITHIN_NS
 from core.ids import NS_PER_MS, ClientOrderId
 from core.in_flight import InFlight
+from core.news import News, says_nothing_new
 from core.rates import Stop
 from core.records import AttemptRecord
-from core.reports import NotPlaced, OutcomeUnknown, Report
+from core.reports import NotPlaced, OrderSnapshot, OutcomeUnknown, Report
 from core.settings import Mode
 from messages.book import (
     ApplyReport,
@@ -56,6 +57,7 @@ from messages.venue import (
     PlaceOrder,
     QuoteFetched,
     RecentOrdersFetched,
+    StreamHealth,
     TradesFetched,
     WireQuiet,
 )
@@ -63,6 +65,7 @@ from storage.book_store import BookStore
 
 if TYPE_CHECKING:
     from exchange.client import VenueClient
+    from exchange.stream import StreamState, UserStream
 
 STOP_TIMEOUT_S = 5.0
 NS_PER_S = 1_000_000_000
@@ -75,6 +78,8 @@ HEALTH_NS = 1_000_000_000
 HEALTH_TICK: Final = Tick(name="health")
 PORTFOLIO: Final = object()
 """Receiver of a result: whoever is the portfolio when it is there."""
+NOBODY: Final = object()
+"""Receiver of what has told already whom it concerns."""
 NOT_SENDING = {
     Mode.OBSERVE: ("OBSERVE_MODE", "mode observe sends nothing"),
     Mode.LIVE: ("ORDER_BLOCKED_LIVE_TRADING", "live trading cannot be armed in this version; use sim or testnet"),
@@ -107,6 +112,9 @@ class Gateway(Guarded):
         """Orders that the breaker has let through and that were not answered yet."""
         self.told: GatewayHealth | None = None
         self.noted_revision = 0
+        self.news = News()
+        self.stream: UserStream | None = None
+        self.stream_health: StreamHealth | None = None
 
     store: BookStore
     in_flight: InFlight
@@ -150,6 +158,8 @@ class Gateway(Guarded):
         if not hasattr(self, "loop"):
             return
         try:
+            if self.stream is not None:
+                self.loop.complete(self.stream.close(), STOP_TIMEOUT_S)
             self.loop.complete(self.client.close(), STOP_TIMEOUT_S)
         except TimeoutError:
             self.log.warning("venue_connection_not_closed")
@@ -167,7 +177,7 @@ class Gateway(Guarded):
         if len(self.handed) > HANDED_MAX:
             self.handed.pop(next(iter(self.handed)))
 
-        async def place() -> ApplyReport:
+        async def place() -> None:
             wait_ns = self.breaker.wait_ns(self.now_ns())
             report = (
                 self.breaker_is_open(attempt, wait_ns)
@@ -178,9 +188,10 @@ class Gateway(Guarded):
             if not isinstance(report, OutcomeUnknown):
                 self.in_flight.answered(attempt.client_order_id)
                 self.tell_quiet()
-            return ApplyReport(report=report)
+            self.results.append((PORTFOLIO, ApplyReport(report=report)))
+            self.pass_on(self.news.answered(report))
 
-        self.run(PORTFOLIO, place)
+        self.run(NOBODY, place)
 
     def blocked(self, attempt: AttemptRecord) -> NotPlaced | None:
         """Why this order is not sent at all; nothing has left then, which is proof that it was not placed.
@@ -214,6 +225,7 @@ class Gateway(Guarded):
         self.note_breaker()
         reach("gateway request: before")
         self.in_flight.leaves(attempt.client_order_id, self.now_ns())
+        self.news.leaves(attempt.client_order_id)
         return None
 
     def breaker_is_open(self, attempt: AttemptRecord, wait_ns: int) -> NotPlaced:
@@ -245,6 +257,34 @@ class Gateway(Guarded):
         if self.breaker.record.revision > (known.revision if known is not None else 0):
             self.send(self.portfolio, RecordBreaker(breaker=self.breaker.record))
 
+    # ── the user stream ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def listen(self) -> None:
+        """Hear what the venue tells by itself, if the settings say so."""
+        if not self.settings.exchange.user_stream:
+            return
+        self.stream = self.client.user_stream(self.stream_told, self.stream_changed)
+        self.run(NOBODY, self.stream.run)
+
+    def stream_told(self, _symbol: str, report: OrderSnapshot) -> None:
+        self.pass_on(self.news.told(report, self.now_ns()))
+
+    def pass_on(self, reports: Iterable[OrderSnapshot]) -> None:
+        """To the book, what it does not know. Orders that are not ours are the reconciler's."""
+        for report in reports:
+            with self.store.snapshot() as view:
+                attempt = view.attempt_by_client_id(report.client_order_id)
+            if attempt is not None and not says_nothing_new(attempt, report):
+                self.results.append((PORTFOLIO, ApplyReport(report=report)))
+
+    def stream_changed(self, state: StreamState) -> None:
+        """The engine tells whoever must ask the more, or may ask the less."""
+        because = getattr(state, "because", "")
+        is_live = not because
+        self.stream_health = StreamHealth(is_live=is_live, since_ns=state.since_ns, because=because)
+        self.log.info("user_stream", is_live=is_live, because=because)
+        self.tell_health()
+
     # ── the budget ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def rate_limit_hit(self, status: int, stop: Stop) -> None:
@@ -263,11 +303,17 @@ class Gateway(Guarded):
             in_flight=self.client.in_flight,
             rates=self.client.rate_figures(),
             breaker=self.breaker.figures(now_ns),
+            stream=self.stream_health,
         )
         if health != self.told:
             self.told = replace(health, at_ns=now_ns)
             self.send(self.engine, self.told)
+
+    def look_around(self) -> None:
+        """What nobody else brings about."""
+        self.tell_health()
         self.note_breaker_again()
+        self.pass_on(self.news.overdue(self.now_ns()))
         self.wake_after_ns(HEALTH_NS, HEALTH_TICK)
 
     def receiveMsg_AwaitQuiet(self, message: AwaitQuiet, sender: Any) -> None:
@@ -389,7 +435,8 @@ class Gateway(Guarded):
             self.introduce()
             return
         if payload == HEALTH_TICK:
-            self.tell_health()
+            self.look_around()
+            self.pump()
             return
         if payload == self.alarm_ns:
             self.alarm_ns = NEVER
@@ -415,6 +462,9 @@ class Gateway(Guarded):
         elif isinstance(result, GatewayReady):
             self.ready = result
             self.introduce()
+            self.listen()
+        elif receiver is NOBODY:
+            pass
         else:
             self.send(self.portfolio if receiver is PORTFOLIO else receiver, result)
 

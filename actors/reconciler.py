@@ -16,7 +16,7 @@ from core import inquiry, wants
 from core.inquiry import Effects, Moment
 from core.reconciling import Reconciliation
 from messages.book import ApplyReport, ExpireIntent, RecordEvents, ReportApplied, SettleTrades, TightenTrading
-from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
+from messages.lifecycle import ChildReady, ConfigureChild, Rewire, StreamChanged, Tick
 from messages.reconciling import BookVerified, ResolveUnknown, UnknownResolved, VerifyBook
 from messages.venue import (
     BalancesFetched,
@@ -75,6 +75,10 @@ class Reconciler(Guarded):
         self.routers |= message.routers
         if message.replaced == GATEWAY:
             self.do(self.brain.again)
+
+    def receiveMsg_StreamChanged(self, message: StreamChanged, _sender: Any) -> None:
+        if message.is_live:
+            self.do(self.brain.stream_live)
 
     # ── what is asked for ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -31,7 +31,7 @@ from messages.book import (
     RequestCancel,
 )
 from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, IntentDone, SubmitIntent
-from messages.lifecycle import ChildReady, ConfigureChild, PrepareStop, Rewire, Tick
+from messages.lifecycle import ChildReady, ConfigureChild, PrepareStop, Rewire, StreamChanged, Tick
 from messages.reconciling import ResolveUnknown, UnknownResolved
 from messages.venue import (
     CancelAttempted,
@@ -71,6 +71,7 @@ class OrderRouter(Guarded):
         assert message.rules is not None
         self.portfolio, self.gateway, self.reconciler = message.portfolio, message.gateway, message.reconciler
         self.brain = Router(message.rules, self.settings.router)
+        self.brain.stream_is_live = message.stream_is_live
         slowest_ns = PATIENCE_FACTOR * self.settings.exchange.timeout_ms * NS_PER_MS
         self.patience = Patience(max(self.settings.engine.request_timeout, slowest_ns))
         self.store = self.open_book()
@@ -92,6 +93,9 @@ class OrderRouter(Guarded):
             self.carry_out(self.patience.all())
         elif message.replaced == RECONCILER:
             self.carry_out(self.patience.of("resolve"))
+
+    def receiveMsg_StreamChanged(self, message: StreamChanged, _sender: Any) -> None:
+        self.carry_out(self.brain.stream_changed(message.is_live, self.now_ns()))
 
     def on_stop(self) -> None:
         if hasattr(self, "store"):

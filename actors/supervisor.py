@@ -43,8 +43,10 @@ from messages.lifecycle import (
     Probe,
     RestartDue,
     Rewire,
+    StreamChanged,
     Tick,
 )
+from messages.venue import GatewayHealth
 
 PROBE_TICK = "probe"
 PROBES_PER_TIMEOUT = 4
@@ -71,6 +73,8 @@ class Supervisor(Guarded):
         """Routers that would have open intents, but no market; with the reason."""
         self.markets: dict[str, MarketRules] = {}
         self.credentials: dict[str, str] = {}
+        self.gateway_health: GatewayHealth | None = None
+        """Its latest; None: it has not said anything since its start."""
         self.probed_ns = 0
 
     # ── what is above ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -174,6 +178,7 @@ class Supervisor(Guarded):
                 gateway=self.address_of(GATEWAY) if name != GATEWAY else None,
                 reconciler=self.address_of(RECONCILER) if name != RECONCILER else None,
                 routers=self.router_addresses() if name == PORTFOLIO else {},
+                stream_is_live=self.stream_is_live,
                 rules=rules,
             ),
         )
@@ -260,12 +265,31 @@ class Supervisor(Guarded):
             return
         self.log.error("child_replaced", child=child.name, reason=reason, restarts=self.supervision.total)
         del self.children[child.name]
-        if child.name == GATEWAY and self.is_ready(PORTFOLIO):
-            self.send(self.address_of(PORTFOLIO), GatewayGone())
+        if child.name == GATEWAY:
+            self.gateway_gone()
         if decision.after_ns:
             self.wake_after_ns(decision.after_ns, RestartDue(name=child.name))
         else:
             self.restart(child.name)
+
+    def gateway_gone(self) -> None:
+        if self.is_ready(PORTFOLIO):
+            self.send(self.address_of(PORTFOLIO), GatewayGone())
+        was_live, self.gateway_health = self.stream_is_live, None
+        if was_live:
+            self.tell_of_stream()
+
+    @property
+    def stream_is_live(self) -> bool:
+        stream = self.gateway_health.stream if self.gateway_health is not None else None
+        return stream is not None and stream.is_live
+
+    def tell_of_stream(self) -> None:
+        """Whoever follows orders asks the less while they are told of."""
+        followers = [*self.routers(), *filter(None, [self.children.get(RECONCILER)])]
+        for child in followers:
+            if child.is_there:
+                self.send(child.address, StreamChanged(is_live=self.stream_is_live))
 
     def restart(self, name: str) -> None:
         if self.state in {"starting", "running"}:

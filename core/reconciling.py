@@ -31,8 +31,9 @@ from core.ids import NS_PER_S, ClientOrderId
 from core.inquiry import Effects, Inquiries, Moment
 from core.leftovers import Leftovers
 from core.lifecycle import State
+from core.news import says_nothing_new
 from core.open_orders import OpenOrders
-from core.records import AttemptRecord, AttemptStatus
+from core.records import AttemptRecord
 from core.reports import OpenOrder, OrderAbsent, OrderSnapshot, OutcomeUnknown, QueryFailed, Report, Trade
 from core.searching import Searches
 from core.settings import Settings
@@ -109,6 +110,10 @@ class Reconciliation:
         self._searches.take_up(at)
         return effects + self._searches.go_on(at) + self._ledger.go_on(at)
 
+    def stream_live(self, at: Moment) -> Effects:
+        """The user stream tells what happens from now on; what happened before may never have been told."""
+        return self.tick(ORDERS, at) + self.tick(TRADES, at)
+
     # ── what is asked for ─────────────────────────────────────────────────────────────────────────────────────────
 
     def resolve(self, attempt: AttemptRecord, at: Moment) -> Effects:
@@ -155,11 +160,4 @@ class Reconciliation:
 def _if_news(report: OrderSnapshot, client_order_id: ClientOrderId, at: Moment) -> Effects:
     """A look-up that nobody searches for any more goes to the book if it tells something new."""
     attempt = at.book.attempt_by_client_id(client_order_id)
-    if attempt is None:
-        return []
-    is_known = (
-        attempt.exchange_order_id == report.exchange_order_id
-        and attempt.filled_qty >= report.filled_qty
-        and (attempt.status is AttemptStatus.CLOSED or attempt.order_status is report.status)
-    )
-    return [] if is_known else [wants.Apply(report)]
+    return [] if attempt is None or says_nothing_new(attempt, report) else [wants.Apply(report)]

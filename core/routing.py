@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import cached_property
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -37,6 +37,8 @@ from core.planning import OrderPlan, Refusal, plan_first, plan_retry
 from core.records import AttemptRecord, AttemptStatus, IntentRecord
 from core.reports import OpenOrder, OrderAbsent, OutcomeUnknown, QueryFailed, Report
 from core.settings import RouterSettings
+
+FOLLOWED: Final = frozenset({State.SENT, State.PARTIAL, State.CANCELING})
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -95,7 +97,10 @@ class Router:
         """Intents whose next attempt is on its way through the book."""
         self.stopping = False
         """The engine stops: what is in flight settles, and no attempt is begun; RETRY is durable and goes on later."""
+        self.stream_is_live = False
+        """The user stream tells what happens to orders, so they are looked at less often."""
         self.following = False
+        self.follow_due_ns = 0
         self.follow_round = 0
 
     # ── what clients ask for ──────────────────────────────────────────────────────────────────────────────────────
@@ -256,7 +261,7 @@ class Router:
         listed = {order.client_order_id: order.filled_qty for order in orders}
         effects: list[Effect] = []
         for record, attempt in list(self.live.values()):
-            if record.state not in {State.SENT, State.PARTIAL, State.CANCELING}:
+            if record.state not in FOLLOWED:
                 continue
             if listed.get(attempt.client_order_id) != attempt.filled_qty:
                 effects += self._look_up(attempt)
@@ -276,6 +281,11 @@ class Router:
         if known[0].intent.intent_id not in self.unplanned_retries:
             self.unplanned_retries.append(known[0].intent.intent_id)
         return self._plan_all(now_ns)
+
+    def stream_changed(self, is_live: bool, now_ns: int) -> list[Effect]:  # noqa: FBT001  (a state, no option)
+        """The stream was lost or is there again: what happened meanwhile was told by nobody, so look now."""
+        self.stream_is_live = is_live
+        return self._follow_now(now_ns)
 
     def resume(self, records: list[tuple[IntentRecord, AttemptRecord]], now_ns: int) -> list[Effect]:
         """After a start: take up every open intent where the book says it is."""
@@ -428,19 +438,29 @@ class Router:
         return [do.Done(request_id, record) for request_id in waiters]
 
     def _follow(self, now_ns: int) -> list[Effect]:
-        if self.following:
+        """Look again after the interval, or earlier if that was planned already."""
+        due_ns = now_ns + self._follow_interval_ns()
+        if self.following and self.follow_due_ns <= due_ns:
             return []
-        self.following = True
-        return [do.WakeAt(now_ns + self.settings.poll_interval, Timer(TimerKind.FOLLOW, round=self.follow_round))]
+        if self.following:
+            self.follow_round += 1  # the timer that is set comes too late for this
+        self.following, self.follow_due_ns = True, due_ns
+        return [do.WakeAt(due_ns, Timer(TimerKind.FOLLOW, round=self.follow_round))]
+
+    def _follow_interval_ns(self) -> int:
+        """Orders that only rest need fewer looks while the stream tells of them."""
+        working = (live for live in self.live.values() if live[0].state in FOLLOWED)
+        is_resting = all(
+            record.state is not State.CANCELING and attempt.status is AttemptStatus.WORKING
+            for record, attempt in working
+        )
+        slow = self.stream_is_live and is_resting
+        return self.settings.stream_poll_interval if slow else self.settings.poll_interval
 
     def _follow_now(self, now_ns: int) -> list[Effect]:
         self.following = False
         self.follow_round += 1
-        working = [
-            (record, attempt)
-            for record, attempt in self.live.values()
-            if record.state in {State.SENT, State.PARTIAL, State.CANCELING}
-        ]
+        working = [(record, attempt) for record, attempt in self.live.values() if record.state in FOLLOWED]
         if not working:
             return []
         effects: list[Effect] = [do.ListOpenOrders()]

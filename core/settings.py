@@ -86,6 +86,8 @@ class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """How late a request may still be executed by the venue; bounds how long a lost request can surprise us."""
     read_lag: Duration = 10 * _S
     """How far the venue's reads may lag behind its writes, with room for a clock that differs."""
+    user_stream: bool = True
+    """Hear of fills and order updates by the venue's websocket, too; false: by asking alone."""
     credentials_file: str = ""
     """A 0600 file with `api_key` and `api_secret` in TOML; empty: INTENTD_API_KEY and INTENTD_API_SECRET."""
 
@@ -107,6 +109,8 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Oldest top of book that an order may be planned against."""
     poll_interval: Interval = 1 * _S
     """How often working orders are looked at."""
+    stream_poll_interval: Interval = 15 * _S
+    """The same, while the user stream tells what happens to them."""
     intent_stale_threshold: Duration = 60 * _S
     """Age at which an intent expires of which provably nothing was ever at the venue."""
 

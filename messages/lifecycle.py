@@ -25,6 +25,8 @@ class ConfigureChild(Message, frozen=True, kw_only=True):
     reconciler: Any = None
     routers: dict[str, Any] = msgspec.field(default_factory=dict)
     """Addresses by symbol; only for a portfolio that takes the place of one that died."""
+    stream_is_live: bool = False
+    """Whether the user stream tells what happens to orders."""
     rules: MarketRules | None = None
     """Of its symbol; only for a router."""
 
@@ -65,6 +67,12 @@ class Rewire(Message, frozen=True, kw_only=True):
     reconciler: Any
     routers: dict[str, Any]
     """By symbol."""
+
+
+class StreamChanged(Message, frozen=True, kw_only=True):
+    """Engine → routers and reconciler: the user stream tells what happens to orders from now on, or does not."""
+
+    is_live: bool
 
 
 class GatewayGone(Message, frozen=True, kw_only=True):

@@ -157,6 +157,17 @@ class GatewayReady(Message, frozen=True, kw_only=True):
     """Balances by currency."""
 
 
+class StreamHealth(Message, frozen=True, kw_only=True):
+    """Of the user stream."""
+
+    is_live: bool
+    """It tells what happens to orders."""
+    since_ns: int
+    """ns UTC."""
+    because: str
+    """Why it does not; empty while it does."""
+
+
 class GatewayHealth(Message, frozen=True, kw_only=True):
     """Gateway → engine, every second in which something has changed: kept for `intentctl status`."""
 
@@ -168,3 +179,5 @@ class GatewayHealth(Message, frozen=True, kw_only=True):
     """The budget of requests."""
     breaker: BreakerFigures
     """The circuit breaker, live."""
+    stream: StreamHealth | None
+    """None: there is none by the settings, or it has not said anything yet."""

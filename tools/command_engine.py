@@ -46,6 +46,7 @@ def status(shared: Shared) -> int:
     shown = {
         "engine": engine,
         "book": _book_status(shared.folder),
+        "stream": _stream(health),
         "rate_limits": _rate_limits(health),
         "breaker": _breaker_status(shared.folder, health),
     }
@@ -78,6 +79,13 @@ def _engine_status(folder: StateFolder) -> tuple[dict[str, Any], GatewayHealth |
         "children": [jsonable(child) for child in reported.children],
     }
     return shown, reported.gateway
+
+
+def _stream(health: GatewayHealth | None) -> dict[str, Any] | None:
+    if health is None or health.stream is None:
+        return None
+    stream = health.stream
+    return {"is_live": stream.is_live, "since": views.time_text(stream.since_ns), "because": stream.because}
 
 
 def _rate_limits(health: GatewayHealth | None) -> dict[str, Any] | None:
@@ -123,6 +131,8 @@ def _print_status(shown: dict[str, Any]) -> None:
         trading = shown["book"].pop("trading")
         print_table("Trading", ("field", "value"), list(trading.items()))
         print_table("Book", ("field", "value"), list(shown["book"].items()))
+    if shown["stream"] is not None:
+        print_table("User stream", ("field", "value"), list(shown["stream"].items()))
     if shown["rate_limits"] is not None:
         _print_rate_limits(shown["rate_limits"])
     if shown["breaker"] is not None:

@@ -25,6 +25,7 @@ from exchange.simulator.answers import Answer
 from exchange.simulator.passage import Admitted, Request
 from tests.simulation.machine import Machine, Process
 from tests.simulation.scheduler import NS_PER_MS
+from tests.simulation.stream import Streams
 from tests.simulation.venue import Venue
 
 TRAVEL_NS: Final = (NS_PER_MS, 25 * NS_PER_MS)
@@ -43,7 +44,7 @@ class Caller(Protocol):
 
 
 class Line:
-    def __init__(self, machine: Machine, venue: Venue, random: Random) -> None:
+    def __init__(self, machine: Machine, venue: Venue, streams: Streams, random: Random) -> None:
         self.lost = 0.0
         """Chance of a request to vanish on its way to the venue."""
         self.faults: Counter[str] = Counter()
@@ -52,6 +53,7 @@ class Line:
         """A placement is about to leave a gateway, with its parameters."""
         self.on_cancel_leaving: Callable[[Mapping[str, str]], None] = lambda _cancel: None
         """The same of a cancel."""
+        self.streams = streams
         self._machine = machine
         self._venue = venue
         self._random = random
@@ -63,6 +65,7 @@ class Line:
         exchange.milliseconds = lambda: caller.now_ns() // NS_PER_MS
         exchange.ssl_context, exchange.own_session = False, False
         exchange.session = Session(self, caller.process)
+        client.user_stream = lambda *told: self.streams.open(caller.process, client, *told)  # type: ignore[method-assign, assignment, return-value]
         return client
 
     def hang_up(self, caller: Any) -> None:

@@ -20,7 +20,8 @@ BASE_URL: Final = "http://venue.invalid"
 QUICK: Final[dict[str, dict[str, Any]]] = {
     "engine": {"restarts_max": 1_000, "hang_timeout": "5s", "request_timeout": "4s", "start_timeout": "20s"},
     "exchange": {"timeout_ms": 1_500, "recv_window_ms": 1_500, "read_lag": "3s", "base_url": BASE_URL},
-    "router": {"backoff_ms": 200, "poll_interval": "700ms", "intent_stale_threshold": "15s", "order_max_age": "40s"},
+    "router": {"backoff_ms": 200, "poll_interval": "700ms", "intent_stale_threshold": "15s", "order_max_age": "40s",
+        "stream_poll_interval": "4s"},
     "reconciler": {
         "start_timeout": "4s", "order_interval": "2s", "trades_interval": "3s", "late_fill_check": "5s",
         "open_orders_interval": "5s", "in_flight_interval": "1s", "in_flight_max": "6s", "balance_interval": "7s",
@@ -73,6 +74,18 @@ NO_LIMITS: Final[dict[str, Any]] = {
 }  # fmt: skip
 BRAKES: Final = 0.25
 """Share of the seeds in which risk limits are tight, and an operator narrows or stops trading and lets it go on."""
+STREAM_FAULTS: Final[dict[str, Any]] = {
+    "stream_cut": [{"probability": 0.05, "point": "before"}, {"probability": 0.05, "point": "after"}],
+    "stream_silent": {"probability": 0.03},
+    "event_lost": 0.1,
+    "event_twice": 0.2,
+    "event_late": [
+        {"probability": 0.15, "min": 10, "max": 3_000},
+        {"probability": 0.1, "min": 10, "max": 3_000, "overtaken": True},
+    ],
+}
+LISTENS: Final = 0.6
+"""Share of the seeds in which there is a user stream."""
 WATCHFUL: Final = 0.3
 """Share of the seeds in which balances are looked at again before the venue's reads have caught up."""
 SKITTISH: Final[dict[str, Any]] = {"window": "5s", "min_samples": 2, "cool_off": "1s", "probes": 2}
@@ -123,6 +136,9 @@ def forecast(seed: int, random: Random) -> Weather:
         chosen = chosen | {"reconciler": chosen["reconciler"] | {"balance_interval": "1s"}}
     kinds = random.choice(TROUBLES)
     drifts = random.random() < DRIFTS
+    listening = Random(f"{seed}/stream")
+    if listening.random() > LISTENS:
+        chosen = chosen | {"exchange": chosen["exchange"] | {"user_stream": False}}
     brakes = Random(f"{seed}/brakes")
     if brakes.random() < TIGHT:
         chosen = chosen | {"breaker": SKITTISH}
@@ -130,7 +146,7 @@ def forecast(seed: int, random: Random) -> Weather:
         settings=from_mapping(chosen),
         wishes=random.randint(5, 12) * (2 if drifts else 1),
         storm_ns=random.randint(6, 20) * (3 if drifts else 1) * NS_PER_S,
-        venue=_venue_faults(seed, random) if "venue" in kinds else {},
+        venue=(_venue_faults(seed, random) | _stream_faults(listening)) if "venue" in kinds else {},
         requests_lost=random.choice((0.0, 0.02, 0.1)) if "venue" in kinds else 0.0,
         road=_road(random) if "road" in kinds else RoadWeather(),
         crash=_crash(random) if "crash" in kinds else CrashWeather(),
@@ -162,6 +178,11 @@ def _venue_faults(seed: int, random: Random) -> dict[str, Any]:
     if random.random() < 0.7:
         names = sorted({*random.sample(names, random.randint(1, 6)), *random.sample(RARE, 1)})
     return {"seed": seed} | {name: VENUE_FAULTS[name] for name in names}
+
+
+def _stream_faults(random: Random) -> dict[str, Any]:
+    names = random.sample(list(STREAM_FAULTS), random.randint(0, len(STREAM_FAULTS)))
+    return {name: STREAM_FAULTS[name] for name in names}
 
 
 def _road(random: Random) -> RoadWeather:

@@ -30,6 +30,7 @@ from tests.simulation.scheduler import Scheduler
 from tests.simulation.settled import unsettled
 from tests.simulation.shared_book import SharedBook
 from tests.simulation.strategy import Strategy
+from tests.simulation.stream import Streams
 from tests.simulation.trace import Trace
 from tests.simulation.venue import Venue
 from tests.simulation.weather import forecast
@@ -82,7 +83,8 @@ class World:
         self.machine = Machine(self.scheduler, stream("machine"), self.trace)
         self.road = Road(self.machine, stream("road"))
         self.venue = Venue(self.scheduler, seed, stream("venue"), self.weather.limits())
-        self.line = Line(self.machine, self.venue, stream("line"))
+        self.streams = Streams(self.machine, self.venue, stream("stream"))
+        self.line = Line(self.machine, self.venue, self.streams, stream("line"))
         self.safety = Safety(book, self.venue, self.weather.settings)
         self.crashes = Crashes(self.machine, stream("crashes"))
         self.launcher = Launcher(
@@ -196,7 +198,7 @@ class World:
             at_s=self.scheduler.elapsed_s,
             steps=self.scheduler.steps,
             crashes=self.crashes.count,
-            faults=self.road.faults.total() + self.line.faults.total() + self.venue.faults_seen,
+            faults=self.road.faults.total() + self.line.faults.total() + self.streams.faults + self.venue.faults_seen,
             intents=intents,
             fills=fills,
             external=len(self.venue.foreign),
