@@ -73,6 +73,7 @@ class StreamChanged(Message, frozen=True, kw_only=True):
     """Engine → routers and reconciler: the user stream tells what happens to orders from now on, or does not."""
 
     is_live: bool
+    """It tells."""
 
 
 class GatewayGone(Message, frozen=True, kw_only=True):

@@ -12,15 +12,17 @@ import pytest
 from msgspec.structs import replace
 
 from actors.gateway import HEALTH_TICK, Gateway
-from core import breaker, fencing, trading
+from core import book, breaker, fencing, trading
 from core.breaker import Breaker
 from core.evidence import SENT_WITHIN_NS
 from core.ids import NS_PER_S, ClientOrderId
 from core.in_flight import InFlight
+from core.outcomes import apply_report
 from core.rates import Lane, RateFigures, Rates, Stop
 from core.records import AttemptRecord, BreakerState, TradingState
 from core.reports import NotPlaced, OutcomeUnknown, Report
-from core.settings import from_mapping
+from core.settings import UNLIMITED, from_mapping
+from exchange import stream
 from messages.book import ApplyReport, OpeningBalancesRecorded, RecordBreaker, RecordEvents, RecordOpeningBalances
 from messages.lifecycle import Rewire
 from messages.venue import AwaitQuiet, GatewayHealth, GatewayReady, PlaceOrder, WireQuiet
@@ -66,7 +68,7 @@ class RecordedGateway(Recorded, Gateway):
     def __init__(self, store: BookStore, mode: str = "sim") -> None:
         super().__init__()
         self.sent, self.woken = [], []
-        self.settings = from_mapping({"engine": {"mode": mode}})
+        self.settings = from_mapping({"engine": {"mode": mode}, "exchange": {"user_stream": False}})
         self.portfolio = BOOK
         self.store = store
         self.in_flight = InFlight(recv_window_ns=RECV_WINDOW_NS, now_ns=0)  # its predecessor died long ago
@@ -76,7 +78,12 @@ class RecordedGateway(Recorded, Gateway):
 
     def run(self, receiver: Any, work: Any) -> None:
         """At once."""
-        self.deliver(receiver, asyncio.run(work()))
+        self.results.append((receiver, asyncio.run(work())))
+        self.pump()
+
+    def pump(self) -> None:
+        while self.results:
+            self.deliver(*self.results.popleft())
 
     @property
     def left(self) -> list[str]:
@@ -282,3 +289,66 @@ def test_a_refusal_for_too_many_requests_is_in_the_audit_trail(store: BookStore)
     (recorded,) = gateway.to(BOOK, RecordEvents)
     (hit,) = recorded.events
     assert (hit.status, hit.lanes, hit.until_ns) == (429, ("place",), 99)
+
+
+# ── the user stream ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def placed(store: BookStore) -> AttemptRecord:
+    """An attempt that stands in the book."""
+    wish = builders.opening(builders.request(qty=builders.dec("0.001")), at_ns=time.time_ns())
+    with store.transaction() as unit:
+        book.record_opening_balances(unit, {"USDT": builders.dec(1_000)}, 1)
+        made = book.open_intent(unit, wish, UNLIMITED, wish.intent.created_ns).attempt
+    assert made is not None
+    return made
+
+
+def told(gateway: RecordedGateway) -> list[Any]:
+    return [message.report for message in gateway.to(BOOK, ApplyReport)]
+
+
+def test_what_the_stream_tells_of_our_orders_goes_to_the_book(store: BookStore, placed: AttemptRecord) -> None:
+    """Others' orders do not, nor what the book knows already."""
+    gateway = RecordedGateway(store)
+    resting = builders.snapshot(placed, source="stream")
+    stranger = replace(resting, client_order_id=ClientOrderId("web-1"))
+    gateway.stream_told("BTC/USDT", resting)
+    gateway.stream_told("BTC/USDT", stranger)
+    gateway.pump()
+    assert told(gateway) == [resting]
+    with store.transaction() as unit:
+        apply_report(unit, resting, builders.dec(5), 2)
+    gateway.stream_told("BTC/USDT", resting)
+    gateway.pump()
+    assert told(gateway) == [resting]
+
+
+def test_the_stream_waits_for_the_answer_to_a_placement(store: BookStore, placed: AttemptRecord) -> None:
+    """The answer tells all of it; where it is lost, what the stream has told follows at once."""
+    for answer, follows in ((builders.snapshot(placed), False), (None, True)):
+        gateway = RecordedGateway(store)
+        heard = builders.snapshot(placed, source="stream")
+
+        def answered(
+            attempt: AttemptRecord, heard: Any = heard, answer: Any = answer, gateway: RecordedGateway = gateway
+        ) -> Report:
+            gateway.stream_told("BTC/USDT", heard)
+            return answer or OutcomeUnknown(client_order_id=attempt.client_order_id, reason="lost")
+
+        gateway.venue_client.answer = answered
+        gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=placed), ROUTER)
+        first, *others = told(gateway)
+        assert isinstance(first, OutcomeUnknown) == follows
+        assert others == ([heard] if follows else [])
+
+
+def test_the_engine_hears_at_once_whether_the_stream_lives(store: BookStore) -> None:
+    """Who follows orders asks the more as soon as nobody tells of them."""
+    gateway = RecordedGateway(store)
+    gateway.engine = ENGINE
+    gateway.stream_changed(stream.Connected(5))
+    gateway.stream_changed(stream.Lost(7, "cut", 6))
+    states = [message.stream for message in gateway.to(ENGINE, GatewayHealth)]
+    assert [(state.is_live, state.since_ns, state.because) for state in states] == [(True, 5, ""), (False, 7, "cut")]

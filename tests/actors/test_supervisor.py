@@ -9,19 +9,21 @@ from typing import Any
 import pytest
 
 from actors.base import ActorExitRequest
-from actors.children import CLASSES, GATEWAY, PORTFOLIO, SCRIBE
+from actors.children import CLASSES, GATEWAY, PORTFOLIO, RECONCILER, SCRIBE
 from actors.engine import Engine
 from core import in_flight, trading
+from core.breaker import Breaker
 from core.errors import StorageError
 from core.events import AlertFired
 from core.ids import NS_PER_MS
+from core.rates import Rates
 from core.records import Standing, TradingState
 from core.settings import Settings, from_mapping
 from messages import RequestRefused
 from messages.admin import AskStatus, EngineStopped, FindRouter, RouterFound, StartEngine, StatusReported
 from messages.book import RecordEvents, SetTradingState, TightenTrading, TradingStateSet
-from messages.lifecycle import ChildFailed, ChildReady, QuietDue, RestartDue, Tick
-from messages.venue import AwaitQuiet, WireQuiet
+from messages.lifecycle import ChildFailed, ChildReady, QuietDue, RestartDue, StreamChanged, Tick
+from messages.venue import AwaitQuiet, GatewayHealth, StreamHealth, WireQuiet
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.actors.recorded import Recorded
@@ -276,6 +278,34 @@ def test_active_is_told_at_once(running: RecordedEngine) -> None:
     """Nothing that is on its way can contradict it."""
     done = halted(running, TradingState.ACTIVE)
     assert running.to(CLIENT, TradingStateSet) == [done]
+
+
+# ── the user stream ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def health(*, is_live: bool) -> GatewayHealth:
+    stream = StreamHealth(is_live=is_live, since_ns=1, because="" if is_live else "cut")
+    return GatewayHealth(
+        at_ns=1,
+        in_flight=0,
+        rates=Rates().figures({}, 1),
+        breaker=Breaker(Settings().breaker, None).figures(1),
+        stream=stream,
+    )
+
+
+def followers_told(engine: RecordedEngine) -> list[bool]:
+    """What the reconciler has heard."""
+    return [message.is_live for message in engine.to(engine.address_of(RECONCILER), StreamChanged)]
+
+
+def test_whoever_follows_orders_hears_of_the_stream_when_it_changes(running: RecordedEngine) -> None:
+    """Once for each change, whatever else its health says; and a gateway that dies takes its stream with it."""
+    for is_live in (True, True, False, True):
+        running.receiveMsg_GatewayHealth(health(is_live=is_live), GATEWAY)
+    assert followers_told(running) == [True, False, True]
+    running.let_die(GATEWAY)
+    assert followers_told(running) == [True, False, True, False]
 
 
 # ── a part that is never born ─────────────────────────────────────────────────────────────────────────────────────────

@@ -264,3 +264,39 @@ def test_a_submissions_key_is_its_intents_key() -> None:
         payload(request()),
     )
     assert submission(wish=request(signal_id="s")).alternate_key is None
+
+
+# ── the user stream ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def resting(floor: Floor) -> AttemptRecord:
+    attempt = floor.accept(request(tif=TimeInForce.GTC))
+    floor.report(snapshot(attempt))
+    return attempt
+
+
+def test_a_resting_order_is_looked_at_less_often_while_the_stream_lives(floor: Floor) -> None:
+    """And at once when it is lost or comes back: nobody has told of what happened in between."""
+    resting(floor)
+    told = floor.router.stream_changed(is_live=True, now_ns=T0)
+    assert kinds(told) == ["ListOpenOrders", "WakeAt"]
+    assert isinstance(told[1], do.WakeAt)
+    assert told[1].at_ns == T0 + SETTINGS.stream_poll_interval
+    told = floor.router.stream_changed(is_live=False, now_ns=T0 + SECOND)
+    assert kinds(told) == ["ListOpenOrders", "WakeAt"]
+    assert isinstance(told[1], do.WakeAt)
+    assert told[1].at_ns == T0 + SECOND + SETTINGS.poll_interval
+
+
+def test_an_order_that_is_being_canceled_is_looked_at_as_often_as_ever(floor: Floor) -> None:
+    """Also when a slow look was planned already; that one does nothing any more."""
+    attempt = resting(floor)
+    (_, slow) = floor.router.stream_changed(is_live=True, now_ns=T0)
+    record = floor.desk.cancel(attempt.intent_id)
+    assert record is not None
+    told = floor.applied(record)
+    (wake,) = [effect for effect in told if isinstance(effect, do.WakeAt)]
+    assert wake.at_ns == floor.desk.now_ns + SETTINGS.poll_interval
+    assert isinstance(slow, do.WakeAt)
+    assert floor.router.woken(slow.timer, slow.at_ns) == []
+    assert floor.router.woken(wake.timer, wake.at_ns) != []
