@@ -99,7 +99,13 @@ class Daemon:
 
 
 def _toml(venue_url: str, start_timeout_s: int) -> str:
-    sections = {"exchange": {"base_url": venue_url}, "engine": {"start_timeout": f"{start_timeout_s}s"}, **SETTINGS}
+    # no user stream: the bare client has none, and each event costs the venue
+    exchange: dict[str, Any] = {"base_url": venue_url, "user_stream": False}
+    sections: dict[str, Mapping[str, Any]] = {
+        "exchange": exchange,
+        "engine": {"start_timeout": f"{start_timeout_s}s"},
+        **SETTINGS,
+    }
     lines = []
     for section, values in sections.items():
         lines += [f"[{section}]", *(f"{name} = {_written(value)}" for name, value in values.items())]
@@ -107,4 +113,6 @@ def _toml(venue_url: str, start_timeout_s: int) -> str:
 
 
 def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else str(value)
