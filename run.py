@@ -130,7 +130,7 @@ def crashpoints(*, visit: bool, only: tuple[str, ...], as_json: bool) -> int:
     "--state", metavar="DIR", default=DEFAULT_STATE, envvar=STATE_VARIABLE, show_default=True, help="State folder."
 )
 def up(config: Path | None, state: str) -> int:
-    """Run the daemon in the foreground until Ctrl-C, TERM or `intentctl stop`.
+    """Run the daemon in the foreground until Ctrl-C, TERM, HUP or `intentctl stop`.
 
     Whatever dies or hangs is replaced: a part by the engine, the engine by this process. In mode sim without
     exchange.base_url the bundled simulator is started, too.
@@ -142,6 +142,8 @@ def up(config: Path | None, state: str) -> int:
     with signals.noted(stopped_by.append), Launch(StateFolder(state), settings) as launch:
         if launch.swept:
             _say(f"ended {launch.swept} processes that an earlier launcher had left behind")
+        if stopped_by:
+            raise KeyboardInterrupt
         _say_ready(launch)
         if Watchdog(launch, _say, lambda: bool(stopped_by)).run() is None:
             _say(f"stopping ({stopped_by[0]})")

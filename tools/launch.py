@@ -70,8 +70,10 @@ class Launch:
         self._hurry: list[str] = []
 
     def __enter__(self) -> Self:
+        """A stop signal meanwhile ends the start, and raises `KeyboardInterrupt`."""
         try:
-            self._start()
+            with signals.raised():
+                self._start()
         except BaseException:
             self._close()
             raise
@@ -143,20 +145,21 @@ class Launch:
             self.simulator.stop()
 
     def _start_system(self) -> None:
+        """Raises `StartupFailed`. Whatever of it was forked is of the crew, so it can be cut short anywhere."""
         self.session_id = uuid.uuid4().hex[:12]
         self._stopped, self._engine_pid, self._born_pid = None, 0, 0
-        with signals.held_back():  # a system that is half started could not be ended
-            self._door = system.start(self.settings.engine.system_base, self.folder.run)
-            self._engine = self._door.create(ENGINE_CLASS)
-        self._door.tell(
-            self._engine,
-            StartEngine(
-                settings=self.settings,
-                state_root=str(self.folder.root),
-                session_id=self.session_id,
-                launcher_pid=os.getpid(),
-            ),
+        self._door = system.start(self.settings.engine.system_base, self.folder.run)
+        self._engine = self._door.create(ENGINE_CLASS, self._start_timeout_s, self.is_wanted)
+        wish = StartEngine(
+            settings=self.settings,
+            state_root=str(self.folder.root),
+            session_id=self.session_id,
+            launcher_pid=os.getpid(),
         )
+        try:
+            self._door.tell(self._engine, wish)
+        except EngineNotRunning as error:
+            raise StartupFailed(str(error)) from None
         started = self._await_start()
         self._engine_pid = self._born_pid = started.pid
         self.markets = started.markets
@@ -166,10 +169,14 @@ class Launch:
             os.waitpid(started.process_group, os.WNOHANG)
         self._publish()
 
+    @property
+    def _start_timeout_s(self) -> float:
+        return self.settings.engine.start_timeout / NS_PER_S
+
     def _await_start(self) -> EngineStarted:
         """Looks, too, whether anybody is left who could answer."""
         assert self._door is not None
-        deadline = time.monotonic() + self.settings.engine.start_timeout / NS_PER_S
+        deadline = time.monotonic() + self._start_timeout_s
         while (left := deadline - time.monotonic()) > 0:
             message = self._door.listen(min(left, LISTEN_S))
             if isinstance(message, EngineBorn):
@@ -183,8 +190,7 @@ class Launch:
             if not self.is_wanted():
                 raise StartupFailed("it was told to stop before it was ready")
         raise StartupFailed(
-            f"the engine was not ready within {self.settings.engine.start_timeout // NS_PER_S} s; "
-            f"see {self.folder.program_log}"
+            f"the engine was not ready within {self._start_timeout_s:g} s; see {self.folder.program_log}"
         )
 
     def _who_is_dead(self) -> str:
@@ -209,7 +215,10 @@ class Launch:
             started_ns=time.time_ns(),
             stop_timeout_s=self.settings.engine.stop_timeout / NS_PER_S,
         )
-        system.write_engine_file(self.folder, file)
+        try:
+            system.write_engine_file(self.folder, file)
+        except OSError as error:
+            raise StartupFailed(f"{self.folder.engine_file} cannot be written: {error.strerror}; mend it") from None
 
     # ── while it runs ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -224,7 +233,11 @@ class Launch:
         A simulator that died is started again, with what it had told anybody.
         """
         assert self._door is not None
-        self._mind_simulator()
+        try:
+            self._mind_simulator()
+        except StartupFailed as error:
+            self._stopped = EngineStopped(reason=str(error), failed=True)
+            return self._stopped
         message = self._door.listen(timeout_s)
         now_s = time.monotonic()
         if isinstance(message, EngineStopped):
@@ -263,9 +276,16 @@ class Launch:
         self._door.tell(self._engine, message)
 
     def relaunch(self) -> None:
-        """A new actor system and engine in the place of what is left of the old ones. Raises `StartupFailed`."""
+        """A new actor system and engine in the place of what is left of the old ones. Raises `StartupFailed`.
+
+        A stop signal ends the start, too; it is for the caller, who notes them, to act upon it.
+        """
         self.end_by_force()
-        self._start_system()
+        try:
+            with signals.raised():
+                self._start_system()
+        except KeyboardInterrupt:
+            raise StartupFailed("it was told to stop before it was ready") from None
 
     def end_by_force(self) -> None:
         """No engine any more; lock and simulator stay."""
@@ -289,14 +309,11 @@ class Launch:
     def _end_system(self) -> None:
         """In order if it still answers, and in any case."""
         self.folder.engine_file.unlink(missing_ok=True)
-        if self._door is None:
-            return
         if self._engine_pid:
             self.stop("the launcher ends")
-        leads = not self._born_pid or system.process_lives(self._born_pid)
-        if leads and (self._stopped is None or not self._stopped.failed):
-            self._door.shutdown()
-            self._crew.await_end(END_GRACE_S)
+            in_order = self._stopped is not None and not self._stopped.failed
+            if in_order and self._door is not None and self._door.shutdown(END_GRACE_S, lambda: not self._hurry):
+                self._crew.await_end(END_GRACE_S)
         self._kill_system()
 
     def _kill_system(self) -> None:

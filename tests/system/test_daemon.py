@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,9 @@ from tests.system.harness import Daemon, Marked, until
 RSS_MB_MAX = 40
 GATEWAY_RSS_MB_MAX = 125
 MB = 1 << 20
+START_S = 30.0
+OBEYED_S = 5.0
+"""It takes some tenths of a second; a busy machine more. The venue's time-out is 10 s."""
 
 
 def test_no_actor_can_be_reached_from_another_machine(running: Daemon) -> None:
@@ -87,17 +92,35 @@ def test_a_stop_and_a_start_take_up_a_resting_order(daemon: Daemon) -> None:
     assert daemon.stop() == 0
 
 
-def test_ctrl_c_stops_gracefully(daemon: Daemon) -> None:
-    """SIGINT ends the daemon with exit code 0, the book flushed and no process left."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_a_lost_terminal_stop_gracefully(daemon: Daemon, number: signal.Signals) -> None:
+    """SIGINT and SIGHUP end the daemon with exit code 0, the book flushed and no process left."""
     daemon.start()
     daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="int-1", wait=True)
     assert daemon.process is not None
-    daemon.process.send_signal(signal.SIGINT)
+    daemon.process.send_signal(number)
     daemon.process.communicate(timeout=30)
     assert daemon.process.returncode == 0
     assert daemon.processes.alive() == []
     last = json.loads((daemon.state / "logs" / "orders" / "order.jsonl").read_text().splitlines()[-1])
     assert last["event"] == "order_done"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_during_the_start_is_obeyed_at_once(processes: Marked, tmp_path: Path, number: signal.Signals) -> None:
+    """It waits for nobody, a venue that never answers least of all: exit code 130, and never ready."""
+    config = tmp_path / "intentd.toml"
+    with socket.create_server(("127.0.0.1", 0)) as venue:
+        venue.settimeout(START_S)
+        config.write_text(f"[exchange]\nbase_url = 'http://127.0.0.1:{venue.getsockname()[1]}'\n")
+        up = processes.start("run.py", "up", "--state", str(tmp_path / "state"), "--config", str(config))
+        with venue.accept()[0]:
+            began = time.monotonic()
+            up.send_signal(number)
+            out, err = up.communicate(timeout=START_S)
+    assert time.monotonic() - began < OBEYED_S
+    assert (up.returncode, out, err.split()) == (130, "", ["stopped"])
+    assert processes.alive() == []
 
 
 SECRETS = {"key": "PLANTEDapiKEY0123456789", "secret": "PLANTEDapiSECRET+/=9876543210"}

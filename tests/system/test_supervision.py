@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -223,3 +224,24 @@ def starts(daemon: Daemon) -> list[int]:
     """Pids of the engines that have begun to start."""
     lines = (daemon.state / "logs" / "intentd.jsonl").read_text().splitlines()
     return [entry["pid"] for entry in map(json.loads, lines) if entry["event"] == "engine_starting"]
+
+
+def test_an_actor_system_that_dies_at_each_birth_ends_the_daemon_with_a_halt(daemon: Daemon) -> None:
+    """Before the engine is asked for, while it is made, or after: never in a traceback, and the halt is in the book."""
+    config = daemon.state.parent / "intentd.toml"
+    config.write_text("[engine]\nrestarts_max = 2\n")
+    daemon.start("--config", str(config))
+    launcher, deadline = daemon.process, time.monotonic() + 3 * TRADES_AGAIN_S
+    assert launcher is not None
+    while launcher.poll() is None and time.monotonic() < deadline:
+        there = {process.pid: process for process in daemon.processes.alive()}
+        for process in there.values():
+            with contextlib.suppress(psutil.Error):
+                if process.pid != launcher.pid and process.ppid() not in there:  # only the admin has lost its parent
+                    process.kill()
+    out, err = launcher.communicate(timeout=TRADES_AGAIN_S)
+    assert launcher.returncode == 1
+    assert "Traceback" not in err
+    assert "trading is halted" in (out + err).splitlines()[-1]
+    assert daemon.ask("status")["book"]["trading"]["state"] == "HALTED"
+    assert daemon.processes.alive() == []
