@@ -16,7 +16,7 @@ from core.errors import EngineNotRunning, IntentdError
 from core.settings import Settings, duration_text
 from core.trading import standing
 from messages.admin import StatusReported
-from storage import settings_file
+from storage import beginning, settings_file
 from storage.layout import StateFolder
 from tools import views
 from tools.options import Shared, book, shared_options
@@ -72,7 +72,8 @@ def _engine_status(folder: StateFolder) -> dict[str, Any]:
 
 
 def _book_status(folder: StateFolder) -> dict[str, Any] | None:
-    if not (folder.book / "data.mdb").exists():
+    if not beginning.exists(folder):
+        beginning.refuse_if_lost(folder)
         return None
     with book(folder) as view:
         return {

@@ -191,6 +191,19 @@ def test_a_state_folder_that_cannot_be_used_is_named(processes: Marked, tmp_path
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_folder_that_has_lost_its_book_is_refused(daemon: Daemon) -> None:
+    """Its keys are gone with it, and would be bought again: one line, exit code 2, to the commands too."""
+    daemon.start()
+    daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="once", wait=True)
+    assert daemon.stop() == 0
+    (daemon.state / "book" / "data.mdb").unlink()
+    again = daemon.processes.run("run.py", "up", "--state", str(daemon.state))
+    assert (again.returncode, again.stdout, again.stderr.count("\n")) == (2, "", 1)
+    assert f"the book in {daemon.state / 'book'} is gone" in again.stderr
+    assert daemon.ctl("intents").returncode == 2
+    assert not (daemon.state / "book" / "data.mdb").exists()
+
+
 def test_a_book_of_another_mode_is_refused(processes: Marked, tmp_path: Path) -> None:
     """A simulator's book is never used with the testnet."""
     state = tmp_path / "state"
