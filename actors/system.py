@@ -41,6 +41,7 @@ from thespian.system.transport.IPBase import TCPv4ActorAddress
 from actors import loopback_tcp, manager  # noqa: F401  (the manager takes the place of thespian's)
 from actors.addressing import ADMIN_NAME, UnixAddress, address_of
 from actors.doors import is_read
+from actors.launchers import launcher_of
 
 LOGGING = {
     "version": 1,
@@ -77,6 +78,8 @@ class EngineFile(msgspec.Struct, frozen=True, kw_only=True):
     started_ns: int
     stop_timeout_s: float
     """How long a graceful stop may take."""
+    folder_id: str
+    """Of the state folder, `identity`: the file may be a copy that lies in another one."""
 
 
 class _Coordinates:
@@ -234,7 +237,7 @@ def _admin_lives(kind: SystemBase, folder: Path, port: int) -> bool:
 
 
 def _refuse_to_start(*_: Any) -> None:
-    raise EngineNotRunning("the engine does not answer; see `intentctl status`, or start it with `intentd up`")
+    raise EngineNotRunning("the engine does not answer; a new one is put in its place, try again in a moment")
 
 
 def _base_class(kind: SystemBase) -> Any:
@@ -271,19 +274,33 @@ def write_engine_file(folder: StateFolder, file: EngineFile) -> None:
     draft.replace(folder.engine_file)
 
 
+def identity(folder: StateFolder) -> str:
+    """The folder itself, whatever its name is now: device and inode."""
+    found = folder.root.stat()
+    return f"{found.st_dev}:{found.st_ino}"
+
+
 def read_engine_file(folder: StateFolder) -> EngineFile:
     """Of a running engine. Raises `EngineNotRunning` when there is none, or its launcher is gone."""
     try:
         file = msgspec.json.decode(folder.engine_file.read_bytes(), type=EngineFile)
+        is_ours = file.folder_id == identity(folder)
     except (OSError, msgspec.MsgspecError):
-        raise EngineNotRunning(
-            f"no engine runs on {folder.root}; start one with `intentd up --state {folder.root}`"
-        ) from None
+        raise _none_runs(folder, "no engine runs on") from None
+    if not is_ours:
+        raise _none_runs(folder, "no engine runs on")
     if not process_lives(file.pid):
-        raise EngineNotRunning(
-            f"the engine on {folder.root} (pid {file.pid}) is gone; start it with `intentd up --state {folder.root}`"
-        )
+        raise _none_runs(folder, f"the engine (pid {file.pid}) is gone on")
     return file
+
+
+def _none_runs(folder: StateFolder, what: str) -> EngineNotRunning:
+    pid = launcher_of(folder)
+    if pid is not None:
+        return EngineNotRunning(
+            f"the engine on {folder.root} is being started or stopped by pid {pid}; try again in a moment"
+        )
+    return EngineNotRunning(f"{what} {folder.root}; start one with `intentd up --state {folder.root}`")
 
 
 def process_lives(pid: int) -> bool:

@@ -22,6 +22,7 @@ import msgspec
 
 from actors import system
 from actors.client import Client
+from actors.launchers import launcher_of
 from core.errors import EngineAlreadyRunning, EngineNotRunning, StartRefused, StartupFailed
 from core.settings import Mode, Settings
 from exchange import credentials
@@ -106,25 +107,28 @@ class Launch:
         self._start_system()
 
     def _hold_lock(self) -> None:
-        """While it is held there is no other launcher, so whoever is of a crew then is an orphan."""
+        """While it is held there is no other launcher, so whoever is of a crew then is an orphan.
+
+        The lock's file may have been removed under a launcher that lives, so it is looked for, too.
+        """
         lock = filelock.FileLock(self.folder.lock_file, mode=PRIVATE_FILE)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise EngineAlreadyRunning(
-                f"an engine already runs on {self.folder.root} (pid {self._holder()}); stop it with `intentctl stop`, "
-                "or choose another --state"
-            ) from None
+            raise self._already_runs(launcher_of(self.folder)) from None
         self._stack.callback(lock.release)
-        self.swept = self._crew.kill()
         self._crew.enlist()
         self._stack.callback(self._crew.dismiss)
+        if (other := launcher_of(self.folder)) is not None:
+            raise self._already_runs(other)
+        self.swept = self._crew.kill()
 
-    def _holder(self) -> str:
-        try:
-            return str(system.read_engine_file(self.folder).pid)
-        except EngineNotRunning:
-            return "unknown, it is just starting or ending"
+    def _already_runs(self, pid: int | None) -> EngineAlreadyRunning:
+        who = f"pid {pid}" if pid is not None else "it is just starting or ending"
+        return EngineAlreadyRunning(
+            f"an engine already runs on {self.folder.root} ({who}); stop it with `intentctl stop`, or choose another "
+            "--state"
+        )
 
     def _start_simulator(self, port: int = 0) -> None:
         keys = credentials.load(self.settings, os.environ, credentials.simulator_credentials(os.environ))
@@ -213,6 +217,7 @@ class Launch:
             mode=str(self.settings.engine.mode),
             venue_url=self.venue_url,
             started_ns=time.time_ns(),
+            folder_id=system.identity(self.folder),
             stop_timeout_s=self.settings.engine.stop_timeout / NS_PER_S,
         )
         try:

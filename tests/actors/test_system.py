@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,9 @@ SOON_S = 10.0
 """Far below the 50 s that thespian would wait."""
 
 
-def engine_file(pid: int, folder: Path = Path("/nowhere"), kind: SystemBase = SystemBase.UNIX) -> system.EngineFile:
+def engine_file(
+    pid: int, folder: Path = Path("/nowhere"), kind: SystemBase = SystemBase.UNIX, folder_id: str = ""
+) -> system.EngineFile:
     return system.EngineFile(
         pid=pid,
         system_base=kind,
@@ -35,6 +38,7 @@ def engine_file(pid: int, folder: Path = Path("/nowhere"), kind: SystemBase = Sy
         venue_url="",
         started_ns=1,
         stop_timeout_s=1.0,
+        folder_id=folder_id,
     )
 
 
@@ -49,9 +53,19 @@ def test_an_address_can_only_be_loopback(host: str | None, external: object) -> 
 def test_the_engine_file_is_whole_and_private(tmp_path: Path) -> None:
     """What was written is read again, and only this user can read it."""
     folder = StateFolder(tmp_path).create()
-    system.write_engine_file(folder, engine_file(os.getpid()))
-    assert system.read_engine_file(folder) == engine_file(os.getpid())
+    file = engine_file(os.getpid(), folder_id=system.identity(folder))
+    system.write_engine_file(folder, file)
+    assert system.read_engine_file(folder) == file
     assert folder.engine_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_engine_file_in_a_copy_of_the_folder_is_nobodys(tmp_path: Path) -> None:
+    """Its addresses lead to the engine of the original, whose book is another one by now."""
+    folder = StateFolder(tmp_path / "state").create()
+    system.write_engine_file(folder, engine_file(os.getpid(), folder_id=system.identity(folder)))
+    shutil.copytree(folder.root, tmp_path / "copy")
+    with pytest.raises(EngineNotRunning, match=r"no engine runs on .*copy"):
+        system.read_engine_file(StateFolder(tmp_path / "copy"))
 
 
 @pytest.mark.parametrize("content", [None, "", "{", '{"pid": 1}'])

@@ -115,6 +115,34 @@ def test_a_second_launcher_is_refused_while_the_first_lives(daemon: Daemon) -> N
     assert daemon.stop() == 0
 
 
+@pytest.mark.parametrize("removed", [("lock",), ("lock", "crew")])
+def test_a_launcher_that_lives_is_known_without_its_lock(daemon: Daemon, removed: tuple[str, ...]) -> None:
+    """Somebody has removed the file; nobody may take its engine for an orphan, nor trade beside it."""
+    daemon.start()
+    there = children(daemon)
+    for name in removed:
+        (daemon.state / "run" / name).unlink()
+    for _ in range(2):
+        second = daemon.processes.run("run.py", "up", "--state", str(daemon.state))
+        assert (second.returncode, second.stderr.count("\n")) == (2, 1)
+        assert f"already runs on {daemon.state} (pid {daemon.engine_file['pid']})" in second.stderr
+    assert children(daemon) == there
+    assert daemon.stop() == 0
+
+
+def test_between_two_engines_commands_say_that_one_is_coming(daemon: Daemon) -> None:
+    """Nobody is told to start a second one while the launcher lives."""
+    daemon.start()
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGSTOP)
+    (daemon.state / "run" / "engine.json").unlink()  # as the launcher does before it starts a new one
+    asked = daemon.ctl("stop")
+    assert asked.returncode == 3
+    assert f"is being started or stopped by pid {daemon.process.pid}; try again" in asked.stderr
+    daemon.process.send_signal(signal.SIGCONT)
+    assert daemon.stop() == 0
+
+
 def test_a_part_that_hangs_is_replaced(daemon: Daemon) -> None:
     """It is stopped, so it does not die by itself; its silence is noticed."""
     config = daemon.state.parent / "intentd.toml"
