@@ -32,7 +32,7 @@ from thespian.actors import (
 )
 
 from actors import crashpoints, logs
-from core.errors import IntentdError, StorageError
+from core.errors import BookDamaged, IntentdError, StorageError
 from core.settings import Settings
 from messages import ClientRequest, Message, RequestRefused
 from messages.lifecycle import (
@@ -183,9 +183,9 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         """Log the exception being handled and end this process, now."""
         try:
             self.log.critical("actor_crashed", actor=self.label, while_handling=type(message).__name__, exc_info=True)  # noqa: LOG014
-            reason = mendable(sys.exc_info()[1])
-            if reason:
-                self.fail(reason)
+            error = sys.exc_info()[1]
+            if reason := mendable(error):
+                self.fail(reason, damaged=isinstance(error, BookDamaged))
         finally:
             self.end_process()
 
@@ -212,7 +212,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         try:
             answer = self.on_start(message)
         except IntentdError as error:
-            self.fail(str(error))
+            self.fail(str(error), damaged=isinstance(error, BookDamaged))
             return
         except OSError as error:
             reason = mendable(error)
@@ -225,10 +225,11 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         if answer is not None:
             self.send(sender, answer)
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, *, damaged: bool = False) -> None:
         """This child cannot do its work, for a reason that somebody can mend."""
         self.log.error("child_failed", reason=reason)
-        self.send(self.engine, ChildFailed(name=self.label, pid=self.process_id(), reason=reason))
+        failed = ChildFailed(name=self.label, pid=self.process_id(), reason=reason, damaged=damaged)
+        self.send(self.engine, failed)
 
     def receiveMsg_Rewire(self, _message: Rewire, _sender: Any) -> None:
         """Parts that ask others something override this."""

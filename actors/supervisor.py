@@ -49,6 +49,8 @@ from messages.lifecycle import (
 PROBE_TICK = "probe"
 PROBES_PER_TIMEOUT = 4
 HALT_TICK = "halt"
+RESTARTS_EXHAUSTED, BOOK_DAMAGED = "RESTARTS_EXHAUSTED", "BOOK_DAMAGED"
+"""Why trading is halted, in the audit stream."""
 HALT_AGAIN_NS = 5_000_000_000
 
 
@@ -60,6 +62,7 @@ class Supervisor(Guarded):
         self.state = "starting"
         """`starting`, `running`, `halted`, `stopping`, `stopped`, `failed`."""
         self.stop_reason = ""
+        self.halt_code = RESTARTS_EXHAUSTED
         self.start: StartEngine | None = None
         self.children: dict[str, Child] = {}
         self.supervision = self.new_supervision()
@@ -240,7 +243,11 @@ class Supervisor(Guarded):
             self.give_up(message.reason, told_why=True)
         elif self.state in {"starting", "running"}:
             self.send(child.address, ActorExitRequest())
-            self.replace(child, message.reason, told_why=True)
+            if message.damaged:
+                self.resting[child.name] = message.reason
+                self.halt(message.reason, BOOK_DAMAGED)
+            else:
+                self.replace(child, message.reason, told_why=True)
         elif self.state == "halted":
             self.lost_while_halted(child, message.reason)
 
@@ -272,8 +279,9 @@ class Supervisor(Guarded):
             self.resting.pop(name, None)
             self.advance()
 
-    def halt(self, reason: str) -> None:
+    def halt(self, reason: str, code: str = RESTARTS_EXHAUSTED) -> None:
         """Restarts do not help: nothing new is sent any more, and somebody must look."""
+        self.halt_code = code
         was_starting, self.state = self.state == "starting", "halted"
         self.stop_reason = reason
         self.log.critical("engine_halted", reason=reason)
@@ -285,7 +293,7 @@ class Supervisor(Guarded):
 
     def halt_in_book(self) -> None:
         """It must stand there before anybody trades again. Without a portfolio we write it: nobody else does then."""
-        concern = Concern(code="RESTARTS_EXHAUSTED", text=self.stop_reason)
+        concern = Concern(code=self.halt_code, text=self.stop_reason)
         if self.is_ready(PORTFOLIO):
             halt = TightenTrading(state=TradingState.HALTED, concern=concern, by=self.name)
             self.send(self.address_of(PORTFOLIO), halt)

@@ -57,6 +57,10 @@ class StorageError(IntentdError):
     exit_code = 2
 
 
+class BookDamaged(StorageError):
+    """The book holds what nobody has written. Waiting does not mend it, and nobody may trade on it."""
+
+
 class EngineNotRunning(IntentdError):
     """No engine runs on this state folder."""
 

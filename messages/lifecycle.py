@@ -53,6 +53,8 @@ class ChildFailed(Message, frozen=True, kw_only=True):
     name: str
     pid: int
     reason: str
+    damaged: bool = False
+    """The book is: another part would find the same, and nobody may trade on it."""
 
 
 class Rewire(Message, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ import lmdb
 from core.errors import StorageError
 from core.settings import Settings
 from storage import beginning
+from storage.damage import DAMAGE, damaged, unusable
 from storage.layout import PRIVATE_FILE, StateFolder
 from storage.schema import SCHEMA_VERSION
 from storage.tables import TABLES, Reader, key
@@ -33,6 +34,7 @@ class BookStore:
     def __init__(self, env: lmdb.Environment, tables: dict[str, Any]) -> None:
         self._env = env
         self._tables = tables
+        self._place = str(env.path())
 
     @classmethod
     def open_writer(cls, folder: StateFolder, map_size_gib: int, venue: str) -> BookStore:
@@ -51,7 +53,7 @@ class BookStore:
                 _check_venue(txn, tables["meta"], folder.book, venue)
         except lmdb.Error as error:
             env.close()
-            raise _unusable(folder.book, error) from error
+            raise unusable(str(folder.book), error) from error
         except StorageError:
             env.close()
             raise
@@ -71,7 +73,7 @@ class BookStore:
                 _check_schema(txn, tables["meta"], folder.book)
         except lmdb.Error as error:
             env.close()
-            raise _unusable(folder.book, error) from error
+            raise unusable(str(folder.book), error) from error
         except StorageError:
             env.close()
             raise
@@ -80,8 +82,8 @@ class BookStore:
     @contextmanager
     def snapshot(self) -> Iterator[Reader]:
         """A consistent view, as of now. Keep it short."""
-        with self._env.begin(buffers=False) as txn:
-            yield Reader(txn, self._tables)
+        with self._begun(write=False) as txn:
+            yield Reader(txn, self._tables, self._place)
 
     @contextmanager
     def transaction(self) -> Iterator[Writer]:
@@ -96,7 +98,13 @@ class BookStore:
 
     def begin(self) -> Transaction:
         """A write transaction that stays open over several requests, for the group commit."""
-        return Transaction(self._env.begin(write=True), self._tables)
+        return Transaction(self._begun(write=True), self._tables, self._place)
+
+    def _begun(self, *, write: bool) -> lmdb.Transaction:
+        try:
+            return self._env.begin(write=write)
+        except lmdb.Error as error:
+            raise unusable(self._place, error) from error
 
     def used_share(self) -> float:
         """Of the map, 0 to 1. Above `MAP_ALARM_SHARE` it is time to set a larger `storage.map_size_gib`."""
@@ -110,9 +118,14 @@ class BookStore:
 class Transaction:
     """A write transaction and its writer; ends with `commit` or `abort`."""
 
-    def __init__(self, txn: lmdb.Transaction, tables: dict[str, Any]) -> None:
+    def __init__(self, txn: lmdb.Transaction, tables: dict[str, Any], place: str = "") -> None:
         self._txn = txn
-        self.writer = Writer(txn, tables)
+        self._place = place
+        try:
+            self.writer = Writer(txn, tables, place)
+        except BaseException:
+            txn.abort()
+            raise
 
     def commit(self) -> None:
         """Durable when it returns. Raises `StorageError` when the disk or the map is full; then nothing was written."""
@@ -123,6 +136,8 @@ class Transaction:
             raise
         try:
             self._txn.commit()
+        except DAMAGE as error:
+            raise damaged(self._place, error) from error
         except lmdb.Error as error:
             raise StorageError(f"the book could not be written: {error}; free space, then start again") from error
 
@@ -143,14 +158,14 @@ def _fill(path: Path, map_size: int, venue: str) -> None:
             txn.put(key("schema"), str(SCHEMA_VERSION).encode(), db=meta)
             txn.put(key("venue"), venue.encode(), db=meta)
     except lmdb.Error as error:
-        raise _unusable(path, error) from error
+        raise unusable(str(path), error) from error
     finally:
         env.close()
 
 
 def _open(path: Path, *, readonly: bool, map_size: int) -> lmdb.Environment:
     if (path / beginning.DATA_FILE).stat().st_size == 0:
-        raise _unusable(path, "data.mdb is empty")
+        raise damaged(str(path), "data.mdb is empty")
     env = _environment(path, readonly=readonly, map_size=map_size)
     _check_whole(env, path)
     return env
@@ -171,7 +186,7 @@ def _environment(path: Path, *, readonly: bool, map_size: int) -> lmdb.Environme
             readahead=False,
         )
     except lmdb.Error as error:
-        raise _unusable(path, error) from error
+        raise unusable(str(path), error) from error
 
 
 def _check_whole(env: lmdb.Environment, path: Path) -> None:
@@ -182,11 +197,7 @@ def _check_whole(env: lmdb.Environment, path: Path) -> None:
     )  # asked for after what is needed, since a writer may be at work
     if size_bytes < needed_bytes:
         env.close()
-        raise _unusable(path, f"data.mdb has {size_bytes} bytes of {needed_bytes}, its end is missing")
-
-
-def _unusable(path: Path, error: lmdb.Error | str) -> StorageError:
-    return StorageError(f"the book in {path} cannot be used: {error}; restore a copy or choose another --state")
+        raise damaged(str(path), f"data.mdb has {size_bytes} bytes of {needed_bytes}, its end is missing")
 
 
 def _check_venue(txn: lmdb.Transaction, meta: Any, path: Path, venue: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.damage import spoil
 from tests.system.harness import Daemon, Marked, until
 
 RSS_MB_MAX = 40
@@ -202,6 +203,25 @@ def test_a_folder_that_has_lost_its_book_is_refused(daemon: Daemon) -> None:
     assert f"the book in {daemon.state / 'book'} is gone" in again.stderr
     assert daemon.ctl("intents").returncode == 2
     assert not (daemon.state / "book" / "data.mdb").exists()
+
+
+def test_a_damaged_book_stops_trading_and_every_start(daemon: Daemon) -> None:
+    """The engine halts and says why, no order leaves, commands fail, and a start ends in one line."""
+    daemon.start()
+    daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="before", wait=True)
+    assert spoil(daemon.state / "book" / "data.mdb", b"BTC") > 0
+    daemon.ctl("submit", "--symbol", "ETH/USDT", "--side", "buy", "--quote", "30", "--market", "--timeout", "1")
+    engine = until(lambda: (now := daemon.ask("status")["engine"])["state"] == "halted" and now, "the engine halts")
+    assert f"the book {daemon.state / 'book'} is damaged" in engine["reason"]
+    listed = daemon.ctl("intents", "--json")
+    assert (listed.returncode, listed.stdout) == (2, "")
+    assert "is damaged" in listed.stderr
+    assert len(daemon.venue("orders")) == 1
+    daemon.stop()
+    again = daemon.processes.run("run.py", "up", "--state", str(daemon.state))
+    assert (again.returncode, again.stdout, again.stderr.count("\n")) == (2, "", 1), again.stderr
+    assert "is damaged" in again.stderr
+    assert daemon.processes.alive() == []
 
 
 def test_a_book_of_another_mode_is_refused(processes: Marked, tmp_path: Path) -> None:
