@@ -139,7 +139,9 @@ def up(config: Path | None, state: str) -> int:
     for name in unenforced(mapping):
         click.echo(f"Warning: {name} is read, but this version does not act upon it yet", err=True)
     stopped_by: list[str] = []
-    with signals.noted(stopped_by.append), Launch(StateFolder(state), settings) as launch:
+    launch = Launch(StateFolder(state), settings)
+    launch.say = _say
+    with signals.noted(stopped_by.append), launch:
         if launch.swept:
             _say(f"ended {launch.swept} processes that an earlier launcher had left behind")
         if stopped_by:

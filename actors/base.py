@@ -32,7 +32,7 @@ from thespian.actors import (
 )
 
 from actors import crashpoints, logs
-from core.errors import BookDamaged, IntentdError, StorageError
+from core.errors import BookDamaged, IntentdError, StorageError, VenueSilent
 from core.settings import Settings
 from messages import ClientRequest, Message, RequestRefused
 from messages.lifecycle import (
@@ -185,7 +185,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
             self.log.critical("actor_crashed", actor=self.label, while_handling=type(message).__name__, exc_info=True)  # noqa: LOG014
             error = sys.exc_info()[1]
             if reason := mendable(error):
-                self.fail(reason, damaged=isinstance(error, BookDamaged))
+                self.fail(reason, error)
         finally:
             self.end_process()
 
@@ -212,7 +212,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         try:
             answer = self.on_start(message)
         except IntentdError as error:
-            self.fail(str(error), damaged=isinstance(error, BookDamaged))
+            self.fail(str(error), error)
             return
         except OSError as error:
             reason = mendable(error)
@@ -225,10 +225,16 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         if answer is not None:
             self.send(sender, answer)
 
-    def fail(self, reason: str, *, damaged: bool = False) -> None:
+    def fail(self, reason: str, error: BaseException | None = None) -> None:
         """This child cannot do its work, for a reason that somebody can mend."""
         self.log.error("child_failed", reason=reason)
-        failed = ChildFailed(name=self.label, pid=self.process_id(), reason=reason, damaged=damaged)
+        failed = ChildFailed(
+            name=self.label,
+            pid=self.process_id(),
+            reason=reason,
+            damaged=isinstance(error, BookDamaged),
+            passing=isinstance(error, VenueSilent),
+        )
         self.send(self.engine, failed)
 
     def receiveMsg_Rewire(self, _message: Rewire, _sender: Any) -> None:

@@ -8,6 +8,7 @@ latency holds nobody up. Only this process holds credentials.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -18,14 +19,14 @@ from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage
 from actors.crashpoints import reach
 from actors.pumped_loop import PumpedLoop
 from core import fencing, trading
-from core.errors import IntentdError
+from core.errors import IntentdError, VenueSilent
 from core.evidence import SENT_WITHIN_NS
 from core.ids import ClientOrderId
 from core.records import AttemptRecord
 from core.reports import NotPlaced
 from core.settings import Mode
 from messages.book import ApplyReport, OpeningBalancesRecorded, RecordOpeningBalances, ReportApplied
-from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
+from messages.lifecycle import ChildReady, ConfigureChild, Rewire, StartDelayed, Tick
 from messages.venue import (
     BalancesFetched,
     CancelAttempted,
@@ -47,9 +48,13 @@ from messages.venue import (
 from storage.book_store import BookStore
 
 if TYPE_CHECKING:
-    from exchange.client import VenueClient
+    from exchange.client import Account, VenueClient
 
 STOP_TIMEOUT_S = 5.0
+PATIENCE_SHARE = 0.9
+"""Of `engine.start_timeout`: whoever waits for the start shall hear why it failed."""
+PAUSE_S_MAX = 4.0
+"""Between two questions; they begin with half a second."""
 NS_PER_S = 1_000_000_000
 NEVER = 1 << 62
 HANDED_MAX = 100_000
@@ -96,10 +101,32 @@ class Gateway(Guarded):
             os.environ.pop(variable, None)
 
         async def start() -> GatewayReady:
-            account = await self.client.start()
+            account = await self.first_answer()
             return GatewayReady(markets=account.markets, totals=account.totals)
 
         self.run(None, start)
+
+    async def first_answer(self) -> Account:
+        """The venue is asked until it answers, or it is time to say that it does not. Raises `StartupFailed`."""
+        patience_s = self.settings.engine.start_timeout * PATIENCE_SHARE / NS_PER_S
+        give_up_ns = self.monotonic_ns() + int(patience_s * NS_PER_S)
+        for attempt in itertools.count(1):
+            left_s = (give_up_ns - self.monotonic_ns()) / NS_PER_S
+            try:
+                return await asyncio.wait_for(self.client.start(), left_s)
+            except VenueSilent as error:
+                reason = str(error)
+            except TimeoutError:
+                reason = f"the venue does not answer (within {left_s:.0f} s)"
+            pause_s = min(2 ** (attempt - 2), PAUSE_S_MAX)
+            left_s = (give_up_ns - self.monotonic_ns()) / NS_PER_S
+            if pause_s >= left_s:
+                break
+            self.log.warning("venue_does_not_answer", reason=reason, attempt=attempt, again_in_s=pause_s)
+            if attempt == 1:
+                self.send(self.engine, StartDelayed(reason=reason))
+            await asyncio.sleep(pause_s)
+        raise VenueSilent(f"{reason}, after {attempt} attempts in {patience_s:g} s; start again when it does")
 
     def open_venue(self) -> VenueClient:
         from exchange.client import VenueClient  # noqa: PLC0415  (ccxt is imported in this process alone)
@@ -284,7 +311,7 @@ class Gateway(Guarded):
 
     def deliver(self, receiver: Any, result: Any) -> None:
         if isinstance(result, IntentdError) and self.ready is None:
-            self.fail(str(result))
+            self.fail(str(result), result)
         elif isinstance(result, Exception):
             raise result
         elif isinstance(result, GatewayReady):

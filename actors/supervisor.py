@@ -82,8 +82,8 @@ class Supervisor(Guarded):
         """Every part is ready for the first time."""
         raise NotImplementedError
 
-    def give_up(self, reason: str, *, told_why: bool = False) -> None:
-        """The start cannot succeed. `told_why`: a part has said what is to be mended."""
+    def give_up(self, reason: str, *, told_why: bool = False, passing: bool = False) -> None:
+        """The start cannot succeed. `told_why`: a part has said what is to be mended, or will pass."""
         raise NotImplementedError
 
     def router_ready(self, name: str) -> None:
@@ -240,7 +240,7 @@ class Supervisor(Guarded):
             return
         child.state = "failed"
         if self.state == "starting" and self.supervision.total == 0:
-            self.give_up(message.reason, told_why=True)
+            self.give_up(message.reason, told_why=True, passing=message.passing)
         elif self.state in {"starting", "running"}:
             self.send(child.address, ActorExitRequest())
             if message.damaged:

@@ -83,5 +83,11 @@ class StartRefused(StartupFailed):
     """A part has said what keeps it from starting; when somebody has mended that, it will."""
 
 
+class VenueSilent(StartRefused):
+    """The venue does not answer, or not now; nobody has made a mistake that could be mended here."""
+
+    exit_code = 75
+
+
 class RequestTimedOut(IntentdError):
     """The engine did not answer in time. What was asked for may still happen; ask again with the same key."""

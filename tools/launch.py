@@ -23,12 +23,13 @@ import msgspec
 from actors import system
 from actors.client import Client
 from actors.launchers import launcher_of
-from core.errors import EngineAlreadyRunning, EngineNotRunning, StartRefused, StartupFailed
+from core.errors import EngineAlreadyRunning, EngineNotRunning, StartRefused, StartupFailed, VenueSilent
 from core.settings import Mode, Settings
 from exchange import credentials
 from exchange.simulator import auth
 from exchange.simulator.process import SimulatorFailed, SimulatorProcess
 from messages.admin import AskStatus, EngineBorn, EngineStarted, EngineStopped, StartEngine, StatusReported, StopEngine
+from messages.lifecycle import StartDelayed
 from storage.layout import PRIVATE_FILE, StateFolder
 from tools import signals
 from tools.crew import Crew
@@ -58,6 +59,8 @@ class Launch:
         """Orphans of an earlier launcher that were ended at the start."""
         self.is_wanted: Callable[[], bool] = lambda: True
         """Asked every moment while an engine starts; False gives the start up."""
+        self.say: Callable[[str], None] = lambda _text: None
+        """Gets what somebody who waits for a start should know."""
         self.simulator: SimulatorProcess | None = None
         self._crew = Crew(folder.crew_file)
         self._stack = contextlib.ExitStack()
@@ -180,7 +183,7 @@ class Launch:
     def _await_start(self) -> EngineStarted:
         """Looks, too, whether anybody is left who could answer."""
         assert self._door is not None
-        deadline = time.monotonic() + self._start_timeout_s
+        deadline, delayed = time.monotonic() + self._start_timeout_s, ""
         while (left := deadline - time.monotonic()) > 0:
             message = self._door.listen(min(left, LISTEN_S))
             if isinstance(message, EngineBorn):
@@ -188,11 +191,16 @@ class Launch:
             elif isinstance(message, EngineStarted):
                 return message
             elif isinstance(message, EngineStopped):
-                raise (StartRefused if message.told_why else StartupFailed)(message.reason)
+                raise _failure(message)
+            elif isinstance(message, StartDelayed):
+                delayed = message.reason
+                self.say(f"{delayed}, trying again")
             elif message is None and (dead := self._who_is_dead()):
                 raise StartupFailed(dead)
             if not self.is_wanted():
                 raise StartupFailed("it was told to stop before it was ready")
+        if delayed:
+            raise VenueSilent(f"{delayed}, for {self._start_timeout_s:g} s; start again when it does")
         raise StartupFailed(
             f"the engine was not ready within {self._start_timeout_s:g} s; see {self.folder.program_log}"
         )
@@ -327,3 +335,9 @@ class Launch:
             self._door.leave()
             self._door.remove()
             self._door = None
+
+
+def _failure(ended: EngineStopped) -> StartupFailed:
+    if ended.passing:
+        return VenueSilent(ended.reason)
+    return (StartRefused if ended.told_why else StartupFailed)(ended.reason)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
 import stat
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib import request
 
 import psutil
 import pytest
 
+from exchange.simulator.process import SimulatorProcess
 from tests.damage import spoil
 from tests.system.harness import Daemon, Marked, until
 
@@ -121,6 +127,69 @@ def test_a_stop_during_the_start_is_obeyed_at_once(processes: Marked, tmp_path: 
             out, err = up.communicate(timeout=START_S)
     assert time.monotonic() - began < OBEYED_S
     assert (up.returncode, out, err.split()) == (130, "", ["stopped"])
+    assert processes.alive() == []
+
+
+@contextlib.contextmanager
+def unavailable_venue(answers: int | None) -> Iterator[tuple[str, list[str]]]:
+    """A front of the simulator's that says 503 so often, or for ever; yields its address and what was asked."""
+    asked: list[str] = []
+    with SimulatorProcess.start() as simulator:
+
+        class Front(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                if answers is None or len(asked) <= answers:
+                    self.send_error(503)
+                    return
+                call = request.Request(simulator.base_url + self.path, headers=dict(self.headers))  # noqa: S310
+                with request.urlopen(call, timeout=START_S) as answer:  # noqa: S310
+                    body = answer.read()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Front)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+def test_a_venue_that_is_away_for_a_moment_is_asked_again(daemon: Daemon, tmp_path: Path) -> None:
+    """A 503 ends no start; who waits for it is told once, and not to check any keys."""
+    with unavailable_venue(2) as (url, asked):
+        config = tmp_path / "intentd.toml"
+        config.write_text(f"[exchange]\nbase_url = '{url}'\n")
+        daemon.start("--config", str(config))
+        assert daemon.stop() == 0
+    assert len(asked) > 2
+    assert daemon.output.count("the venue does not answer (") == daemon.output.count("trying again") == 1
+    assert "503" in daemon.output
+    assert "keys" not in daemon.output
+
+
+def test_a_venue_that_stays_away_is_no_usage_error(processes: Marked, tmp_path: Path) -> None:
+    """When `engine.start_timeout` is over the start ends with exit code 75: to be tried again, nothing to be mended."""
+    with unavailable_venue(None) as (url, asked):
+        config = tmp_path / "intentd.toml"
+        config.write_text(f"[engine]\nstart_timeout = '4s'\n[exchange]\nbase_url = '{url}'\n")
+        done = processes.run("run.py", "up", "--config", str(config), "--state", str(tmp_path / "state"))
+    assert (done.returncode, done.stdout) == (75, "")
+    first, last = done.stderr.splitlines()
+    assert "trying again" in first
+    assert last.startswith("Error: the venue does not answer (")
+    assert "keys" not in done.stderr
+    assert len(asked) > 1
     assert processes.alive() == []
 
 
