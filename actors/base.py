@@ -31,7 +31,7 @@ from thespian.actors import (
     WatchMessage,
 )
 
-from actors import crashpoints, logs
+from actors import crashpoints, logs, process_name
 from core.errors import BookDamaged, IntentdError, StorageError, VenueSilent
 from core.settings import Settings
 from messages import ClientRequest, Message, RequestRefused
@@ -199,6 +199,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
 
     def receiveMsg_ConfigureChild(self, message: ConfigureChild, sender: Any) -> None:
         self.engine = sender
+        self.name_process()
         self.settings = message.settings
         self.folder = StateFolder(message.state_root)
         if message.rules is not None:
@@ -276,6 +277,10 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
 
     def process_id(self) -> int:
         return os.getpid()
+
+    def name_process(self) -> None:
+        """For whoever looks at a list of processes."""
+        process_name.name_process(self.name)
 
     def open_log(self, session_id: str) -> Any:
         return logs.configure(self.folder, self.settings.log.level, actor=self.label, session=session_id)

@@ -40,6 +40,7 @@ class Engine(FrontDesk):
 
     def receiveMsg_StartEngine(self, message: StartEngine, sender: Any) -> None:
         self.is_configured = True
+        self.name_process()
         self.start, self.launcher = message, sender
         self.settings = message.settings
         self.supervision = self.new_supervision()

@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import pytest
 
 from exchange.simulator.process import SimulatorProcess
 from tests.damage import spoil
-from tests.system.harness import Daemon, Marked, until
+from tests.system.harness import ROOT, Daemon, Marked, until
 
 RSS_MB_MAX = 40
 GATEWAY_RSS_MB_MAX = 125
@@ -52,6 +53,20 @@ def test_every_actor_is_small(running: Daemon) -> None:
     assert sizes.pop("gateway") < GATEWAY_RSS_MB_MAX
     assert {name: size for name, size in sizes.items() if size >= RSS_MB_MAX} == {}
     assert {"engine", "portfolio", "reconciler", "scribe", "router BTC/USDT"} <= sizes.keys()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process name itself in a file")
+def test_the_parts_can_be_told_apart_in_a_list_of_processes(running: Daemon) -> None:
+    """By a short name of their own; Linux keeps 15 bytes of it."""
+    running.submit(symbol="BTC/USDT", side="buy", quote="20", market=True, key="names", wait=True)
+    names = {
+        child["name"]: (Path("/proc") / str(child["pid"]) / "comm").read_text().strip()
+        for child in running.ask("status")["engine"]["children"]
+    }
+    assert names["engine"] == "intentd:engine"
+    assert names["gateway"] == "intentd:gateway"
+    assert names["router BTC/USDT"] == "intentd:router"
+    assert len(set(names.values())) == len(names)
 
 
 def test_a_second_engine_is_refused_with_the_pid_of_the_first(running: Daemon) -> None:
@@ -249,6 +264,18 @@ def test_settings_that_cannot_be_used_are_one_line_and_exit_2(
     assert all(word in done.stderr for word in words), done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert processes.alive() == []
+
+
+@pytest.mark.parametrize("command", [("run.py", "up"), ("run.py", "demo"), ("-m", "tools.intentctl", "intents")])
+def test_an_empty_state_folder_is_not_the_current_one(
+    processes: Marked, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """A variable that is not set, in a script, must not make an engine where somebody happens to be."""
+    first, *rest = command
+    done = processes.run(str(ROOT / first) if first == "run.py" else first, *rest, "--state", "", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'' is no folder; name one" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_state_folder_that_cannot_be_used_is_named(processes: Marked, tmp_path: Path) -> None:
