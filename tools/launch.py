@@ -146,6 +146,8 @@ class Launch:
             )
         except SimulatorFailed as error:
             raise StartupFailed(str(error)) from None
+        except OSError as error:
+            raise StartupFailed(f"the simulator: {error.strerror}; mend it") from error
 
     def _stop_simulator(self) -> None:
         if self.simulator is not None:
@@ -293,12 +295,14 @@ class Launch:
 
         A stop signal ends the start, too; it is for the caller, who notes them, to act upon it.
         """
-        self.end_by_force()
         try:
+            self.end_by_force()
             with signals.raised():
                 self._start_system()
         except KeyboardInterrupt:
             raise StartupFailed("it was told to stop before it was ready") from None
+        except OSError as error:  # no room, no process left: it may pass, and must not end the launcher without a halt
+            raise StartupFailed(f"{error.filename or 'the machine'}: {error.strerror}; mend it") from error
 
     def end_by_force(self) -> None:
         """No engine any more; lock and simulator stay."""
