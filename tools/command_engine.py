@@ -12,7 +12,7 @@ import msgspec
 
 from actors import system
 from actors.client import Client
-from core.errors import BookDamaged, EngineNotRunning, IntentdError
+from core.errors import EngineNotRunning, IntentdError, StorageError
 from core.settings import Settings, duration_text
 from core.trading import standing
 from messages.admin import StatusReported
@@ -40,18 +40,18 @@ def status(shared: Shared) -> int:
         engine = _engine_status(shared.folder)
     except EngineNotRunning as error:
         engine = {"state": "not running", "note": str(error), "children": []}
-    damage: BookDamaged | None = None
+    unread: StorageError | None = None
     try:
         in_book = _book_status(shared.folder)
-    except BookDamaged as error:  # what the engine says about it is to be seen all the same
-        in_book, damage = None, error
+    except StorageError as error:  # what the engine says about it is to be seen all the same
+        in_book, unread = None, error
     shown = {"engine": engine, "book": in_book}
     if shared.json:
         print_json(shown)
     else:
         _print_status(shown)
-    if damage is not None:
-        raise damage
+    if unread is not None:
+        raise unread
     return 0 if engine["state"] == "running" else NOT_RUNNING
 
 
