@@ -12,7 +12,7 @@ import msgspec
 
 from actors import system
 from actors.client import Client
-from core.errors import EngineNotRunning, IntentdError, StorageError
+from core.errors import EngineNotRunning, IntentdError, RequestTimedOut, StorageError
 from core.settings import Settings, duration_text
 from core.trading import standing
 from messages.admin import StatusReported
@@ -33,13 +33,16 @@ NOT_RUNNING = 3
 def status(shared: Shared) -> int:
     """Show whether the engine runs, its parts, and what the book holds.
 
-    Exit code 3 when no engine runs; the book is shown all the same.
+    Exit code 3 when no engine runs, or none answers; the book is shown all the same.
     """
     engine: dict[str, Any]
     try:
         engine = _engine_status(shared.folder)
     except EngineNotRunning as error:
         engine = {"state": "not running", "note": str(error), "children": []}
+    except RequestTimedOut:
+        note = f"no answer within {ANSWER_TIMEOUT_S:g} s; if it hangs or has died, a new one is put in its place"
+        engine = {"state": "not answering", "note": note, "children": []}
     unread: StorageError | None = None
     try:
         in_book = _book_status(shared.folder)

@@ -143,6 +143,21 @@ def test_between_two_engines_commands_say_that_one_is_coming(daemon: Daemon) -> 
     assert daemon.stop() == 0
 
 
+def test_an_engine_that_hangs_is_seen_in_the_status(daemon: Daemon) -> None:
+    """With what the book holds, and exit code 3; before long it is replaced."""
+    config = daemon.state.parent / "intentd.toml"
+    config.write_text('[engine]\nhang_timeout = "60s"\n')
+    daemon.start("--config", str(config))
+    engine = children(daemon)["engine"]
+    os.kill(engine, signal.SIGSTOP)
+    asked = daemon.ctl("status", "--json")
+    assert asked.returncode == 3
+    shown = json.loads(asked.stdout)
+    assert (shown["engine"]["state"], shown["book"]["trading"]["state"]) == ("not answering", "ACTIVE")
+    os.kill(engine, signal.SIGCONT)
+    assert daemon.stop() == 0
+
+
 def test_a_part_that_hangs_is_replaced(daemon: Daemon) -> None:
     """It is stopped, so it does not die by itself; its silence is noticed."""
     config = daemon.state.parent / "intentd.toml"
