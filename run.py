@@ -17,7 +17,7 @@ from storage.layout import DEFAULT_STATE, StateFolder
 from tools import demo as demo_run
 from tools import signals
 from tools.launch import Launch
-from tools.options import STATE_VARIABLE, run
+from tools.options import FOLDER, STATE_VARIABLE, run
 from tools.trial import crash_report
 from tools.trial import faults as trial_faults
 from tools.trial import report as trial_report
@@ -48,7 +48,9 @@ def cli() -> None:
 @click.option(
     "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="The same seed, the same intents."
 )
-@click.option("--state", metavar="DIR", default=None, help="Keep everything here.  [default: temporary, removed]")
+@click.option(
+    "--state", type=FOLDER, metavar="DIR", default=None, help="Keep everything here.  [default: temporary, removed]"
+)
 @click.option("--config", type=click.Path(path_type=Path), default=None, help="Settings.  [default: the built-in ones]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def demo(*, count: int, symbols: str, seed: int, state: str | None, config: Path | None, as_json: bool) -> int:
@@ -96,7 +98,9 @@ def _state_folder(state: str | None) -> Iterator[Path]:
     "--halt-at", type=click.IntRange(min=0), default=0, show_default=True,
     help="Halt trading when so many intents were submitted, for some kills, then resume; 0: never.",
 )  # fmt: skip
-@click.option("--state", metavar="DIR", default=None, help="Keep everything here.  [default: temporary, removed]")
+@click.option(
+    "--state", type=FOLDER, metavar="DIR", default=None, help="Keep everything here.  [default: temporary, removed]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def chaos(*, count: int, kills: int, faults: str, seed: int, halt_at: int, state: str | None, as_json: bool) -> int:
     """Kill the daemon's processes at random under load, while the venue misbehaves; then compare book and venue.
@@ -134,10 +138,16 @@ def crashpoints(*, visit: bool, only: tuple[str, ...], as_json: bool) -> int:
 @cli.command()
 @click.option("--config", type=click.Path(path_type=Path), default=None, help="Settings.  [default: ./intentd.toml]")
 @click.option(
-    "--state", metavar="DIR", default=DEFAULT_STATE, envvar=STATE_VARIABLE, show_default=True, help="State folder."
+    "--state",
+    type=FOLDER,
+    metavar="DIR",
+    default=DEFAULT_STATE,
+    envvar=STATE_VARIABLE,
+    show_default=True,
+    help="State folder.",
 )
 def up(config: Path | None, state: str) -> int:
-    """Run the daemon in the foreground until Ctrl-C, TERM or `intentctl stop`.
+    """Run the daemon in the foreground until Ctrl-C, TERM, HUP or `intentctl stop`.
 
     Whatever dies or hangs is replaced: a part by the engine, the engine by this process. In mode sim without
     exchange.base_url the bundled simulator is started, too.
@@ -146,9 +156,13 @@ def up(config: Path | None, state: str) -> int:
     for name in unenforced(mapping):
         click.echo(f"Warning: {name} is read, but this version does not act upon it yet", err=True)
     stopped_by: list[str] = []
-    with signals.noted(stopped_by.append), Launch(StateFolder(state), settings) as launch:
+    launch = Launch(StateFolder(state), settings)
+    launch.say = _say
+    with signals.noted(stopped_by.append), launch:
         if launch.swept:
             _say(f"ended {launch.swept} processes that an earlier launcher had left behind")
+        if stopped_by:
+            raise KeyboardInterrupt
         _say_ready(launch)
         if Watchdog(launch, _say, lambda: bool(stopped_by)).run() is None:
             _say(f"stopping ({stopped_by[0]})")

@@ -31,8 +31,8 @@ from thespian.actors import (
     WatchMessage,
 )
 
-from actors import crashpoints, logs
-from core.errors import IntentdError, StorageError
+from actors import crashpoints, logs, process_name
+from core.errors import BookDamaged, IntentdError, StorageError, VenueSilent
 from core.settings import Settings
 from messages import ClientRequest, Message, RequestRefused
 from messages.lifecycle import (
@@ -183,9 +183,9 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         """Log the exception being handled and end this process, now."""
         try:
             self.log.critical("actor_crashed", actor=self.label, while_handling=type(message).__name__, exc_info=True)  # noqa: LOG014
-            reason = mendable(sys.exc_info()[1])
-            if reason:
-                self.fail(reason)
+            error = sys.exc_info()[1]
+            if reason := mendable(error):
+                self.fail(reason, error)
         finally:
             self.end_process()
 
@@ -199,6 +199,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
 
     def receiveMsg_ConfigureChild(self, message: ConfigureChild, sender: Any) -> None:
         self.engine = sender
+        self.name_process()
         self.settings = message.settings
         self.folder = StateFolder(message.state_root)
         if message.rules is not None:
@@ -212,7 +213,7 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         try:
             answer = self.on_start(message)
         except IntentdError as error:
-            self.fail(str(error))
+            self.fail(str(error), error)
             return
         except OSError as error:
             reason = mendable(error)
@@ -225,10 +226,17 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         if answer is not None:
             self.send(sender, answer)
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, error: BaseException | None = None) -> None:
         """This child cannot do its work, for a reason that somebody can mend."""
         self.log.error("child_failed", reason=reason)
-        self.send(self.engine, ChildFailed(name=self.label, pid=self.process_id(), reason=reason))
+        failed = ChildFailed(
+            name=self.label,
+            pid=self.process_id(),
+            reason=reason,
+            damaged=isinstance(error, BookDamaged),
+            passing=isinstance(error, VenueSilent),
+        )
+        self.send(self.engine, failed)
 
     def receiveMsg_Rewire(self, _message: Rewire, _sender: Any) -> None:
         """Parts that ask others something override this."""
@@ -269,6 +277,10 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
 
     def process_id(self) -> int:
         return os.getpid()
+
+    def name_process(self) -> None:
+        """For whoever looks at a list of processes."""
+        process_name.name_process(self.name)
 
     def open_log(self, session_id: str) -> Any:
         return logs.configure(self.folder, self.settings.log.level, actor=self.label, session=session_id)

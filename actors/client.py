@@ -152,10 +152,8 @@ class Client:
     # ── messages ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def tell(self, address: Any, message: Any) -> None:
-        try:
-            self._door.tell(address, message)
-        except ActorSystemException as error:
-            raise EngineNotRunning(f"the engine does not take messages ({error}); see `intentctl status`") from None
+        """Raises `EngineNotRunning`."""
+        self._door.tell(address, message)
 
     def next_message(self, timeout_s: float) -> Any:
         """Whatever arrives next, or None when the time is over."""

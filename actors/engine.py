@@ -18,7 +18,7 @@ from actors.children import GATEWAY, STOP_ORDER
 from actors.front_desk import FrontDesk
 from actors.supervisor import HALT_TICK, PROBE_TICK, PROBES_PER_TIMEOUT
 from messages.admin import EngineBorn, EngineStarted, EngineStopped, StartEngine, StopEngine
-from messages.lifecycle import PrepareStop, QuietDue, RestartDue, StopPrepared, Tick
+from messages.lifecycle import PrepareStop, QuietDue, RestartDue, StartDelayed, StopPrepared, Tick
 from messages.venue import GatewayReady
 from storage.layout import StateFolder
 
@@ -40,6 +40,7 @@ class Engine(FrontDesk):
 
     def receiveMsg_StartEngine(self, message: StartEngine, sender: Any) -> None:
         self.is_configured = True
+        self.name_process()
         self.start, self.launcher = message, sender
         self.settings = message.settings
         self.supervision = self.new_supervision()
@@ -66,7 +67,11 @@ class Engine(FrontDesk):
         for name in list(self.children):
             self.router_ready(name)
 
-    def give_up(self, reason: str, *, told_why: bool = False) -> None:
+    def receiveMsg_StartDelayed(self, message: StartDelayed, _sender: Any) -> None:
+        if self.state == "starting":
+            self.answer(self.launcher, message)
+
+    def give_up(self, reason: str, *, told_why: bool = False, passing: bool = False) -> None:
         """The start cannot succeed: say why, and end."""
         if self.state == "failed":
             return
@@ -74,7 +79,7 @@ class Engine(FrontDesk):
         self.stop_reason = reason
         self.log.critical("engine_failed", reason=reason)
         for receiver in [self.launcher, *self.stop_askers]:
-            self.answer(receiver, EngineStopped(reason=reason, failed=True, told_why=told_why))
+            self.answer(receiver, EngineStopped(reason=reason, failed=True, told_why=told_why, passing=passing))
 
     # ── the launcher ──────────────────────────────────────────────────────────────────────────────────────────────
 

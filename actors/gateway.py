@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from actors import logs
 from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage
 from actors.crashpoints import reach
+from actors.first_answer import first_answer
 from actors.pumped_loop import PumpedLoop
 from core import events, fencing, trading
 from core.breaker import Breaker, Permit, failed
@@ -38,7 +39,7 @@ from messages.book import (
     RecordOpeningBalances,
     ReportApplied,
 )
-from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
+from messages.lifecycle import ChildReady, ConfigureChild, Rewire, StartDelayed, Tick
 from messages.venue import (
     AwaitQuiet,
     BalancesFetched,
@@ -138,11 +139,18 @@ class Gateway(Guarded):
             os.environ.pop(variable, None)
 
         async def start() -> GatewayReady:
-            account = await self.client.start()
+            account = await first_answer(
+                self.client.start, self.settings.engine.start_timeout, self.monotonic_ns, self.venue_is_silent
+            )
             return GatewayReady(markets=account.markets, totals=account.totals)
 
         self.run(None, start)
         self.wake_after_ns(HEALTH_NS, HEALTH_TICK)
+
+    def venue_is_silent(self, reason: str, attempt: int, again_in_s: float) -> None:
+        self.log.warning("venue_does_not_answer", reason=reason, attempt=attempt, again_in_s=again_in_s)
+        if attempt == 1:
+            self.send(self.engine, StartDelayed(reason=reason))
 
     def open_venue(self) -> VenueClient:
         from exchange.client import VenueClient  # noqa: PLC0415  (ccxt is imported in this process alone)
@@ -456,7 +464,7 @@ class Gateway(Guarded):
 
     def deliver(self, receiver: Any, result: Any) -> None:
         if isinstance(result, IntentdError) and self.ready is None:
-            self.fail(str(result))
+            self.fail(str(result), result)
         elif isinstance(result, Exception):
             raise result
         elif isinstance(result, GatewayReady):

@@ -51,6 +51,8 @@ from messages.venue import GatewayHealth
 PROBE_TICK = "probe"
 PROBES_PER_TIMEOUT = 4
 HALT_TICK = "halt"
+RESTARTS_EXHAUSTED, BOOK_DAMAGED = "RESTARTS_EXHAUSTED", "BOOK_DAMAGED"
+"""Why trading is halted, in the audit stream."""
 HALT_AGAIN_NS = 5_000_000_000
 
 
@@ -62,6 +64,7 @@ class Supervisor(Guarded):
         self.state = "starting"
         """`starting`, `running`, `halted`, `stopping`, `stopped`, `failed`."""
         self.stop_reason = ""
+        self.halt_code = RESTARTS_EXHAUSTED
         self.start: StartEngine | None = None
         self.children: dict[str, Child] = {}
         self.supervision = self.new_supervision()
@@ -83,8 +86,8 @@ class Supervisor(Guarded):
         """Every part is ready for the first time."""
         raise NotImplementedError
 
-    def give_up(self, reason: str, *, told_why: bool = False) -> None:
-        """The start cannot succeed. `told_why`: a part has said what is to be mended."""
+    def give_up(self, reason: str, *, told_why: bool = False, passing: bool = False) -> None:
+        """The start cannot succeed. `told_why`: a part has said what is to be mended, or will pass."""
         raise NotImplementedError
 
     def router_ready(self, name: str) -> None:
@@ -242,10 +245,14 @@ class Supervisor(Guarded):
             return
         child.state = "failed"
         if self.state == "starting" and self.supervision.total == 0:
-            self.give_up(message.reason, told_why=True)
+            self.give_up(message.reason, told_why=True, passing=message.passing)
         elif self.state in {"starting", "running"}:
             self.send(child.address, ActorExitRequest())
-            self.replace(child, message.reason, told_why=True)
+            if message.damaged:
+                self.resting[child.name] = message.reason
+                self.halt(message.reason, BOOK_DAMAGED)
+            else:
+                self.replace(child, message.reason, told_why=True)
         elif self.state == "halted":
             self.lost_while_halted(child, message.reason)
 
@@ -296,8 +303,9 @@ class Supervisor(Guarded):
             self.resting.pop(name, None)
             self.advance()
 
-    def halt(self, reason: str) -> None:
+    def halt(self, reason: str, code: str = RESTARTS_EXHAUSTED) -> None:
         """Restarts do not help: nothing new is sent any more, and somebody must look."""
+        self.halt_code = code
         was_starting, self.state = self.state == "starting", "halted"
         self.stop_reason = reason
         self.log.critical("engine_halted", reason=reason)
@@ -309,7 +317,7 @@ class Supervisor(Guarded):
 
     def halt_in_book(self) -> None:
         """It must stand there before anybody trades again. Without a portfolio we write it: nobody else does then."""
-        concern = Concern(code="RESTARTS_EXHAUSTED", text=self.stop_reason)
+        concern = Concern(code=self.halt_code, text=self.stop_reason)
         if self.is_ready(PORTFOLIO):
             halt = TightenTrading(state=TradingState.HALTED, concern=concern, by=self.name)
             self.send(self.address_of(PORTFOLIO), halt)

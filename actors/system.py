@@ -11,12 +11,14 @@ written to `run/engine.json` by the launcher, as an `EngineFile`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,14 +31,17 @@ from core.settings import SystemBase
 from storage.layout import PRIVATE_FILE, StateFolder
 
 os.environ.setdefault("THESPLOG_FILE", os.devnull)  # else thespian leaves a log in the temporary folder
-from thespian.actors import ActorAddress
+from thespian.actors import ActorAddress, ActorSystemException
 from thespian.system import isInternalActorSystemMessage
-from thespian.system.transport import ReceiveEnvelope, Thespian__UpdateWork
+from thespian.system.messages.admin import PendingActor, SystemShutdown, SystemShutdownCompleted
+from thespian.system.systemBase import NewActorResponse
+from thespian.system.transport import ReceiveEnvelope, Thespian__UpdateWork, TransmitIntent
 from thespian.system.transport.IPBase import TCPv4ActorAddress
 
 from actors import loopback_tcp, manager  # noqa: F401  (the manager takes the place of thespian's)
 from actors.addressing import ADMIN_NAME, UnixAddress, address_of
 from actors.doors import is_read
+from actors.launchers import launcher_of
 
 LOGGING = {
     "version": 1,
@@ -48,6 +53,10 @@ LOGGING = {
 BASE_VARIABLE = "INTENTD_SYSTEM_BASE"
 BUS_PREFIX = "bus-"
 ADMIN_TIMEOUT_S = 1.0
+CREATE_TIMEOUT_S = 10.0
+SHUTDOWN_TIMEOUT_S = 10.0
+SLICE_S = 0.25
+"""How long thespian is left alone before we look whether to go on."""
 
 
 class EngineFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +78,8 @@ class EngineFile(msgspec.Struct, frozen=True, kw_only=True):
     started_ns: int
     stop_timeout_s: float
     """How long a graceful stop may take."""
+    folder_id: str
+    """Of the state folder, `identity`: the file may be a copy that lies in another one."""
 
 
 class _Coordinates:
@@ -86,10 +97,32 @@ class ActorSystemHandle:
         self.kind = kind
         self.folder = folder
         self.admin_port = admin_port
+        self._created = 0
 
-    def create(self, actor_class: str) -> Any:
-        """A top-level actor by `module.Class`; returns its address."""
-        return self._base.newPrimaryActor(_named(actor_class), None, None)
+    def create(
+        self, actor_class: str, timeout_s: float = CREATE_TIMEOUT_S, go_on: Callable[[], bool] = lambda: True
+    ) -> Any:
+        """A top-level actor by `module.Class`; returns its address. Raises `StartupFailed`.
+
+        thespian's own way waits 50 s for an admin that hangs, and tells in exceptions of its own that it is gone.
+        `go_on` is asked every moment; False gives it up.
+        """
+        with contextlib.closing(self._base.transport.external_transport_clone()) as door:
+            answer = NewActorResponse(door, self._base.adminAddr)
+            self._created += 1
+            wish = PendingActor(actor_class, None, self._created, None, globalName=None)
+            door.scheduleTransmit(None, TransmitIntent(self._base.adminAddr, wish, onError=answer.transmit_failed))
+            deadline = time.monotonic() + timeout_s
+            while answer.pending and (left := deadline - time.monotonic()) > 0:
+                door.run(answer, timedelta(seconds=min(left, SLICE_S)))
+                if not go_on():
+                    raise StartupFailed("it was told to stop before it was ready")
+        if answer.failed:
+            why = answer.failure_message or answer.failure
+            raise StartupFailed(f"the actor system's own process made no {actor_class} ({why})")
+        if not answer.actor_address:
+            raise StartupFailed(f"the actor system's own process did not answer within {timeout_s:g} s")
+        return answer.actor_address
 
     def tell(self, address: Any, message: Any) -> None:
         """Returns when it has left this process. Raises `EngineNotRunning` when the receiver is gone, if that shows."""
@@ -99,7 +132,10 @@ class ActorSystemHandle:
         details = address.addressDetails
         if isinstance(details, UnixAddress) and not is_read(details.path):
             raise EngineNotRunning("a part of the engine is gone; see `intentctl status`")
-        self._base.tell(address, message)
+        try:
+            self._base.tell(address, message)
+        except ActorSystemException as error:
+            raise EngineNotRunning(f"the engine does not take messages ({error}); see `intentctl status`") from None
 
     def listen(self, timeout_s: float) -> Any:
         """The next message, or None when the time is over. For one thread at a time."""
@@ -119,9 +155,16 @@ class ActorSystemHandle:
         """Whether the system's own process, its admin, is there; without it nobody new can join."""
         return _admin_lives(self.kind, self.folder, self.admin_port)
 
-    def shutdown(self) -> None:
-        """End every actor and the system itself."""
-        self._base.shutdown()
+    def shutdown(self, timeout_s: float = SHUTDOWN_TIMEOUT_S, go_on: Callable[[], bool] = lambda: True) -> bool:
+        """End every actor and the system itself. False: it did not, in this time or until `go_on` said no."""
+        deadline = time.monotonic() + timeout_s
+        with contextlib.suppress(ActorSystemException):
+            sent = self._base._tx_to_admin(SystemShutdown())  # noqa: SLF001
+            while not sent.failed and (left := deadline - time.monotonic()) > 0 and go_on():
+                received = self._base.transport.run(None, timedelta(seconds=min(left, SLICE_S)))
+                if isinstance(getattr(received, "message", None), SystemShutdownCompleted):
+                    return True
+        return False
 
     def leave(self) -> None:
         """Close this process's door; the system goes on."""
@@ -159,12 +202,12 @@ def start(kind: SystemBase, run: Path) -> ActorSystemHandle:
     kind = resolve(kind)
     for left in run.glob(f"{BUS_PREFIX}*"):
         shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=BUS_PREFIX, dir=run))  # 0700
-    port = 0
-    if kind is SystemBase.TCP:
-        port = _free_port()
-        loopback_tcp.use_secret(loopback_tcp.make_secret(folder))
     try:
+        folder = Path(tempfile.mkdtemp(prefix=BUS_PREFIX, dir=run))  # 0700
+        port = 0
+        if kind is SystemBase.TCP:
+            port = _free_port()
+            loopback_tcp.use_secret(loopback_tcp.make_secret(folder))
         base = _base_class(kind)(_Coordinates(_capabilities(folder, port)), LOGGING)
     except Exception as error:
         raise StartupFailed(f'the actor system did not start ({error}); try engine.system_base = "tcp"') from error
@@ -194,7 +237,7 @@ def _admin_lives(kind: SystemBase, folder: Path, port: int) -> bool:
 
 
 def _refuse_to_start(*_: Any) -> None:
-    raise EngineNotRunning("the engine does not answer; see `intentctl status`, or start it with `intentd up`")
+    raise EngineNotRunning("the engine does not answer; a new one is put in its place, try again in a moment")
 
 
 def _base_class(kind: SystemBase) -> Any:
@@ -231,19 +274,33 @@ def write_engine_file(folder: StateFolder, file: EngineFile) -> None:
     draft.replace(folder.engine_file)
 
 
+def identity(folder: StateFolder) -> str:
+    """The folder itself, whatever its name is now: device and inode."""
+    found = folder.root.stat()
+    return f"{found.st_dev}:{found.st_ino}"
+
+
 def read_engine_file(folder: StateFolder) -> EngineFile:
     """Of a running engine. Raises `EngineNotRunning` when there is none, or its launcher is gone."""
     try:
         file = msgspec.json.decode(folder.engine_file.read_bytes(), type=EngineFile)
+        is_ours = file.folder_id == identity(folder)
     except (OSError, msgspec.MsgspecError):
-        raise EngineNotRunning(
-            f"no engine runs on {folder.root}; start one with `intentd up --state {folder.root}`"
-        ) from None
+        raise _none_runs(folder, "no engine runs on") from None
+    if not is_ours:
+        raise _none_runs(folder, "no engine runs on")
     if not process_lives(file.pid):
-        raise EngineNotRunning(
-            f"the engine on {folder.root} (pid {file.pid}) is gone; start it with `intentd up --state {folder.root}`"
-        )
+        raise _none_runs(folder, f"the engine (pid {file.pid}) is gone on")
     return file
+
+
+def _none_runs(folder: StateFolder, what: str) -> EngineNotRunning:
+    pid = launcher_of(folder)
+    if pid is not None:
+        return EngineNotRunning(
+            f"the engine on {folder.root} is being started or stopped by pid {pid}; try again in a moment"
+        )
+    return EngineNotRunning(f"{what} {folder.root}; start one with `intentd up --state {folder.root}`")
 
 
 def process_lives(pid: int) -> bool:
@@ -271,9 +328,3 @@ def _free_port() -> int:
         probe.bind((loopback_tcp.LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _named(actor_class: str) -> Any:
-    module, _, name = actor_class.rpartition(".")
-    __import__(module)
-    return getattr(sys.modules[module], name)

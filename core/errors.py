@@ -57,6 +57,10 @@ class StorageError(IntentdError):
     exit_code = 2
 
 
+class BookDamaged(StorageError):
+    """The book holds what nobody has written. Waiting does not mend it, and nobody may trade on it."""
+
+
 class EngineNotRunning(IntentdError):
     """No engine runs on this state folder."""
 
@@ -77,6 +81,12 @@ class StartupFailed(IntentdError):
 
 class StartRefused(StartupFailed):
     """A part has said what keeps it from starting; when somebody has mended that, it will."""
+
+
+class VenueSilent(StartRefused):
+    """The venue does not answer, or not now; nobody has made a mistake that could be mended here."""
+
+    exit_code = 75
 
 
 class RequestTimedOut(IntentdError):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from core.errors import StartupFailed
+from core.errors import StartupFailed, VenueSilent
 from core.events import RateLimitHit
 from core.ids import NS_PER_MS, ClientOrderId, ExchangeOrderId, TradeId
 from core.intent import TimeInForce
@@ -114,7 +114,7 @@ class VenueClient:
         )
 
     async def start(self) -> Account:
-        """Load markets and the account. Raises `StartupFailed` with what is wrong."""
+        """Load markets and the account. Raises `StartupFailed` with what is wrong; `VenueSilent` if it may pass."""
         try:
             await self._ask(Lane.LOOK_UP, weights.EXCHANGE_INFO, {}, lambda _: self._ccxt.load_markets())
             self._take_in_limits()
@@ -128,6 +128,8 @@ class VenueClient:
         except StartupFailed:
             raise
         except Exception as error:
+            if outcomes.may_pass(error, address_is_given=bool(self._settings.exchange.base_url)):
+                raise VenueSilent(f"the venue does not answer ({self._explain(error)})") from None
             raise StartupFailed(f"the venue cannot be used: {self._explain(error)}; check address and keys") from None
         if not markets:
             raise StartupFailed("the venue lists no market that can be traded; check exchange.base_url")

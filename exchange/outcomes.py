@@ -9,6 +9,7 @@ venue raises before an order exists. **Everything else is unknown**, surprises a
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 import ccxt
@@ -41,6 +42,9 @@ DUPLICATE_TEXT: Final = "Duplicate order sent"
 NOT_DEFINITE_SUBCLASSES: Final = (ccxt.OrderNotFound, ccxt.DuplicateOrderId)
 """Subclasses of `InvalidOrder` that say something about an order that exists, or did."""
 
+BROKEN_OFF: Final = (errno.ECONNRESET, errno.EPIPE)
+"""Somebody was there."""
+
 TEXT_LENGTH_MAX: Final = 300
 
 
@@ -72,6 +76,17 @@ def lookup_failure(error: BaseException, client_order_id: ClientOrderId, text: s
     if isinstance(error, ccxt.OrderNotFound):
         return OrderAbsent(client_order_id=client_order_id)
     return QueryFailed(reason=shorten(text))
+
+
+def may_pass(error: BaseException, *, address_is_given: bool) -> bool:
+    """Whether a failed question of the start may be answered a little later, with nothing mended here.
+
+    Where nobody listens the address is wrong if somebody has written it; else the network is not there yet.
+    """
+    if not isinstance(error, ccxt.NetworkError) or REVOKED_CODE in str(error):
+        return False
+    nobody_there = isinstance(error.__cause__, OSError) and error.__cause__.errno not in BROKEN_OFF
+    return not (nobody_there and address_is_given)
 
 
 def shorten(text: str) -> str:

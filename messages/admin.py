@@ -45,6 +45,8 @@ class EngineStopped(Message, frozen=True, kw_only=True):
     """True: it did not stop because somebody asked for it."""
     told_why: bool = False
     """True: a part has said what keeps it from starting, and somebody can mend that."""
+    passing: bool = False
+    """True: or it passes by itself, since it is the venue that does not answer."""
 
 
 class StopEngine(ClientRequest, frozen=True, kw_only=True):

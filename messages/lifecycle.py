@@ -55,6 +55,16 @@ class ChildFailed(Message, frozen=True, kw_only=True):
     name: str
     pid: int
     reason: str
+    damaged: bool = False
+    """The book is: another part would find the same, and nobody may trade on it."""
+    passing: bool = False
+    """The venue does not answer just now; there is nothing to be mended here."""
+
+
+class StartDelayed(Message, frozen=True, kw_only=True):
+    """The gateway asks the venue again; to the engine, and from there to who waits for its start."""
+
+    reason: str
 
 
 class Rewire(Message, frozen=True, kw_only=True):

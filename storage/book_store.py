@@ -16,6 +16,8 @@ import lmdb
 
 from core.errors import StorageError
 from core.settings import Settings
+from storage import beginning
+from storage.damage import DAMAGE, damaged, unusable
 from storage.keys import key
 from storage.layout import PRIVATE_FILE, StateFolder
 from storage.schema import SCHEMA_VERSION
@@ -24,7 +26,6 @@ from storage.writer import Writer
 
 GIB = 1 << 30
 READERS_MAX = 512
-DATA_FILE = "data.mdb"
 MAP_ALARM_SHARE = 0.70
 
 
@@ -34,18 +35,26 @@ class BookStore:
     def __init__(self, env: lmdb.Environment, tables: dict[str, Any]) -> None:
         self._env = env
         self._tables = tables
+        self._place = str(env.path())
 
     @classmethod
     def open_writer(cls, folder: StateFolder, map_size_gib: int, venue: str) -> BookStore:
-        """Open or create the book. `venue` names what it belongs to (`binance/sim`); another one's book is refused."""
-        env = _open(folder.book, readonly=False, map_size=map_size_gib * GIB)
+        """Open or begin the book. `venue` names what it belongs to (`binance/sim`); another one's book is refused.
+
+        A folder that has lost its book is refused, too.
+        """
+        map_size = map_size_gib * GIB
+        if not beginning.exists(folder):
+            beginning.begin(folder, lambda place: _fill(place, map_size, venue))
+        env = _open(folder.book, readonly=False, map_size=map_size)
         try:
             with env.begin(write=True) as txn:
                 tables = {name: env.open_db(name.encode(), txn=txn) for name in TABLES}
-                _claim(txn, tables["meta"], folder.book, venue)
+                _check_schema(txn, tables["meta"], folder.book)
+                _check_venue(txn, tables["meta"], folder.book, venue)
         except lmdb.Error as error:
             env.close()
-            raise _unusable(folder.book, error) from error
+            raise unusable(str(folder.book), error) from error
         except StorageError:
             env.close()
             raise
@@ -55,7 +64,8 @@ class BookStore:
     @classmethod
     def open_reader(cls, folder: StateFolder) -> BookStore:
         """Open an existing book to read. Raises `StorageError` when there is none."""
-        if not (folder.book / DATA_FILE).exists():
+        if not beginning.exists(folder):
+            beginning.refuse_if_lost(folder)
             raise StorageError(f"no book in {folder.root}; start an engine on it first, or choose another with --state")
         env = _open(folder.book, readonly=True, map_size=0)
         try:
@@ -64,7 +74,7 @@ class BookStore:
                 _check_schema(txn, tables["meta"], folder.book)
         except lmdb.Error as error:
             env.close()
-            raise _unusable(folder.book, error) from error
+            raise unusable(str(folder.book), error) from error
         except StorageError:
             env.close()
             raise
@@ -73,8 +83,8 @@ class BookStore:
     @contextmanager
     def snapshot(self) -> Iterator[Reader]:
         """A consistent view, as of now. Keep it short."""
-        with self._env.begin(buffers=False) as txn:
-            yield Reader(txn, self._tables)
+        with self._begun(write=False) as txn:
+            yield Reader(txn, self._tables, self._place)
 
     @contextmanager
     def transaction(self) -> Iterator[Writer]:
@@ -89,7 +99,13 @@ class BookStore:
 
     def begin(self) -> Transaction:
         """A write transaction that stays open over several requests, for the group commit."""
-        return Transaction(self._env.begin(write=True), self._tables)
+        return Transaction(self._begun(write=True), self._tables, self._place)
+
+    def _begun(self, *, write: bool) -> lmdb.Transaction:
+        try:
+            return self._env.begin(write=write)
+        except lmdb.Error as error:
+            raise unusable(self._place, error) from error
 
     def used_share(self) -> float:
         """Of the map, 0 to 1. Above `MAP_ALARM_SHARE` it is time to set a larger `storage.map_size_gib`."""
@@ -103,9 +119,14 @@ class BookStore:
 class Transaction:
     """A write transaction and its writer; ends with `commit` or `abort`."""
 
-    def __init__(self, txn: lmdb.Transaction, tables: dict[str, Any]) -> None:
+    def __init__(self, txn: lmdb.Transaction, tables: dict[str, Any], place: str = "") -> None:
         self._txn = txn
-        self.writer = Writer(txn, tables)
+        self._place = place
+        try:
+            self.writer = Writer(txn, tables, place)
+        except BaseException:
+            txn.abort()
+            raise
 
     def commit(self) -> None:
         """Durable when it returns. Raises `StorageError` when the disk or the map is full; then nothing was written."""
@@ -116,6 +137,8 @@ class Transaction:
             raise
         try:
             self._txn.commit()
+        except DAMAGE as error:
+            raise damaged(self._place, error) from error
         except lmdb.Error as error:
             raise StorageError(f"the book could not be written: {error}; free space, then start again") from error
 
@@ -128,13 +151,30 @@ def venue_name(settings: Settings) -> str:
     return f"{settings.exchange.id}/{settings.engine.mode}"
 
 
-def _open(path: Path, *, readonly: bool, map_size: int) -> lmdb.Environment:
-    data = path / DATA_FILE
-    existed = data.exists()
-    if existed and data.stat().st_size == 0:
-        raise _unusable(path, "data.mdb is empty")
+def _fill(path: Path, map_size: int, venue: str) -> None:
+    env = _environment(path, readonly=False, map_size=map_size)
     try:
-        env = lmdb.open(
+        with env.begin(write=True) as txn:
+            meta = env.open_db(b"meta", txn=txn)
+            txn.put(key("schema"), str(SCHEMA_VERSION).encode(), db=meta)
+            txn.put(key("venue"), venue.encode(), db=meta)
+    except lmdb.Error as error:
+        raise unusable(str(path), error) from error
+    finally:
+        env.close()
+
+
+def _open(path: Path, *, readonly: bool, map_size: int) -> lmdb.Environment:
+    if (path / beginning.DATA_FILE).stat().st_size == 0:
+        raise damaged(str(path), "data.mdb is empty")
+    env = _environment(path, readonly=readonly, map_size=map_size)
+    _check_whole(env, path)
+    return env
+
+
+def _environment(path: Path, *, readonly: bool, map_size: int) -> lmdb.Environment:
+    try:
+        return lmdb.open(
             str(path),
             map_size=map_size,  # 0 for a reader: the size that the writer has set, so that it can follow a growing book
             readonly=readonly,
@@ -147,31 +187,21 @@ def _open(path: Path, *, readonly: bool, map_size: int) -> lmdb.Environment:
             readahead=False,
         )
     except lmdb.Error as error:
-        raise _unusable(path, error) from error
-    if existed:
-        _check_whole(env, path)
-    return env
+        raise unusable(str(path), error) from error
 
 
 def _check_whole(env: lmdb.Environment, path: Path) -> None:
     """A file that was cut short would end this process with SIGBUS at the first missing page, so look before."""
     needed_bytes = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-    size_bytes = (path / DATA_FILE).stat().st_size  # asked for after what is needed, since a writer may be at work
+    size_bytes = (
+        (path / beginning.DATA_FILE).stat().st_size
+    )  # asked for after what is needed, since a writer may be at work
     if size_bytes < needed_bytes:
         env.close()
-        raise _unusable(path, f"data.mdb has {size_bytes} bytes of {needed_bytes}, its end is missing")
+        raise damaged(str(path), f"data.mdb has {size_bytes} bytes of {needed_bytes}, its end is missing")
 
 
-def _unusable(path: Path, error: lmdb.Error | str) -> StorageError:
-    return StorageError(f"the book in {path} cannot be used: {error}; restore a copy or choose another --state")
-
-
-def _claim(txn: lmdb.Transaction, meta: Any, path: Path, venue: str) -> None:
-    if txn.get(key("schema"), db=meta) is None:
-        txn.put(key("schema"), str(SCHEMA_VERSION).encode(), db=meta)
-        txn.put(key("venue"), venue.encode(), db=meta)
-        return
-    _check_schema(txn, meta, path)
+def _check_venue(txn: lmdb.Transaction, meta: Any, path: Path, venue: str) -> None:
     owner = bytes(txn.get(key("venue"), db=meta) or b"").decode()
     if owner != venue:
         raise StorageError(

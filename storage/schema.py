@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from core.errors import StorageError
+from core.errors import BookDamaged, StorageError
 
 SCHEMA_VERSION = 1
 _VERSION_BYTE = bytes([SCHEMA_VERSION])
@@ -39,7 +39,10 @@ class Codec(Generic[Record]):
         try:
             return self._decoder.decode(memoryview(data)[1:])
         except msgspec.MsgspecError as error:
-            raise StorageError(f"a {self._name} record in the book is damaged: {error}") from error
+            raise BookDamaged(
+                f"a {self._name} record in the book is damaged: {error}; stop, restore a copy, and compare it with the "
+                "venue"
+            ) from error
 
 
 class Plain(Codec[bytes]):

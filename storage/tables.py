@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import lmdb
@@ -37,6 +38,7 @@ from core.records import (
     TradeCursor,
 )
 from storage import rows
+from storage.damage import damaged
 from storage.keys import EVENT_MARK_END, KEY_BYTES_MAX, event_mark, key, number_key, sequence_key
 from storage.schema import Codec, Record
 
@@ -73,9 +75,11 @@ venue."""
 class Reader:
     """One consistent view of the book: the `BookReader` of the core and what reports need on top."""
 
-    def __init__(self, txn: lmdb.Transaction, tables: dict[str, Any]) -> None:
+    def __init__(self, txn: lmdb.Transaction, tables: dict[str, Any], place: str = "") -> None:
+        """`place` names the book in errors."""
         self._txn = txn
         self._tables = tables
+        self._place = place
 
     # by key ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -88,10 +92,11 @@ class Reader:
     def refusal(self, intent_id: IntentId) -> IntentRefused | None:
         """Of a wish that would have become this intent."""
         prefix = key(intent_id, "")
-        with self._txn.cursor(db=self._tables["trail"]) as cursor:
+        with self._cursor_of(self._tables["trail"]) as cursor:
             if not cursor.set_range(prefix) or not bytes(cursor.key()).startswith(prefix):
                 return None
-            data = self._txn.get(bytes(cursor.key())[len(prefix) :], db=self._tables["audit"])
+            number = bytes(cursor.key())[len(prefix) :]
+        data = self._row("audit", number)
         first = None if data is None else rows.audit.decode(bytes(data))
         return first if isinstance(first, IntentRefused) else None
 
@@ -288,7 +293,7 @@ class Reader:
         """Every event of one intent, in order."""
         prefix = key(intent_id, "")
         for row_key, _ in self._rows("trail", prefix):
-            data = self._txn.get(row_key[len(prefix) :], db=self._tables["audit"])
+            data = self._row("audit", row_key[len(prefix) :])
             if data is not None:
                 yield rows.audit.decode(bytes(data))
 
@@ -298,7 +303,10 @@ class Reader:
             return int.from_bytes(cursor.key(), "big") if cursor.last() else 0
 
     def count(self, table: str) -> int:
-        return int(self._txn.stat(db=self._whole(table))["entries"])
+        try:
+            return int(self._txn.stat(db=self._whole(table))["entries"])
+        except lmdb.Error as error:
+            raise damaged(self._place, error) from error
 
     # inside ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -306,14 +314,29 @@ class Reader:
         """LMDB's handle of a table that has all rows in it."""
         return self._tables[table]
 
-    def _cursor(self, table: str) -> Any:
-        return self._txn.cursor(db=self._whole(table))
+    def _cursor(self, table: str) -> AbstractContextManager[Any]:
+        return self._cursor_of(self._whole(table))
+
+    @contextmanager
+    def _cursor_of(self, handle: Any) -> Iterator[Any]:
+        """Whatever is read through it in the block; in a generator, also what is read later."""
+        try:
+            with self._txn.cursor(db=handle) as cursor:
+                yield cursor
+        except lmdb.Error as error:
+            raise damaged(self._place, error) from error
+
+    def _row(self, table: str, row_key: bytes) -> Any:
+        try:
+            return self._txn.get(row_key, db=self._tables[table])
+        except lmdb.Error as error:
+            raise damaged(self._place, error) from error
 
     def _get(self, table: str, parts: tuple[str, ...], codec: Codec[Record]) -> Record | None:
         row_key = key(*parts)
         if not 0 < len(row_key) <= KEY_BYTES_MAX:
             return None  # nothing can be kept under it
-        data = self._txn.get(row_key, db=self._tables[table])
+        data = self._row(table, row_key)
         return None if data is None else codec.decode(bytes(data))
 
     def _rows(self, table: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:

@@ -34,6 +34,7 @@ from core.records import (
     TradeCursor,
 )
 from storage import rows
+from storage.damage import DAMAGE, damaged
 from storage.keys import key, number_key, sequence_key
 from storage.schema import Codec, Record
 from storage.tables import Reader
@@ -46,8 +47,8 @@ class Writer(Reader):
     transaction ends, and each row goes to LMDB once, in `flush`.
     """
 
-    def __init__(self, txn: lmdb.Transaction, tables: dict[str, Any]) -> None:
-        super().__init__(txn, tables)
+    def __init__(self, txn: lmdb.Transaction, tables: dict[str, Any], place: str = "") -> None:
+        super().__init__(txn, tables, place)
         self._known: dict[str, dict[tuple[str, ...], Any]] = {table: {} for table in tables}
         """By table and key; None for a row that is not there."""
         self._changed: dict[tuple[str, tuple[str, ...]], Codec[Any]] = {}
@@ -178,6 +179,8 @@ class Writer(Reader):
             raise StorageError(
                 "the book is full; set a larger storage.map_size_gib and start again, nothing acknowledged is lost"
             ) from error
+        except DAMAGE as error:
+            raise damaged(self._place, error) from error
         except lmdb.Error as error:
             raise StorageError(f"the book cannot be written: {error}; mend the disk, then start again") from error
         self._changed.clear()

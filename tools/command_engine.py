@@ -12,13 +12,13 @@ import msgspec
 
 from actors import system
 from actors.client import Client
-from core.errors import EngineNotRunning, IntentdError
+from core.errors import EngineNotRunning, IntentdError, RequestTimedOut, StorageError
 from core.records import BreakerRecord
 from core.settings import Settings, duration_text
 from core.trading import standing
 from messages.admin import StatusReported
 from messages.venue import GatewayHealth
-from storage import settings_file
+from storage import beginning, settings_file
 from storage.layout import StateFolder
 from tools import views
 from tools.options import Shared, book, shared_options
@@ -35,7 +35,7 @@ NOT_RUNNING = 3
 def status(shared: Shared) -> int:
     """Show whether the engine runs, its parts, and what the book holds.
 
-    Exit code 3 when no engine runs; the book is shown all the same.
+    Exit code 3 when no engine runs, or none answers; the book is shown all the same.
     """
     engine: dict[str, Any]
     health: GatewayHealth | None = None
@@ -43,17 +43,27 @@ def status(shared: Shared) -> int:
         engine, health = _engine_status(shared.folder)
     except EngineNotRunning as error:
         engine = {"state": "not running", "note": str(error), "children": []}
-    shown = {
+    except RequestTimedOut:
+        note = f"no answer within {ANSWER_TIMEOUT_S:g} s; if it hangs or has died, a new one is put in its place"
+        engine = {"state": "not answering", "note": note, "children": []}
+    shown: dict[str, Any] = {
         "engine": engine,
-        "book": _book_status(shared.folder),
+        "book": None,
         "stream": _stream(health),
         "rate_limits": _rate_limits(health),
-        "breaker": _breaker_status(shared.folder, health),
+        "breaker": None,
     }
+    unread: StorageError | None = None
+    try:
+        shown |= {"book": _book_status(shared.folder), "breaker": _breaker_status(shared.folder, health)}
+    except StorageError as error:  # what the engine says about it is to be seen all the same
+        unread = error
     if shared.json:
         print_json(shown)
     else:
         _print_status(shown)
+    if unread is not None:
+        raise unread
     return 0 if engine["state"] == "running" else NOT_RUNNING
 
 
@@ -105,7 +115,8 @@ def _breaker_status(folder: StateFolder, health: GatewayHealth | None) -> dict[s
 
 
 def _book_status(folder: StateFolder) -> dict[str, Any] | None:
-    if not (folder.book / "data.mdb").exists():
+    if not beginning.exists(folder):
+        beginning.refuse_if_lost(folder)
         return None
     with book(folder) as view:
         return {

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from actors.client import Client
+from core.errors import IntentdError
 from core.records import TradingState
 from core.verdict import Verdict
 from messages.book import TradingStateSet
@@ -77,11 +78,13 @@ def resume(shared: Shared, *, symbol: str | None, reason: str, timeout_s: float)
     if symbol is None:
         return _set(shared, TradingState.ACTIVE, reason, timeout_s)
     lifted = _asked(shared, lambda client: client.lift_quarantine(symbol, reason, timeout_s))
+    if not lifted:
+        raise IntentdError(f"{symbol} is not quarantined; `intentctl status` lists the symbols that are")
     if shared.json:
-        print_json({"symbol": symbol, "lifted": lifted})
+        print_json({"symbol": symbol, "lifted": True})
     else:
-        click.echo(f"{symbol}: quarantine lifted" if lifted else f"{symbol} was not quarantined")
-    return 0 if lifted else 1
+        click.echo(f"{symbol}: quarantine lifted")
+    return 0
 
 
 def _set(shared: Shared, state: TradingState, reason: str, timeout_s: float, *, cancel_open: bool = False) -> int:

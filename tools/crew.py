@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from actors.launchers import open_files
 from storage.layout import PRIVATE_FILE
 
 END_TIMEOUT_S = 5.0
@@ -40,7 +41,7 @@ class Crew:
     def members(self) -> list[psutil.Process]:
         """Who lives, without this process."""
         wanted, mine = str(self._file.resolve()), os.getpid()
-        return [process for process in psutil.process_iter() if process.pid != mine and _has_open(process, wanted)]
+        return [process for process in psutil.process_iter() if process.pid != mine and wanted in open_files(process)]
 
     def kill(self) -> int:
         """All of them, at once, and wait until they are gone. Returns how many there were."""
@@ -62,12 +63,3 @@ class Crew:
         deadline = time.monotonic() + timeout_s
         while self.members() and time.monotonic() < deadline:
             time.sleep(POLL_S)
-
-
-def _has_open(process: psutil.Process, wanted: str) -> bool:
-    try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return any(file.path == wanted for file in process.open_files())
-    except psutil.Error:
-        return False

@@ -26,6 +26,7 @@ from core.planning import Refusal
 from core.settings import RiskSettings, Settings
 from exchange.simulator.symbols import markets
 from messages.intents import IntentAnswered, IntentDone
+from storage import beginning
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from storage.tables import Reader
@@ -228,6 +229,6 @@ def _moved_currencies(view: Reader) -> set[str]:
 def fresh_folder(path: Path) -> StateFolder:
     """A folder without a book. Raises `StorageError` if there is one: a demo never mixes with anything."""
     folder = StateFolder(path)
-    if (folder.book / "data.mdb").exists():
+    if beginning.exists(folder):
         raise StorageError(f"{folder.root} holds a book already; a demo starts fresh, so choose a new --state folder")
     return folder

@@ -22,12 +22,14 @@ import msgspec
 
 from actors import system
 from actors.client import Client
-from core.errors import EngineAlreadyRunning, EngineNotRunning, StartRefused, StartupFailed
+from actors.launchers import launcher_of
+from core.errors import EngineAlreadyRunning, EngineNotRunning, StartRefused, StartupFailed, VenueSilent
 from core.settings import Mode, Settings
 from exchange import credentials
 from exchange.simulator import auth
 from exchange.simulator.process import SimulatorFailed, SimulatorProcess
 from messages.admin import AskStatus, EngineBorn, EngineStarted, EngineStopped, StartEngine, StatusReported, StopEngine
+from messages.lifecycle import StartDelayed
 from storage.layout import PRIVATE_FILE, StateFolder
 from tools import signals
 from tools.crew import Crew
@@ -57,6 +59,8 @@ class Launch:
         """Orphans of an earlier launcher that were ended at the start."""
         self.is_wanted: Callable[[], bool] = lambda: True
         """Asked every moment while an engine starts; False gives the start up."""
+        self.say: Callable[[str], None] = lambda _text: None
+        """Gets what somebody who waits for a start should know."""
         self.simulator: SimulatorProcess | None = None
         self._crew = Crew(folder.crew_file)
         self._stack = contextlib.ExitStack()
@@ -70,8 +74,10 @@ class Launch:
         self._hurry: list[str] = []
 
     def __enter__(self) -> Self:
+        """A stop signal meanwhile ends the start, and raises `KeyboardInterrupt`."""
         try:
-            self._start()
+            with signals.raised():
+                self._start()
         except BaseException:
             self._close()
             raise
@@ -104,25 +110,28 @@ class Launch:
         self._start_system()
 
     def _hold_lock(self) -> None:
-        """While it is held there is no other launcher, so whoever is of a crew then is an orphan."""
+        """While it is held there is no other launcher, so whoever is of a crew then is an orphan.
+
+        The lock's file may have been removed under a launcher that lives, so it is looked for, too.
+        """
         lock = filelock.FileLock(self.folder.lock_file, mode=PRIVATE_FILE)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise EngineAlreadyRunning(
-                f"an engine already runs on {self.folder.root} (pid {self._holder()}); stop it with `intentctl stop`, "
-                "or choose another --state"
-            ) from None
+            raise self._already_runs(launcher_of(self.folder)) from None
         self._stack.callback(lock.release)
-        self.swept = self._crew.kill()
         self._crew.enlist()
         self._stack.callback(self._crew.dismiss)
+        if (other := launcher_of(self.folder)) is not None:
+            raise self._already_runs(other)
+        self.swept = self._crew.kill()
 
-    def _holder(self) -> str:
-        try:
-            return str(system.read_engine_file(self.folder).pid)
-        except EngineNotRunning:
-            return "unknown, it is just starting or ending"
+    def _already_runs(self, pid: int | None) -> EngineAlreadyRunning:
+        who = f"pid {pid}" if pid is not None else "it is just starting or ending"
+        return EngineAlreadyRunning(
+            f"an engine already runs on {self.folder.root} ({who}); stop it with `intentctl stop`, or choose another "
+            "--state"
+        )
 
     def _start_simulator(self, port: int = 0) -> None:
         keys = credentials.load(self.settings, os.environ, credentials.simulator_credentials(os.environ))
@@ -137,26 +146,29 @@ class Launch:
             )
         except SimulatorFailed as error:
             raise StartupFailed(str(error)) from None
+        except OSError as error:
+            raise StartupFailed(f"the simulator: {error.strerror}; mend it") from error
 
     def _stop_simulator(self) -> None:
         if self.simulator is not None:
             self.simulator.stop()
 
     def _start_system(self) -> None:
+        """Raises `StartupFailed`. Whatever of it was forked is of the crew, so it can be cut short anywhere."""
         self.session_id = uuid.uuid4().hex[:12]
         self._stopped, self._engine_pid, self._born_pid = None, 0, 0
-        with signals.held_back():  # a system that is half started could not be ended
-            self._door = system.start(self.settings.engine.system_base, self.folder.run)
-            self._engine = self._door.create(ENGINE_CLASS)
-        self._door.tell(
-            self._engine,
-            StartEngine(
-                settings=self.settings,
-                state_root=str(self.folder.root),
-                session_id=self.session_id,
-                launcher_pid=os.getpid(),
-            ),
+        self._door = system.start(self.settings.engine.system_base, self.folder.run)
+        self._engine = self._door.create(ENGINE_CLASS, self._start_timeout_s, self.is_wanted)
+        wish = StartEngine(
+            settings=self.settings,
+            state_root=str(self.folder.root),
+            session_id=self.session_id,
+            launcher_pid=os.getpid(),
         )
+        try:
+            self._door.tell(self._engine, wish)
+        except EngineNotRunning as error:
+            raise StartupFailed(str(error)) from None
         started = self._await_start()
         self._engine_pid = self._born_pid = started.pid
         self.markets = started.markets
@@ -166,10 +178,14 @@ class Launch:
             os.waitpid(started.process_group, os.WNOHANG)
         self._publish()
 
+    @property
+    def _start_timeout_s(self) -> float:
+        return self.settings.engine.start_timeout / NS_PER_S
+
     def _await_start(self) -> EngineStarted:
         """Looks, too, whether anybody is left who could answer."""
         assert self._door is not None
-        deadline = time.monotonic() + self.settings.engine.start_timeout / NS_PER_S
+        deadline, delayed = time.monotonic() + self._start_timeout_s, ""
         while (left := deadline - time.monotonic()) > 0:
             message = self._door.listen(min(left, LISTEN_S))
             if isinstance(message, EngineBorn):
@@ -177,14 +193,18 @@ class Launch:
             elif isinstance(message, EngineStarted):
                 return message
             elif isinstance(message, EngineStopped):
-                raise (StartRefused if message.told_why else StartupFailed)(message.reason)
+                raise _failure(message)
+            elif isinstance(message, StartDelayed):
+                delayed = message.reason
+                self.say(f"{delayed}, trying again")
             elif message is None and (dead := self._who_is_dead()):
                 raise StartupFailed(dead)
             if not self.is_wanted():
                 raise StartupFailed("it was told to stop before it was ready")
+        if delayed:
+            raise VenueSilent(f"{delayed}, for {self._start_timeout_s:g} s; start again when it does")
         raise StartupFailed(
-            f"the engine was not ready within {self.settings.engine.start_timeout // NS_PER_S} s; "
-            f"see {self.folder.program_log}"
+            f"the engine was not ready within {self._start_timeout_s:g} s; see {self.folder.program_log}"
         )
 
     def _who_is_dead(self) -> str:
@@ -207,9 +227,13 @@ class Launch:
             mode=str(self.settings.engine.mode),
             venue_url=self.venue_url,
             started_ns=time.time_ns(),
+            folder_id=system.identity(self.folder),
             stop_timeout_s=self.settings.engine.stop_timeout / NS_PER_S,
         )
-        system.write_engine_file(self.folder, file)
+        try:
+            system.write_engine_file(self.folder, file)
+        except OSError as error:
+            raise StartupFailed(f"{self.folder.engine_file} cannot be written: {error.strerror}; mend it") from None
 
     # ── while it runs ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -224,7 +248,11 @@ class Launch:
         A simulator that died is started again, with what it had told anybody.
         """
         assert self._door is not None
-        self._mind_simulator()
+        try:
+            self._mind_simulator()
+        except StartupFailed as error:
+            self._stopped = EngineStopped(reason=str(error), failed=True)
+            return self._stopped
         message = self._door.listen(timeout_s)
         now_s = time.monotonic()
         if isinstance(message, EngineStopped):
@@ -263,9 +291,18 @@ class Launch:
         self._door.tell(self._engine, message)
 
     def relaunch(self) -> None:
-        """A new actor system and engine in the place of what is left of the old ones. Raises `StartupFailed`."""
-        self.end_by_force()
-        self._start_system()
+        """A new actor system and engine in the place of what is left of the old ones. Raises `StartupFailed`.
+
+        A stop signal ends the start, too; it is for the caller, who notes them, to act upon it.
+        """
+        try:
+            self.end_by_force()
+            with signals.raised():
+                self._start_system()
+        except KeyboardInterrupt:
+            raise StartupFailed("it was told to stop before it was ready") from None
+        except OSError as error:  # no room, no process left: it may pass, and must not end the launcher without a halt
+            raise StartupFailed(f"{error.filename or 'the machine'}: {error.strerror}; mend it") from error
 
     def end_by_force(self) -> None:
         """No engine any more; lock and simulator stay."""
@@ -289,14 +326,11 @@ class Launch:
     def _end_system(self) -> None:
         """In order if it still answers, and in any case."""
         self.folder.engine_file.unlink(missing_ok=True)
-        if self._door is None:
-            return
         if self._engine_pid:
             self.stop("the launcher ends")
-        leads = not self._born_pid or system.process_lives(self._born_pid)
-        if leads and (self._stopped is None or not self._stopped.failed):
-            self._door.shutdown()
-            self._crew.await_end(END_GRACE_S)
+            in_order = self._stopped is not None and not self._stopped.failed
+            if in_order and self._door is not None and self._door.shutdown(END_GRACE_S, lambda: not self._hurry):
+                self._crew.await_end(END_GRACE_S)
         self._kill_system()
 
     def _kill_system(self) -> None:
@@ -305,3 +339,9 @@ class Launch:
             self._door.leave()
             self._door.remove()
             self._door = None
+
+
+def _failure(ended: EngineStopped) -> StartupFailed:
+    if ended.passing:
+        return VenueSilent(ended.reason)
+    return (StartRefused if ended.told_why else StartupFailed)(ended.reason)

@@ -40,6 +40,21 @@ class Amount(click.ParamType[Decimal]):
 AMOUNT = Amount()
 
 
+class Folder(click.ParamType[str]):
+    """A folder's path. An empty one, of a variable that is not set, would be the current folder."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not text.strip():
+            self.fail(f"{text!r} is no folder; name one, e.g. ./{DEFAULT_STATE}", param, ctx)
+        return text
+
+
+FOLDER = Folder()
+
+
 class Shared:
     """The options that stand before or after the command; the later one wins."""
 
@@ -55,7 +70,7 @@ class Shared:
 def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds `--state` and `--json`, and passes a `Shared` as first argument."""
 
-    @click.option("--state", "state", metavar="DIR", default=None, help=STATE_HELP)
+    @click.option("--state", "state", type=FOLDER, metavar="DIR", default=None, help=STATE_HELP)
     @click.option("--json", "as_json", is_flag=True, default=False, help="Print one JSON value instead of tables.")
     @click.pass_context
     @functools.wraps(command)

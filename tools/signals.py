@@ -1,4 +1,4 @@
-"""Ctrl-C and TERM: as an exception, as a note, or held back while something must not be cut in half."""
+"""Ctrl-C, TERM and HUP: as an exception, or as a note."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Final
 
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
@@ -25,9 +25,19 @@ def noted(note: Callable[[str], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
-    """In the block TERM raises `KeyboardInterrupt` like Ctrl-C, so that everything is cleaned up."""
+    """In the block each of them raises `KeyboardInterrupt`, so that everything is cleaned up.
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
+    Whoever notes them around the block has noted it then. A process that is forked in the block is not meant: it is
+    ended by who has forked it.
+    """
+    mine, around = os.getpid(), {int(number): signal.getsignal(number) for number in STOP_SIGNALS}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != mine:
+            return
+        outer = around[number]
+        if callable(outer):
+            outer(number, frame)
         raise KeyboardInterrupt
 
     with _handled(handle):
@@ -35,20 +45,15 @@ def raised() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[None]:
-    """In the block no stop signal gets through; one that came is delivered after it."""
-    came: list[str] = []
-    with noted(came.append):
-        yield
-    if came:
-        os.kill(os.getpid(), signal.Signals[came[0]])
-
-
-@contextlib.contextmanager
 def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
+    before = {number: signal.signal(number, handler) for number in STOP_SIGNALS if not _is_nohup(number)}
     try:
         yield
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
+
+
+def _is_nohup(number: int) -> bool:
+    """Started with nohup(1): it shall not end with its terminal."""
+    return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN

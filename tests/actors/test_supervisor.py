@@ -141,6 +141,26 @@ def standing(engine: RecordedEngine) -> tuple[TradingState, list[str]]:
 # ── halt ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_damaged_book_halts_at_once(running: RecordedEngine) -> None:
+    """Another part would find the same, for ever; the reason is in `status`."""
+    failed = ChildFailed(name="reconciler", pid=1, reason="the book is damaged", damaged=True)
+    running.receiveMsg_ChildFailed(failed, running.children["reconciler"].address)
+    (halt,) = running.to(running.children[PORTFOLIO].address, TightenTrading)
+    assert (halt.state, halt.concern.code) == (TradingState.HALTED, "BOOK_DAMAGED")
+    status = running.status()
+    assert (status.state, status.reason) == ("halted", "the book is damaged")
+
+
+def test_a_damaged_book_that_cannot_take_the_halt_is_not_traded_on(running: RecordedEngine) -> None:
+    """The portfolio has met the damage: it is not started again, and without it nobody trades."""
+    running.disk_full = True
+    failed = ChildFailed(name=PORTFOLIO, pid=1, reason="the book is damaged", damaged=True)
+    running.receiveMsg_ChildFailed(failed, running.children[PORTFOLIO].address)
+    running.let_restart()
+    assert running.status().state == "halted"
+    assert not running.is_ready(PORTFOLIO)
+
+
 def test_a_part_that_dies_too_often_halts_trading_through_the_portfolio(running: RecordedEngine) -> None:
     """The book has one writer, as long as it is there."""
     running.exhaust(SCRIBE)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +19,14 @@ from core.settings import SystemBase
 from messages.admin import AskStatus
 from storage.layout import StateFolder
 
+ROOT = Path(__file__).parents[2]
+SOON_S = 10.0
+"""Far below the 50 s that thespian would wait."""
 
-def engine_file(pid: int, folder: Path = Path("/nowhere"), kind: SystemBase = SystemBase.UNIX) -> system.EngineFile:
+
+def engine_file(
+    pid: int, folder: Path = Path("/nowhere"), kind: SystemBase = SystemBase.UNIX, folder_id: str = ""
+) -> system.EngineFile:
     return system.EngineFile(
         pid=pid,
         system_base=kind,
@@ -29,6 +38,7 @@ def engine_file(pid: int, folder: Path = Path("/nowhere"), kind: SystemBase = Sy
         venue_url="",
         started_ns=1,
         stop_timeout_s=1.0,
+        folder_id=folder_id,
     )
 
 
@@ -43,9 +53,19 @@ def test_an_address_can_only_be_loopback(host: str | None, external: object) -> 
 def test_the_engine_file_is_whole_and_private(tmp_path: Path) -> None:
     """What was written is read again, and only this user can read it."""
     folder = StateFolder(tmp_path).create()
-    system.write_engine_file(folder, engine_file(os.getpid()))
-    assert system.read_engine_file(folder) == engine_file(os.getpid())
+    file = engine_file(os.getpid(), folder_id=system.identity(folder))
+    system.write_engine_file(folder, file)
+    assert system.read_engine_file(folder) == file
     assert folder.engine_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_engine_file_in_a_copy_of_the_folder_is_nobodys(tmp_path: Path) -> None:
+    """Its addresses lead to the engine of the original, whose book is another one by now."""
+    folder = StateFolder(tmp_path / "state").create()
+    system.write_engine_file(folder, engine_file(os.getpid(), folder_id=system.identity(folder)))
+    shutil.copytree(folder.root, tmp_path / "copy")
+    with pytest.raises(EngineNotRunning, match=r"no engine runs on .*copy"):
+        system.read_engine_file(StateFolder(tmp_path / "copy"))
 
 
 @pytest.mark.parametrize("content", [None, "", "{", '{"pid": 1}'])
@@ -130,3 +150,47 @@ def test_a_process_that_has_ended_does_not_live() -> None:
     os.waitpid(child, 0)
     assert system.process_lives(child) is False
     assert system.process_lives(os.getpid()) is True
+
+
+BIRTH = """
+import os, signal, sys
+from pathlib import Path
+from actors import system
+from core.errors import StartupFailed
+from core.settings import SystemBase
+from tools.crew import Crew
+crew = Crew(Path(sys.argv[1]) / "crew")
+crew.enlist()
+door = system.start(SystemBase(sys.argv[2]), Path(sys.argv[1]))
+for process in crew.members():
+    os.kill(process.pid, getattr(signal, sys.argv[3]))
+while sys.argv[3] == "SIGKILL" and crew.members():
+    pass
+asked = []
+try:
+    door.create("actors.engine.Engine", 0.8, lambda: not asked.append(1))
+except StartupFailed as error:
+    print(len(asked) > 1, "failed:", error)
+print(door.shutdown(0.5))
+crew.kill()
+"""
+
+
+@pytest.mark.parametrize("kind", [SystemBase.UNIX, SystemBase.TCP])
+@pytest.mark.parametrize("blow", ["SIGKILL", "SIGSTOP"])
+def test_an_admin_that_is_gone_or_hangs_at_birth_is_a_start_that_failed(
+    tmp_path: Path, kind: SystemBase, blow: str
+) -> None:
+    """In one line, soon, and whoever waits is asked meanwhile whether to go on; no exception of thespian's."""
+    done = subprocess.run(
+        [sys.executable, "-c", BIRTH, str(tmp_path), str(kind), blow],
+        capture_output=True,
+        text=True,
+        timeout=SOON_S,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    first, ended = done.stdout.splitlines()
+    assert first.startswith(f"{blow == 'SIGSTOP'} failed: the actor system's own process")
+    assert ended == "False"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import StartupFailed
+from core.errors import StartupFailed, VenueSilent
 from core.ids import ClientOrderId, ExchangeOrderId, IntentId, TradeId
 from core.intent import Side, TimeInForce
 from core.market import Quote
@@ -220,6 +220,25 @@ def test_reads_that_fail_are_no_empty_answers(venue: Venue) -> None:
         ]
 
     assert [type(answer) for answer in ask(venue, read)] == [QueryFailed] * 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "passes"),
+    [
+        ({"server_error": {"point": "before", "status": 503}}, True),
+        ({"server_error": {"point": "before", "status": 502}}, True),
+        ({"garbled_body": {"shapes": ["container"]}}, False),
+    ],
+)
+def test_a_start_that_may_succeed_later_is_told_from_one_that_will_not(
+    venue: Venue, fault: dict[str, Any], passes: bool
+) -> None:
+    """The first is tried again, the second is for somebody to look at."""
+    venue.set_faults(fault)
+    with pytest.raises(StartupFailed) as error:
+        ask(venue, lambda client: client.balances())
+    assert isinstance(error.value, VenueSilent) is passes
+    assert ("keys" in str(error.value)) is not passes
 
 
 @pytest.mark.parametrize("shape", ["container", "fields", "amounts", "null"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+
 import ccxt
 import pytest
 
 from core.ids import NS_PER_S, ClientOrderId
 from core.reports import NotPlaced, OrderAbsent, OutcomeUnknown, QueryFailed
-from exchange.outcomes import lookup_failure, placement_failure
+from exchange.outcomes import lookup_failure, may_pass, placement_failure
 
 ORDER = ClientOrderId("inaaaaaaaaaaaaaaaa")
 
@@ -75,3 +77,33 @@ def test_absent_and_failed_are_different_types() -> None:
     for kind in [*KNOWN, *SURPRISES]:
         if not issubclass(kind, ccxt.OrderNotFound):
             assert isinstance(lookup_failure(kind("x"), ORDER, "x"), QueryFailed)
+
+
+def caused(error: Exception, cause: Exception | None) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+REFUSED, CUT = OSError(errno.ECONNREFUSED, "refused"), OSError(errno.ECONNRESET, "reset")
+
+
+@pytest.mark.parametrize(
+    ("error", "address_is_given", "passes"),
+    [
+        (caused(ccxt.ExchangeNotAvailable("503"), None), True, True),
+        (caused(ccxt.ExchangeNotAvailable("connect"), REFUSED), True, False),
+        (caused(ccxt.ExchangeNotAvailable("connect"), REFUSED), False, True),
+        (caused(ccxt.ExchangeNotAvailable("connect"), CUT), True, True),
+        (ccxt.RequestTimeout("slow"), True, True),
+        (ccxt.RateLimitExceeded("429"), False, True),
+        (ccxt.DDoSProtection('{"code":-2015}'), False, False),
+        (ccxt.AuthenticationError("-2014"), False, False),
+        (ccxt.BadResponse("<html>"), False, False),
+        (ValueError("surprise"), False, False),
+    ],
+)
+def test_what_may_pass_at_a_start_is_told_from_what_will_not(
+    error: Exception, address_is_given: bool, passes: bool
+) -> None:
+    """Where nobody listens an address that somebody wrote is wrong; without one the network is not there yet."""
+    assert may_pass(error, address_is_given=address_is_given) is passes

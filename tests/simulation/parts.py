@@ -91,6 +91,9 @@ class Simulated(Guarded):
     def process_id(self) -> int:
         return self.process.address.number
 
+    def name_process(self) -> None:
+        """All of them are in one real process, which keeps its name."""
+
     def open_log(self, session_id: str) -> Any:  # noqa: ARG002  (all runs of a world share one trace)
         return Log(self.house, self.process)
 

@@ -12,14 +12,16 @@ from pathlib import Path
 import pytest
 
 from core import events
-from core.errors import IntentdError, StorageError
+from core.errors import BookDamaged, IntentdError, StorageError
 from core.ids import IntentId
 from core.records import Balance, Reservation
 from storage.book_store import BookStore
 from storage.keys import sequence_key
 from storage.layout import StateFolder
 from storage.schema import Plain
+from storage.tables import Reader
 from tests.builders import T0, dec
+from tests.damage import spoil
 
 VENUE = "binance/sim"
 ROOT = Path(__file__).parents[2]
@@ -302,6 +304,33 @@ except StorageError as error:
     assert result.returncode == 0, f"the process died with {result.returncode}: {result.stderr[-300:]}"
     assert result.stdout.startswith("refused:")
     assert result.stdout.count("\n") == 1
+
+
+def test_damaged_pages_are_told_by_every_read(folder: StateFolder, opened: Callable[[], BookStore]) -> None:
+    """In a view and while writing, of one row and of many: never lmdb's own error."""
+    store = opened()
+    with store.transaction() as unit:
+        for number in range(2000):
+            unit.put_reservation(
+                Reservation(intent_id=IntentId(f"spoil-{number}"), currency="BTC", amount=dec(1), created_ns=T0)
+            )
+            unit.append_event(events.AlertFired(at_ns=T0, code="spoil", text=""))
+    assert spoil(folder.book / "data.mdb", b"spoil") > 2
+    reads: list[Callable[[Reader], object]] = [
+        lambda view: view.reservation(IntentId("spoil-7")),
+        lambda view: list(view.reservations()),
+        lambda view: next(view.events()),
+        lambda view: view.last_sequence("audit"),
+        lambda view: view.last_event(events.AlertFired),
+    ]
+    for read in reads:
+        with pytest.raises(BookDamaged, match=str(folder.book)) as error, store.snapshot() as view:
+            read(view)
+        assert "restore a copy" in one_line(error)
+    with pytest.raises(BookDamaged):
+        store.begin()
+    with store.snapshot() as view:
+        assert view.meta("venue") == VENUE, "what is whole is read as before"
 
 
 @pytest.mark.parametrize("first_bytes", [b"", b"\x00", b"\x02", b"\x80"])

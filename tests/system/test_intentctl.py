@@ -134,3 +134,10 @@ def test_an_unknown_intent_is_one_line(running: Daemon, name: str) -> None:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith("Error: there is no intent")
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_lifting_a_quarantine_that_is_none_is_an_error(running: Daemon) -> None:
+    """On stderr, like every other, so that no script takes it for done."""
+    done = running.ctl("resume", "--symbol", "NOPE/X", "--reason", "looked at it")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: NOPE/X is not quarantined")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -114,6 +115,49 @@ def test_a_second_launcher_is_refused_while_the_first_lives(daemon: Daemon) -> N
     assert daemon.stop() == 0
 
 
+@pytest.mark.parametrize("removed", [("lock",), ("lock", "crew")])
+def test_a_launcher_that_lives_is_known_without_its_lock(daemon: Daemon, removed: tuple[str, ...]) -> None:
+    """Somebody has removed the file; nobody may take its engine for an orphan, nor trade beside it."""
+    daemon.start()
+    there = children(daemon)
+    for name in removed:
+        (daemon.state / "run" / name).unlink()
+    for _ in range(2):
+        second = daemon.processes.run("run.py", "up", "--state", str(daemon.state))
+        assert (second.returncode, second.stderr.count("\n")) == (2, 1)
+        assert f"already runs on {daemon.state} (pid {daemon.engine_file['pid']})" in second.stderr
+    assert children(daemon) == there
+    assert daemon.stop() == 0
+
+
+def test_between_two_engines_commands_say_that_one_is_coming(daemon: Daemon) -> None:
+    """Nobody is told to start a second one while the launcher lives."""
+    daemon.start()
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGSTOP)
+    (daemon.state / "run" / "engine.json").unlink()  # as the launcher does before it starts a new one
+    asked = daemon.ctl("stop")
+    assert asked.returncode == 3
+    assert f"is being started or stopped by pid {daemon.process.pid}; try again" in asked.stderr
+    daemon.process.send_signal(signal.SIGCONT)
+    assert daemon.stop() == 0
+
+
+def test_an_engine_that_hangs_is_seen_in_the_status(daemon: Daemon) -> None:
+    """With what the book holds, and exit code 3; before long it is replaced."""
+    config = daemon.state.parent / "intentd.toml"
+    config.write_text('[engine]\nhang_timeout = "60s"\n')
+    daemon.start("--config", str(config))
+    engine = children(daemon)["engine"]
+    os.kill(engine, signal.SIGSTOP)
+    asked = daemon.ctl("status", "--json")
+    assert asked.returncode == 3
+    shown = json.loads(asked.stdout)
+    assert (shown["engine"]["state"], shown["book"]["trading"]["state"]) == ("not answering", "ACTIVE")
+    os.kill(engine, signal.SIGCONT)
+    assert daemon.stop() == 0
+
+
 def test_a_part_that_hangs_is_replaced(daemon: Daemon) -> None:
     """It is stopped, so it does not die by itself; its silence is noticed."""
     config = daemon.state.parent / "intentd.toml"
@@ -223,3 +267,24 @@ def starts(daemon: Daemon) -> list[int]:
     """Pids of the engines that have begun to start."""
     lines = (daemon.state / "logs" / "intentd.jsonl").read_text().splitlines()
     return [entry["pid"] for entry in map(json.loads, lines) if entry["event"] == "engine_starting"]
+
+
+def test_an_actor_system_that_dies_at_each_birth_ends_the_daemon_with_a_halt(daemon: Daemon) -> None:
+    """Before the engine is asked for, while it is made, or after: never in a traceback, and the halt is in the book."""
+    config = daemon.state.parent / "intentd.toml"
+    config.write_text("[engine]\nrestarts_max = 2\n")
+    daemon.start("--config", str(config))
+    launcher, deadline = daemon.process, time.monotonic() + 3 * TRADES_AGAIN_S
+    assert launcher is not None
+    while launcher.poll() is None and time.monotonic() < deadline:
+        there = {process.pid: process for process in daemon.processes.alive()}
+        for process in there.values():
+            with contextlib.suppress(psutil.Error):
+                if process.pid != launcher.pid and process.ppid() not in there:  # only the admin has lost its parent
+                    process.kill()
+    out, err = launcher.communicate(timeout=TRADES_AGAIN_S)
+    assert launcher.returncode == 1
+    assert "Traceback" not in err
+    assert "trading is halted" in (out + err).splitlines()[-1]
+    assert daemon.ask("status")["book"]["trading"]["state"] == "HALTED"
+    assert daemon.processes.alive() == []

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
-from core.errors import EngineNotRunning, StartRefused, StartupFailed
-from core.settings import Settings
+from actors import system
+from core.errors import EngineNotRunning, StartRefused, StartupFailed, VenueSilent
+from core.settings import Settings, from_mapping
+from exchange.simulator.process import SimulatorFailed, SimulatorProcess
 from messages.admin import AskStatus, EngineBorn, EngineStarted, EngineStopped
+from messages.lifecycle import StartDelayed
 from storage.layout import StateFolder
 from tools.launch import Launch
 
@@ -88,3 +93,41 @@ def test_between_two_engines_there_is_nobody_to_tell(tmp_path: Path) -> None:
     with pytest.raises(EngineNotRunning):
         idle._tell(AskStatus(request_id="r"))
     idle.stop("Ctrl-C")
+
+
+def test_a_machine_without_room_for_a_new_engine_is_a_start_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher tries again, within its bound; it does not end with the halt unwritten."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(system, "start", refuse)
+    with pytest.raises(StartupFailed, match="the machine: Resource temporarily unavailable"):
+        Launch(StateFolder(tmp_path).create(), Settings()).relaunch()
+
+
+def test_a_simulator_that_does_not_come_back_is_an_engine_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the replacing of it is bounded, too, and ends with the halt in the book."""
+    waiting = launch(tmp_path)
+    monkeypatch.setattr(waiting, "simulator", SimpleNamespace(is_running=False, port=1))
+
+    def fail(*_: object, **__: object) -> None:
+        raise SimulatorFailed("it was not ready")
+
+    monkeypatch.setattr(SimulatorProcess, "start", fail)
+    assert waiting.wait(0) == EngineStopped(reason="it was not ready", failed=True)
+
+
+def test_a_delay_is_told_and_is_the_reason_when_the_time_is_over(tmp_path: Path) -> None:
+    """A gateway that asks the venue again may need longer than there is."""
+    waiting = launch(tmp_path, StartDelayed(reason="the venue does not answer (503)"))
+    waiting.settings = from_mapping({"engine": {"start_timeout": "100ms"}})
+    said: list[str] = []
+    waiting.say = said.append
+    with pytest.raises(VenueSilent, match="503"):
+        waiting._await_start()
+    assert said == ["the venue does not answer (503), trying again"]
