@@ -32,13 +32,16 @@ def run(processes: Marked, timeout_s: float, *arguments: str) -> tuple[int, dict
 
 @pytest.mark.timeout(CHAOS_TIMEOUT_S)
 def test_chaos_leaves_book_and_venue_equal(processes: Marked) -> None:
-    """12 kills of random processes, the launcher among them, under load and with every fault of the venue."""
-    code, figures, errors = run(
-        processes, CHAOS_TIMEOUT_S, "chaos", "--intents", "60", "--kills", "12", "--faults", "all", "--seed", "5"
-    )
+    """14 kills of random processes, the launcher among them, under load and with every fault of the venue.
+
+    In the middle of it an operator halts trading; until he resumes no order comes to the venue, whatever dies.
+    """
+    size = ("--intents", "60", "--kills", "14", "--faults", "all", "--seed", "5", "--halt-at", "20")
+    code, figures, errors = run(processes, CHAOS_TIMEOUT_S, "chaos", *size)
     assert code == 0, errors
     assert {name: figures[name] for name in CLEAN} == CLEAN
-    assert (figures["intents"], figures["terminal"], figures["kills"]) == (60, 60, 12)
+    assert (figures["intents"], figures["terminal"], figures["kills"]) == (60, 60, 14)
+    assert (figures["orders_after_halt"], figures["halt"]["is_over"]) == (0, True)
     assert set(figures["balance_drift"].values()) == {"0"}
     assert figures["restarts"] > 0
     assert processes.alive() == []
