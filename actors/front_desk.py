@@ -12,7 +12,7 @@ from core.ids import NS_PER_MS
 from core.in_flight import reach_ns
 from core.intent import SYMBOL_PATTERN, validate_reason
 from core.planning import Refusal
-from core.records import TradingState
+from core.records import Standing, TradingState
 from messages import ClientRequest, RequestRefused
 from messages.admin import AskStatus, ChildStatus, FindRouter, RouterFound, StatusReported
 from messages.book import LiftQuarantine, QuarantineAnswered, RecordRefusal, SetTradingState, TradingStateSet
@@ -33,6 +33,8 @@ class FrontDesk(Supervisor):
         """Who waits for another part's answer, by request."""
         self.settling: dict[str, TradingStateSet] = {}
         """Stricter trading states that are durable, while what was sent before is still on its way to the venue."""
+        self.standing_seen: tuple[Standing, int] | None = None
+        """The latest, and since when it was known to be durable; monotonic."""
 
     # ── clients ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -102,9 +104,12 @@ class FrontDesk(Supervisor):
             ),
         )
 
-    def receiveMsg_GatewayHealth(self, message: GatewayHealth, _sender: Any) -> None:
-        was_live, self.gateway_health = self.stream_is_live, message
-        if was_live != self.stream_is_live:
+    def receiveMsg_GatewayHealth(self, message: GatewayHealth, sender: Any) -> None:
+        if self.child_at(GATEWAY, sender) is None:
+            return  # the last words of one that is dead
+        before = self.gateway_health.stream if self.gateway_health is not None else None
+        self.gateway_health = message
+        if message.stream != before:  # lost and found again is news, too: what happened in between was told by nobody
             self.tell_of_stream()
 
     def receiveMsg_LiftQuarantine(self, message: LiftQuarantine, sender: Any) -> None:
@@ -156,11 +161,13 @@ class FrontDesk(Supervisor):
         """Who is told that trading is stopped may rely on it: no order reaches the venue after that.
 
         The gateway knows best when the last one is over. Without its word, and without a gateway, it is the venue's own
-        rule that ends the wait: it takes nothing that was sent so long ago. A state that stands for long, and is asked
-        for again because its answer was lost, needs no wait; twice the time leaves room for a commit that was slow.
+        rule that ends the wait: it takes nothing that was sent so long ago. A state that stands for so long, and is
+        asked for again because its answer was lost, needs no wait.
         """
         longest_ns = reach_ns(self.settings.exchange.recv_window_ms * NS_PER_MS)
-        is_old = self.now_ns() - message.standing.since_ns > 2 * longest_ns
+        if self.standing_seen is None or self.standing_seen[0] != message.standing:
+            self.standing_seen = message.standing, self.monotonic_ns()
+        is_old = self.monotonic_ns() - self.standing_seen[1] >= longest_ns
         if message.standing.state is TradingState.ACTIVE or is_old:
             self.hand_back(message.request_id, message)
             return

@@ -123,7 +123,7 @@ class Gateway(Guarded):
 
     def on_start(self, message: ConfigureChild) -> None:
         self.portfolio = message.portfolio
-        self.in_flight = InFlight(self.settings.exchange.recv_window_ms * NS_PER_MS, self.now_ns())
+        self.in_flight = InFlight(self.settings.exchange.recv_window_ms * NS_PER_MS, self.monotonic_ns())
         self.store = self.open_book()
         with self.store.snapshot() as view:
             self.breaker = Breaker(self.settings.breaker, view.breaker())
@@ -232,7 +232,7 @@ class Gateway(Guarded):
         self.permits[attempt.client_order_id] = permit
         self.note_breaker()
         reach("gateway request: before")
-        self.in_flight.leaves(attempt.client_order_id, self.now_ns())
+        self.in_flight.leaves(attempt.client_order_id, self.monotonic_ns())
         self.news.leaves(attempt.client_order_id)
         return None
 
@@ -287,8 +287,7 @@ class Gateway(Guarded):
 
     def stream_changed(self, state: StreamState) -> None:
         """The engine tells whoever must ask the more, or may ask the less."""
-        because = getattr(state, "because", "")
-        is_live = not because
+        is_live, because = not hasattr(state, "because"), getattr(state, "because", "")
         self.stream_health = StreamHealth(is_live=is_live, since_ns=state.since_ns, because=because)
         self.log.info("user_stream", is_live=is_live, because=because)
         self.tell_health()
@@ -325,14 +324,14 @@ class Gateway(Guarded):
         self.wake_after_ns(HEALTH_NS, HEALTH_TICK)
 
     def receiveMsg_AwaitQuiet(self, message: AwaitQuiet, sender: Any) -> None:
-        self.quiet_askers.append((sender, message.request_id, self.in_flight.orders(self.now_ns())))
+        self.quiet_askers.append((sender, message.request_id, self.in_flight.orders(self.monotonic_ns())))
         self.tell_quiet()
 
     def tell_quiet(self) -> None:
         """Answer whoever waits for nothing any more. The engine has a deadline of its own; nobody else looks."""
         waiting, self.quiet_askers = self.quiet_askers, []
         for asker, request_id, orders in waiting:
-            if self.in_flight.is_quiet(orders, self.now_ns()):
+            if self.in_flight.is_quiet(orders, self.monotonic_ns()):
                 self.send(asker, WireQuiet(request_id=request_id))
             else:
                 self.quiet_askers.append((asker, request_id, orders))

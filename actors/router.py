@@ -89,6 +89,8 @@ class OrderRouter(Guarded):
     def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
         """Ask again whoever took the place of the one that was asked; what was being sent may be lost."""
         self.portfolio, self.gateway, self.reconciler = message.portfolio, message.gateway, message.reconciler
+        if message.replaced == GATEWAY:
+            self.brain.gateway_replaced()
         if message.replaced in {PORTFOLIO, GATEWAY}:
             self.carry_out(self.patience.all())
         elif message.replaced == RECONCILER:

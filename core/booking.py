@@ -27,6 +27,10 @@ def book_trade(book: UnitOfWork, fill: FillRecord, rules: MarketRules, *, late: 
     risk_figures.open_day(book, rules.quote, fill.booked_ns)
     book.put_fill(fill)
     sign = 1 if fill.side is Side.BUY else -1
+    elsewhere = {rules.base: sign * fill.qty}
+    if fill.fee_currency != rules.quote:
+        elsewhere[fill.fee_currency] = elsewhere.get(fill.fee_currency, ZERO) - fill.fee
+    risk_figures.converted(book, elsewhere, fill.booked_ns)
     holdings.change_total(book, rules.base, sign * fill.qty)
     holdings.change_total(book, rules.quote, -sign * fill.quote_qty)
     holdings.change_total(book, fill.fee_currency, -fill.fee)

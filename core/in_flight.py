@@ -23,7 +23,7 @@ def reach_ns(recv_window_ns: int) -> int:
 
 
 class InFlight:
-    """Of one gateway. `now_ns` is UTC."""
+    """Of one gateway. `now_ns` is of its monotonic clock: one that is set forward would end a wait too early."""
 
     def __init__(self, recv_window_ns: int, now_ns: int) -> None:
         self._reach_ns = reach_ns(recv_window_ns)

@@ -210,7 +210,7 @@ class _Snapshot:
         booked = self._book_trades()
         if self.attempt != before:
             self.book.put_attempt(self.attempt)
-        if booked:
+        if booked or self.attempt != before:  # its router goes by the record's revision, and shall look at the attempt
             self.record = save(self.book, self.record)
         if self.record.filled_qty > self.record.qty and booked:
             self._alarm("OVERFILL", f"{text(self.record.filled_qty)} filled of {text(self.record.qty)} ordered")

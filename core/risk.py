@@ -7,7 +7,7 @@ past a limit together. Every check that applies is recorded (`risk_limits_eval`)
 |---|---|---|
 | `max_order_notional` | the order's quantity × price | both |
 | `max_open_orders` | open intents, with this one | both |
-| `max_exposure_pct` | (positions' value + money held by buys, with this one) ÷ equity | buys |
+| `max_exposure_pct` | (positions' value + quote money held, with this one) ÷ equity | buys |
 | `max_positions` | symbols held or being bought, with this one | buys |
 | `max_position_notional` | of this symbol: position's value + its open buys, with this one | buys |
 | `max_daily_drawdown_pct` | (equity at the day's opening − equity now) ÷ equity at the day's opening | buys |
@@ -194,7 +194,7 @@ def _profit(wish: Wish) -> Decimal | None:
     average_cost = wish.position.average_cost
     if not average_cost:
         return None
-    return max(wish.plan.price, wish.intent.market_snapshot.bid) / average_cost - ONE
+    return wish.plan.price / average_cost - ONE
 
 
 BOTH: Final = (Side.BUY, Side.SELL)
@@ -220,7 +220,7 @@ REMEDIES: Final = {
     "max_exposure_pct": "ask for less, sell something, or raise the setting",
     "max_positions": "close a position first, or raise the setting",
     "max_position_notional": "ask for less, or raise the setting",
-    "max_daily_drawdown_pct": "only sells are taken; look at what was lost, then raise the setting or wait for the day",
+    "max_daily_drawdown_pct": "only sells are taken; look at what was lost, then `intentctl resume`",
     "max_trades_per_day": "wait for the next UTC day, or raise the setting",
     "symbol_cooldown": "wait, or lower the setting",
     "cash_target": "ask for less, or lower the setting",

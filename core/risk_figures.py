@@ -17,6 +17,7 @@ held before intentd (its inventory) is nobody's position and counts for nothing 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
@@ -29,6 +30,8 @@ from core.records import IntentRecord, Position, PositionState, QuoteFigures, Ri
 from core.unit_of_work import BookReader, UnitOfWork
 
 DAY_NS: Final = 86_400 * NS_PER_S
+CLOCK_BACK_DAYS: Final = 1
+"""A clock that is put right may be so far back, and the day goes on."""
 HELD: Final = frozenset({PositionState.OPEN, PositionState.PARTIAL_EXIT})
 
 
@@ -39,12 +42,12 @@ def day_of(at_ns: int) -> int:
 
 def of(book: BookReader, currency: str, now_ns: int) -> RiskFigures:
     """As they stand now, `currency` among the quote currencies. On a new day nothing was traded yet, and it opens with
-    what is there; a clock that is set back does not open the day before again."""
+    what is there. A clock that is set back a little does not open the day before again; one that was far ahead does."""
     figures = book.risk_figures() or _counted(book)
     if currency not in figures.quotes:
         figures = _with_quote(figures, currency, QuoteFigures(opening_equity=_balance(book, currency)))
     today = day_of(now_ns)
-    if today <= figures.day:
+    if figures.day - CLOCK_BACK_DAYS <= today <= figures.day:
         return figures
     quotes = {
         name: replace(quote, opening_equity=_balance(book, name) + quote.positions_value)
@@ -74,7 +77,7 @@ def ended(book: UnitOfWork, record: IntentRecord, now_ns: int) -> None:
     if record.intent.side is Side.BUY and symbol in buying:
         buying = {name: count - (name == symbol) for name, count in buying.items() if name != symbol or count > 1}
     trades = figures.trades
-    if record.filled_qty == 0 and day_of(record.intent.created_ns) == figures.day:
+    if record.filled_qty == 0 and _day_accepted(record) == figures.day:
         trades = max(0, trades - 1)  # an intent that is older than these figures was never counted
     book.put_risk_figures(replace(figures, buying=buying, trades=trades))
 
@@ -82,7 +85,7 @@ def ended(book: UnitOfWork, record: IntentRecord, now_ns: int) -> None:
 def filled_late(book: UnitOfWork, record: IntentRecord, now_ns: int) -> None:
     """An intent that had ended with nothing filled has filled something after all: it was a trade."""
     figures = _figures_of(book, record, now_ns)
-    if day_of(record.intent.created_ns) == figures.day:
+    if _day_accepted(record) == figures.day:
         book.put_risk_figures(replace(figures, trades=figures.trades + 1))
 
 
@@ -98,6 +101,17 @@ def open_day(book: UnitOfWork, currency: str, now_ns: int) -> None:
     before, now = book.risk_figures(), of(book, currency, now_ns)
     if before != now:
         book.put_risk_figures(now)
+
+
+def converted(book: UnitOfWork, changes: Mapping[str, Decimal], now_ns: int) -> None:
+    """Money of these currencies came or went by a trade of something else: a conversion is no result of the day."""
+    figures = book.risk_figures()
+    for currency, amount in changes.items():
+        if figures is not None and amount and currency in figures.quotes:
+            figures = of(book, currency, now_ns)
+            quote = figures.quotes[currency]
+            shifted = replace(quote, opening_equity=quote.opening_equity + amount)
+            book.put_risk_figures(_with_quote(figures, currency, shifted))
 
 
 def moved(book: UnitOfWork, currency: str, before: Position, after: Position, now_ns: int) -> None:
@@ -155,6 +169,11 @@ def _counted(book: BookReader) -> RiskFigures:
         for currency, value in worth.items()
     }
     return RiskFigures(holding=holding, buying=dict(buying), quotes=quotes)
+
+
+def _day_accepted(record: IntentRecord) -> int:
+    """By the clock of whoever accepted it, and counted it."""
+    return day_of(record.marks.get("reserved", record.intent.created_ns))
 
 
 def _figures_of(book: BookReader, record: IntentRecord, now_ns: int) -> RiskFigures:

@@ -38,6 +38,8 @@ from core.records import AttemptRecord, AttemptStatus, IntentRecord
 from core.reports import OpenOrder, OrderAbsent, OutcomeUnknown, QueryFailed, Report
 from core.settings import RouterSettings
 
+LIST_PATIENCE_NS: Final = 20 * ids.NS_PER_S
+"""A list that was not answered for so long is asked for once more."""
 FOLLOWED: Final = frozenset({State.SENT, State.PARTIAL, State.CANCELING})
 
 
@@ -101,6 +103,8 @@ class Router:
         """The user stream tells what happens to orders, so they are looked at less often."""
         self.following = False
         self.follow_due_ns = 0
+        self.list_awaited_until_ns = 0
+        """Until then the answer to the last list is awaited; 0: it is there."""
         self.follow_round = 0
 
     # ── what clients ask for ──────────────────────────────────────────────────────────────────────────────────────
@@ -187,9 +191,10 @@ class Router:
             case State.UNKNOWN:
                 return [do.Resolve(attempt)] if entered else []
             case State.CANCELING:
-                return [do.Cancel(attempt), *self._follow(now_ns)] if entered else self._follow(now_ns)
+                follow = self._follow(now_ns, record, attempt)
+                return [do.Cancel(attempt), *follow] if entered else follow
             case State.SENT | State.PARTIAL:
-                return self._follow(now_ns)
+                return self._follow(now_ns, record, attempt)
             case _:
                 return []
 
@@ -256,6 +261,7 @@ class Router:
 
     def listed(self, orders: tuple[OpenOrder, ...] | QueryFailed) -> list[Effect]:
         """The venue's open orders of the symbol: look up each working order of ours that differs from the book."""
+        self.list_awaited_until_ns = 0
         if isinstance(orders, QueryFailed):
             return []
         listed = {order.client_order_id: order.filled_qty for order in orders}
@@ -285,7 +291,12 @@ class Router:
     def stream_changed(self, is_live: bool, now_ns: int) -> list[Effect]:  # noqa: FBT001  (a state, no option)
         """The stream was lost or is there again: what happened meanwhile was told by nobody, so look now."""
         self.stream_is_live = is_live
+        self.list_awaited_until_ns = 0  # one that was asked for before does not close the gap
         return self._follow_now(now_ns)
+
+    def gateway_replaced(self) -> None:
+        """What it was asked, nobody answers."""
+        self.list_awaited_until_ns = 0
 
     def resume(self, records: list[tuple[IntentRecord, AttemptRecord]], now_ns: int) -> list[Effect]:
         """After a start: take up every open intent where the book says it is."""
@@ -437,9 +448,9 @@ class Router:
         self.waiting.difference_update(waiters)
         return [do.Done(request_id, record) for request_id in waiters]
 
-    def _follow(self, now_ns: int) -> list[Effect]:
-        """Look again after the interval, or earlier if that was planned already."""
-        due_ns = now_ns + self._follow_interval_ns()
+    def _follow(self, now_ns: int, record: IntentRecord, attempt: AttemptRecord) -> list[Effect]:
+        """Look at this order again after its interval, or earlier if that was planned already."""
+        due_ns = now_ns + self._follow_interval_ns(record, attempt)
         if self.following and self.follow_due_ns <= due_ns:
             return []
         if self.following:
@@ -447,13 +458,9 @@ class Router:
         self.following, self.follow_due_ns = True, due_ns
         return [do.WakeAt(due_ns, Timer(TimerKind.FOLLOW, round=self.follow_round))]
 
-    def _follow_interval_ns(self) -> int:
-        """Orders that only rest need fewer looks while the stream tells of them."""
-        working = (live for live in self.live.values() if live[0].state in FOLLOWED)
-        is_resting = all(
-            record.state is not State.CANCELING and attempt.status is AttemptStatus.WORKING
-            for record, attempt in working
-        )
+    def _follow_interval_ns(self, record: IntentRecord, attempt: AttemptRecord) -> int:
+        """An order that only rests needs fewer looks while the stream tells of it."""
+        is_resting = record.state is not State.CANCELING and attempt.status is AttemptStatus.WORKING
         slow = self.stream_is_live and is_resting
         return self.settings.stream_poll_interval if slow else self.settings.poll_interval
 
@@ -463,13 +470,17 @@ class Router:
         working = [(record, attempt) for record, attempt in self.live.values() if record.state in FOLLOWED]
         if not working:
             return []
-        effects: list[Effect] = [do.ListOpenOrders()]
+        effects: list[Effect] = []
+        if now_ns >= self.list_awaited_until_ns:  # else the venue is slow, or has no room, and needs no second question
+            self.list_awaited_until_ns = now_ns + LIST_PATIENCE_NS
+            effects.append(do.ListOpenOrders())
         for record, attempt in working:
             if attempt.status is AttemptStatus.CLOSED:
                 effects += self._look_up(attempt)  # over, but its trades are not all here yet
             elif self._is_overdue(record, attempt, now_ns):
                 effects.append(do.NoteCancel(record.intent.intent_id, "older than router.order_max_age"))
-        return effects + self._follow(now_ns)
+        soonest = min(working, key=lambda live: self._follow_interval_ns(*live))
+        return effects + self._follow(now_ns, *soonest)
 
     def _is_overdue(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> bool:
         resting = record.intent.tif in RESTING and not record.cancel_requested

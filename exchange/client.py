@@ -127,6 +127,8 @@ class VenueClient:
             totals = parsing.totals(account, self._ccxt.safe_currency_code)
         except StartupFailed:
             raise
+        except NoRoom as error:  # the venue wants no questions at the moment
+            raise VenueSilent(f"the venue cannot be asked ({error})") from None
         except Exception as error:
             if outcomes.may_pass(error, address_is_given=bool(self._settings.exchange.base_url)):
                 raise VenueSilent(f"the venue does not answer ({self._explain(error)})") from None

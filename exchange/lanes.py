@@ -22,6 +22,8 @@ from exchange.binance import TraceRecord
 
 IN_FLIGHT_MAX: Final = 32
 """Requests on the wire at one time, for orders and for questions each."""
+KEPT_FOR_CANCELS: Final = 8
+"""Connections more, which no placement takes: a venue that hangs must not hold a cancel up."""
 QUEUE_MAX: Final = 2_000
 """Requests that wait in one lane."""
 SLOT_TIMEOUT_S: Final = 4.0
@@ -51,7 +53,7 @@ class Lanes:
         self._now_ns = now_ns
         self._wait_max_s = wait_max_ns / NS_PER_S
         self._on_hit = on_hit
-        self._free = {ORDERS: IN_FLIGHT_MAX, QUESTIONS: IN_FLIGHT_MAX}
+        self._free = {ORDERS: IN_FLIGHT_MAX + KEPT_FOR_CANCELS, QUESTIONS: IN_FLIGHT_MAX}
         self._queues: dict[Lane, deque[_Waiting]] = {lane: deque() for lane in Lane}
         self._alarm: asyncio.TimerHandle | None = None
         self._probing = False
@@ -62,7 +64,7 @@ class Lanes:
 
     @property
     def in_flight(self) -> int:
-        return 2 * IN_FLIGHT_MAX - sum(self._free.values())
+        return 2 * IN_FLIGHT_MAX + KEPT_FOR_CANCELS - sum(self._free.values())
 
     # ── cancels and questions ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -111,7 +113,7 @@ class Lanes:
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _may_place(self) -> bool:
-        return self._free[ORDERS] > 0 and not (self._probing and not self.rates.orders_are_known)
+        return self._free[ORDERS] > KEPT_FOR_CANCELS and not (self._probing and not self.rates.orders_are_known)
 
     def _take_connection(self, lane: Lane) -> None:
         self._free[CONNECTIONS[lane]] -= 1

@@ -56,6 +56,9 @@ class RecordedEngine(Recorded, Engine):
     def now_ns(self) -> int:
         return self.clock_ns
 
+    def monotonic_ns(self) -> int:
+        return self.clock_ns
+
     def kill_process(self, pid: int) -> None:
         self.killed.append(pid)
 
@@ -259,10 +262,10 @@ def test_resume_without_a_reason_changes_nothing(running: RecordedEngine) -> Non
 # ── halt ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def halted(engine: RecordedEngine, state: TradingState = TradingState.HALTED, since: int = 0) -> TradingStateSet:
+def halted(engine: RecordedEngine, state: TradingState = TradingState.HALTED) -> TradingStateSet:
     """The portfolio's word that the state is durable, for a client who has asked for it."""
     engine.receiveMsg_SetTradingState(SetTradingState(request_id="r", state=state, reason="a test"), CLIENT)
-    by_operator = Standing(state=state, reason="a test", by="operator", since_ns=engine.now_ns() - since * SECOND)
+    by_operator = Standing(state=state, reason="a test", by="operator", since_ns=T0)
     done = TradingStateSet(request_id="r", standing=by_operator, canceling=0)
     engine.receiveMsg_TradingStateSet(done, PORTFOLIO)
     return done
@@ -290,7 +293,10 @@ def test_a_halt_is_told_without_a_gateway_when_the_venue_takes_nothing_older(run
 
 def test_a_halt_of_long_ago_is_told_at_once(running: RecordedEngine) -> None:
     """It is asked for again because its first answer was lost; nothing of then is on the way any more."""
-    done = halted(running, since=13)
+    halted(running)
+    running.clock_ns += in_flight.reach_ns(running.settings.exchange.recv_window_ms * NS_PER_MS)
+    assert running.to(CLIENT, TradingStateSet) == []
+    done = halted(running)
     assert running.to(CLIENT, TradingStateSet) == [done]
 
 
@@ -322,9 +328,11 @@ def followers_told(engine: RecordedEngine) -> list[bool]:
 def test_whoever_follows_orders_hears_of_the_stream_when_it_changes(running: RecordedEngine) -> None:
     """Once for each change, whatever else its health says; and a gateway that dies takes its stream with it."""
     for is_live in (True, True, False, True):
-        running.receiveMsg_GatewayHealth(health(is_live=is_live), GATEWAY)
+        running.receiveMsg_GatewayHealth(health(is_live=is_live), running.address_of(GATEWAY))
     assert followers_told(running) == [True, False, True]
+    dead = running.address_of(GATEWAY)
     running.let_die(GATEWAY)
+    running.receiveMsg_GatewayHealth(health(is_live=True), dead)
     assert followers_told(running) == [True, False, True, False]
 
 

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import events, risk, risk_figures
-from core.book import OpeningOutcome, OpeningResult
+from core.book import OpeningOutcome, OpeningResult, open_intent
 from core.intent import IntentRequest, Side
 from core.planning import Refusal
 from core.records import RiskCheck
 from core.reports import OrderStatus
 from core.settings import UNLIMITED, RiskSettings, from_mapping
-from tests.builders import SECOND, T0, Desk, dec, not_placed, quote, request, rules, sell, snapshot
+from tests.builders import SECOND, T0, Desk, dec, not_placed, opening, quote, request, rules, sell, snapshot
 
 DAY_NS = risk_figures.DAY_NS
 
@@ -102,14 +102,14 @@ def test_a_symbol_may_be_bought_again_when_it_has_cooled_down() -> None:
 
 
 def test_a_sale_must_bring_what_it_cost_and_the_profit() -> None:
-    """Measured at what it gets at least: its limit, or the bid where that is better."""
+    """Measured at what it gets at least."""
     at = desk(min_sell_profit_pct="0.01")
     at.filled(request(key="first"))
     dear = sell(limit_price=dec("50499.99"), key="k1")
     assert refused(at.submit(dear)).code == "RISK_MIN_SELL_PROFIT_PCT"
     assert at.submit(sell(limit_price=dec("50500"), key="k2", qty=dec("0.005"))).outcome is OpeningOutcome.ACCEPTED
-    better = quote("50500", "50510")
-    assert at.submit(sell(key="k3", qty=dec("0.005")), better).outcome is OpeningOutcome.ACCEPTED
+    high = quote("50500", "50510")  # a sale at the market may get the collar's price, and no better one
+    assert refused(at.submit(sell(key="k3", qty=dec("0.005")), high)).code == "RISK_MIN_SELL_PROFIT_PCT"
 
 
 def busy_desk(name: str, setting: Any, before: list[IntentRequest]) -> Desk:
@@ -344,3 +344,38 @@ def test_a_book_that_is_older_than_the_figures_is_counted_once() -> None:
     at.now_ns += SECOND
     at.market = rules(symbol="ETH/USDT", base="ETH")
     assert refused(at.submit(request(symbol="ETH/USDT", key="k3"))).code == "RISK_MAX_POSITIONS"
+
+
+def test_a_conversion_is_no_result_of_the_day() -> None:
+    """Bitcoin that buys ether is sold for dollars: the account holds less of it, and has lost nothing."""
+    narrow = from_mapping({"risk": {"max_daily_drawdown_pct": "0.05"}, "router": {"min_notional": "0.0001"}})
+    at = Desk(limits=narrow.risk, settings=narrow.router, USDT="10000", BTC="1", ETH="5")
+    at.market = rules(symbol="ETH/BTC", base="ETH", quote="BTC", min_notional="0.0001")
+    at.filled(request(symbol="ETH/BTC", qty=dec("0.1"), limit_price=dec("0.05"), key="e1"), quote("0.0499", "0.05"))
+    at.market = rules()
+    at.filled(sell(qty=dec("0.5"), key="s1"))
+    assert risk.drawdown(at.book, "BTC", at.limits, at.now_ns) is None
+    at.market = rules(symbol="ETH/BTC", base="ETH", quote="BTC", min_notional="0.0001")
+    wish = request(symbol="ETH/BTC", qty=dec("0.1"), limit_price=dec("0.05"), key="e2")
+    assert at.submit(wish, quote("0.0499", "0.05")).outcome is OpeningOutcome.ACCEPTED
+
+
+def test_a_clock_that_was_far_ahead_does_not_keep_its_day() -> None:
+    """A wrong year at one wish; when the clock is right again, days go on as usual."""
+    at = desk(max_trades_per_day=1)
+    at.now_ns += 300 * DAY_NS
+    at.filled(request(key="k1"))
+    at.now_ns -= 300 * DAY_NS
+    assert at.submit(request(key="k2")).outcome is OpeningOutcome.ACCEPTED
+
+
+def test_a_wish_of_yesterday_that_is_accepted_today_gives_todays_place_back() -> None:
+    """Its router's clock made it before midnight, the book counted it after."""
+    at = desk(max_trades_per_day=1)
+    at.now_ns = (T0 // DAY_NS + 1) * DAY_NS
+    late = opening(request(key="k1"), at_ns=at.now_ns - 1)
+    with at.book.transaction() as unit:
+        first = open_intent(unit, late, at.limits, at.now_ns).attempt
+    assert first is not None
+    at.apply(snapshot(first, OrderStatus.CANCELED))
+    assert at.submit(request(key="k2")).outcome is OpeningOutcome.ACCEPTED

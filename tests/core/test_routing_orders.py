@@ -13,6 +13,7 @@ from core.intent import TimeInForce, payload
 from core.lifecycle import State
 from core.records import AttemptRecord, AttemptStatus
 from core.reports import OpenOrder, OrderStatus, OutcomeUnknown, QueryFailed
+from core.routing import LIST_PATIENCE_NS
 from tests.builders import (
     SECOND,
     SYMBOL,
@@ -300,3 +301,27 @@ def test_an_order_that_is_being_canceled_is_looked_at_as_often_as_ever(floor: Fl
     assert isinstance(slow, do.WakeAt)
     assert floor.router.woken(slow.timer, slow.at_ns) == []
     assert floor.router.woken(wake.timer, wake.at_ns) != []
+
+
+def test_a_list_that_is_awaited_is_not_asked_for_again(floor: Floor) -> None:
+    """A venue without room for it has none for a second one; after a while, or a new gateway, it is asked once more."""
+    resting(floor)
+    first = floor.router.woken(FOLLOW, T0 + SECOND)
+    assert "ListOpenOrders" in kinds(first)
+    second = floor.router.woken(Timer(TimerKind.FOLLOW, round=1), T0 + 2 * SECOND)
+    assert kinds(second) == ["WakeAt"]
+    floor.router.gateway_replaced()
+    third = floor.router.woken(Timer(TimerKind.FOLLOW, round=2), T0 + 3 * SECOND)
+    assert "ListOpenOrders" in kinds(third)
+    fourth = floor.router.woken(Timer(TimerKind.FOLLOW, round=3), T0 + 3 * SECOND + LIST_PATIENCE_NS)
+    assert "ListOpenOrders" in kinds(fourth)
+
+
+def test_an_order_that_is_over_with_trades_missing_is_looked_at_soon(floor: Floor) -> None:
+    """Though the stream lives: it has told the end and not the trades."""
+    attempt = resting(floor)
+    floor.router.stream_changed(is_live=True, now_ns=T0)
+    told = floor.report(snapshot(attempt, OrderStatus.FILLED, filled="0.01", source="stream"))
+    (wake,) = [effect for effect in told if isinstance(effect, do.WakeAt)]
+    assert wake.at_ns == floor.desk.now_ns + SETTINGS.poll_interval
+    assert "LookUp" in kinds(floor.router.woken(wake.timer, wake.at_ns))
