@@ -112,7 +112,7 @@ class Reconciliation:
 
     def stream_live(self, at: Moment) -> Effects:
         """The user stream tells what happens from now on; what happened before may never have been told."""
-        return self.tick(ORDERS, at) + self.tick(TRADES, at)
+        return self.tick(ORDERS, at) + (self._sweeps.anew(at) if self._start.is_over else [])
 
     # ── what is asked for ─────────────────────────────────────────────────────────────────────────────────────────
 

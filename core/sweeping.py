@@ -51,7 +51,7 @@ class Sweeps:
         self._settings = settings
         self._inquiries = inquiries
         self._comparisons = comparisons
-        self._is_running = False
+        self._is_running = self._is_wanted_again = False
 
     def active(self, book: BookReader) -> set[str]:
         """Symbols in which something of ours may be executed, or may have been just now."""
@@ -66,9 +66,18 @@ class Sweeps:
         self._is_running = True
         return self.begin(symbols, at, self._ended)
 
-    def _ended(self, swept: Swept, _at: Moment) -> Effects:
+    def anew(self, at: Moment) -> Effects:
+        """One that is asked for from now on: what still runs may have asked too early."""
+        self._is_wanted_again = self._is_running
+        return self.go_on(at)
+
+    def _ended(self, swept: Swept, at: Moment) -> Effects:
         self._is_running = False
-        return [wants.Say("trades_not_read", {"reasons": swept.failed})] if swept.failed else []
+        effects: Effects = [wants.Say("trades_not_read", {"reasons": swept.failed})] if swept.failed else []
+        if self._is_wanted_again:
+            self._is_wanted_again = False
+            effects += self.go_on(at)
+        return effects
 
     def begin(self, symbols: Iterable[str], at: Moment, then: Then) -> Effects:
         """Sweep these; `then` is told what was found."""

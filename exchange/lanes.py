@@ -22,6 +22,8 @@ from exchange.binance import TraceRecord
 
 IN_FLIGHT_MAX: Final = 32
 """Requests on the wire at one time, for orders and for questions each."""
+PROBE_S: Final = 0.5
+"""The longest wait of other placements for the answer to a gateway's first one."""
 KEPT_FOR_CANCELS: Final = 8
 """Connections more, which no placement takes: a venue that hangs must not hold a cancel up."""
 QUEUE_MAX: Final = 2_000
@@ -57,6 +59,8 @@ class Lanes:
         self._queues: dict[Lane, deque[_Waiting]] = {lane: deque() for lane in Lane}
         self._alarm: asyncio.TimerHandle | None = None
         self._probing = False
+        self._is_probed = False
+        """The first placement was answered, or took too long for the others to wait."""
 
     @property
     def queued(self) -> dict[Lane, int]:
@@ -97,7 +101,8 @@ class Lanes:
     async def enter_to_place(self, intent_id: str, weight: int) -> Pass | Held:
         """At once where the budget has no room; else as soon as a connection is free. Raises `NoRoom`.
 
-        As long as nobody knows how many orders the venue counts already, they leave one after the other.
+        The first one goes ahead, since its answer shows how many orders the venue counts already; but the others do not
+        wait long for it: a venue that does not answer, or does not tell, must not hold them up.
         """
         held = self.rates.would_hold(intent_id, weight, self._now_ns())
         if held is None:
@@ -113,17 +118,21 @@ class Lanes:
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _may_place(self) -> bool:
-        return self._free[ORDERS] > KEPT_FOR_CANCELS and not (self._probing and not self.rates.orders_are_known)
+        return self._free[ORDERS] > KEPT_FOR_CANCELS and (self._is_probed or not self._probing)
 
     def _take_connection(self, lane: Lane) -> None:
         self._free[CONNECTIONS[lane]] -= 1
-        if lane is Lane.PLACE and not self.rates.orders_are_known:
+        if lane is Lane.PLACE and not (self._is_probed or self.rates.orders_are_known):
             self._probing = True
+            asyncio.get_running_loop().call_later(PROBE_S, self._end_probe)
+
+    def _end_probe(self) -> None:
+        self._is_probed = True
+        self._dispatch()
 
     def _release(self, lane: Lane) -> None:
         self._free[CONNECTIONS[lane]] += 1
-        if lane is Lane.PLACE:
-            self._probing = False
+        self._is_probed |= lane is Lane.PLACE
         self._dispatch()
 
     async def _wait(self, lane: Lane, weight: int, longest_s: float) -> Pass | None:

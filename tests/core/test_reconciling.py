@@ -32,6 +32,20 @@ def test_each_check_has_the_interval_of_its_setting() -> None:
     assert ReconcilerSettings().lookup_interval == Office().brain.intervals[SEARCH]
 
 
+def test_a_stream_that_is_there_again_has_the_trades_read_anew(office: Office) -> None:
+    """A sweep that runs may have asked before; so there is one more after it, and one only."""
+    office.working()
+    office.answers_itself = False
+    office.do(office.brain.stream_live)
+    before = len(office.asked_of(AskTrades))
+    office.do(office.brain.stream_live)
+    office.do(office.brain.stream_live)
+    assert len(office.asked_of(AskTrades)) == before
+    office.answers_itself = True
+    office.answer_all()
+    assert len(office.asked_of(AskTrades)) == before + 1
+
+
 def test_an_order_in_flight_for_too_long_is_unknown_and_found_out(office: Office) -> None:
     """C2: nobody has answered, nobody asks any more; the book is told, and then the venue is asked."""
     attempt = office.accept()

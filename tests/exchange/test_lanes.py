@@ -66,6 +66,18 @@ async def place_many(client: VenueClient, count: int) -> list[Any]:
     return await asyncio.gather(*(client.place(attempt(number), nothing) for number in range(count)))
 
 
+def test_a_slow_answer_to_the_first_order_holds_up_no_other(small: Venue) -> None:
+    """It goes ahead, for its answer shows what is used; but a venue that is slow, or silent, gets the others, too."""
+    asked = Asked(small)
+    slow = {"latency_ms": {"probability": 1, "on": ["place"], "min": 4_400, "max": 4_400}}
+
+    async def go_on(client: VenueClient) -> list[Any]:
+        small.set_faults(slow)
+        return await place_many(client, 4)
+
+    assert [type(report) for report in asked.run(go_on)] == [OrderSnapshot] * 4
+
+
 def test_orders_beyond_the_limit_do_not_leave(small: Venue) -> None:
     """Forty at once: as many as the venue allows are placed, the others are told when to come; no 429."""
     asked = Asked(small)
