@@ -13,15 +13,17 @@ ORDERS = 100
 
 
 def statuses(daemon: Daemon) -> Counter[int]:
-    """Of every HTTP answer of the venue."""
+    """Of every HTTP answer of the venue; the log tells of the user stream, too."""
     lines = (daemon.state / "logs" / "tracer" / "exchange.jsonl").read_text().splitlines()
-    return Counter(json.loads(line)["status"] for line in lines)
+    return Counter(told["status"] for told in map(json.loads, lines) if "method" in told)
 
 
 def test_more_orders_than_the_venue_allows(daemon: Daemon) -> None:
     """They wait for their turn with the reason shown, come back, and are all filled; the venue refuses nothing."""
     wanted = ORDERS + 30
-    daemon.start()
+    config = daemon.state.parent / "intentd.toml"
+    config.write_text("[risk]\nmax_trades_per_day = 0\n")
+    daemon.start("--config", str(config))
     client = daemon.processes.start("-m", "tests.system.storm_client", str(daemon.state), str(wanted), "many")
     waiting = until(
         lambda: [row for row in daemon.ask("intents", "--open") if row["reason"].startswith("RATE_LIMITED")],
