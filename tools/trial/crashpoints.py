@@ -66,7 +66,9 @@ class Station:
         self._file = root / "crashpoint"
         self._venue = self._stack.enter_context(Venue(seed))
         environment = {crashpoints.VARIABLE: str(self._file)}
-        self._daemon = self._stack.enter_context(Daemon(self._folder, self._venue.base_url, environment))
+        # without the user stream: what is asked for only where it fails to tell would hardly be come to
+        daemon = Daemon(self._folder, self._venue.base_url, environment, user_stream=False)
+        self._daemon = self._stack.enter_context(daemon)
         self._strategy = self._stack.enter_context(contextlib.closing(Strategy(self._folder)))
         self._price = reference_prices()[SYMBOL]
         self._has_drifted = False

@@ -26,7 +26,14 @@ KILL_TIMEOUT_S: Final = 10.0
 class Daemon:
     """On one state folder, against one venue. A context: it is stopped at the end."""
 
-    def __init__(self, folder: StateFolder, venue_url: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: StateFolder,
+        venue_url: str,
+        environment: dict[str, str] | None = None,
+        *,
+        user_stream: bool = True,
+    ) -> None:
         self.folder = folder
         self.starts = 0
         self._environment = environment or {}
@@ -35,7 +42,7 @@ class Daemon:
         self._crew = Crew(folder.crew_file)
         self._process: subprocess.Popen[bytes] | None = None
         folder.root.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(toml(venue_url))
+        self._config.write_text(toml(venue_url, user_stream=user_stream))
 
     def __enter__(self) -> Self:
         return self

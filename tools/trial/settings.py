@@ -14,8 +14,8 @@ READ_LAG_MS: Final = 1_000
 HANG_TIMEOUT_S: Final = 5
 
 
-def toml(venue_url: str) -> str:
-    """As a settings file."""
+def toml(venue_url: str, *, user_stream: bool = True) -> str:
+    """As a settings file. Without the user stream everything is found out by asking."""
     return f"""
 [risk]
 max_positions = 100
@@ -31,6 +31,7 @@ base_url = "{venue_url}"
 timeout_ms = {TIMEOUT_MS}
 recv_window_ms = {RECV_WINDOW_MS}
 read_lag = "{READ_LAG_MS}ms"
+user_stream = {str(user_stream).lower()}
 
 [router]
 backoff_ms = 100
