@@ -133,7 +133,9 @@ class Client:
     def send_trading(self, state: TradingState, reason: str, *, cancel_open: bool = False) -> str:
         """Ask for a trading state without waiting; returns the request's id."""
         request_id = new_request_id()
-        wanted = SetTradingState(request_id=request_id, state=state, reason=reason, cancel_open=cancel_open)
+        wanted = SetTradingState(
+            request_id=request_id, state=state, reason=reason, cancel_open=cancel_open, asked_ns=time.time_ns()
+        )
         self.tell(self._engine, wanted)
         return request_id
 

@@ -211,6 +211,8 @@ class Portfolio(Guarded):
 
     def receiveMsg_SetTradingState(self, message: SetTradingState, sender: Any) -> None:
         def put(unit: Writer) -> TradingStateSet:
+            if trading.is_overtaken(unit, message.state, message.asked_ns):
+                return TradingStateSet(request_id=message.request_id, standing=trading.standing(unit), canceling=0)
             standing = trading.put(unit, message.state, message.reason, "operator", self.now_ns())
             if message.state is TradingState.ACTIVE:
                 drift.accept(unit)

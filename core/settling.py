@@ -113,7 +113,7 @@ class _Sorter:
         if external is None:
             self.nameless[order_id] = None
             return False
-        if self.book.external_trade(self.symbol, trade.trade_id) is None:
+        if not is_noted(self.book, self.symbol, trade.trade_id):
             counts = trade.venue_ns >= self.opening_ns  # what was before is in the opening balances
             self.external_trades.append(external_trade(self.symbol, trade, self.rules, counts=counts))
         return True
@@ -191,6 +191,11 @@ def external_order(order: OpenOrder, symbol: str, now_ns: int) -> ExternalOrder:
     )
 
 
+def is_noted(book: BookReader, symbol: str, trade_id: TradeId) -> bool:
+    """Whether a trade that is not ours is in the book."""
+    return book.external_trade(symbol, trade_id) is not None
+
+
 def external_trade(symbol: str, trade: Trade, rules: MarketRules | None, *, counts: bool) -> ExternalTrade:
     """A trade of such an order, with what it did to the balances; nothing if it does not count.
 
@@ -226,7 +231,7 @@ def settle(book: UnitOfWork, settlement: Settlement, now_ns: int) -> None:
 
 
 def _is_kept(book: BookReader, symbol: str, trade_id: TradeId) -> bool:
-    return book.fill(symbol, trade_id) is not None or book.external_trade(symbol, trade_id) is not None
+    return book.fill(symbol, trade_id) is not None or is_noted(book, symbol, trade_id)
 
 
 def _note_order(book: UnitOfWork, order: ExternalOrder, now_ns: int) -> None:

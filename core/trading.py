@@ -49,6 +49,15 @@ def put(book: UnitOfWork, state: TradingState, reason: str, by: str, now_ns: int
     return after
 
 
+def is_overtaken(book: BookReader, state: TradingState, asked_ns: int) -> bool:
+    """Whether somebody wants it looser who asked before the state in force came about, and cannot have known of it.
+
+    Messages may come late, and twice: an old "resume" must not lift a halt that was told since. 0: nobody knows when.
+    """
+    now = standing(book)
+    return 0 < asked_ns < now.since_ns and STRICTNESS[state] < STRICTNESS[now.state]
+
+
 def refusal(book: BookReader, side: Side) -> Refusal | None:
     """Why an order of this side may not leave now."""
     now = standing(book)

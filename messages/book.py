@@ -154,6 +154,8 @@ class SetTradingState(ClientRequest, frozen=True, kw_only=True):
     reason: str
     cancel_open: bool = False
     """Cancel every working order, too."""
+    asked_ns: int = 0
+    """When the operator asked, ns UTC. What was asked before the state in force came about does not loosen it."""
 
 
 class TradingStateSet(Message, frozen=True, kw_only=True):

@@ -99,3 +99,19 @@ def test_no_further_attempt_is_begun_while_halted() -> None:
     assert ended.state is State.CANCELED
     assert ended.end_reason == f"TRADING_HALTED: trading is HALTED ({REASON}); see `intentctl resume`"
     assert list(desk.book.reservations()) == []
+
+
+@pytest.mark.parametrize(("state", "before", "overtaken"), [
+    (TradingState.ACTIVE, True, True),
+    (TradingState.ACTIVE, False, False),
+    (TradingState.REDUCING, True, True),
+    (TradingState.HALTED, True, False),
+])  # fmt: skip
+def test_what_was_asked_before_does_not_loosen_what_is_in_force(
+    state: TradingState, before: bool, overtaken: bool
+) -> None:
+    """A message that comes late, or twice, lifts no halt that was told since; a stricter one is always heard."""
+    desk = Desk()
+    put(desk, TradingState.HALTED)
+    assert trading.is_overtaken(desk.book, state, T0 - 1 if before else T0) is overtaken
+    assert not trading.is_overtaken(desk.book, state, 0)

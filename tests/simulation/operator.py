@@ -49,6 +49,7 @@ class Operator:
         self._asked = 0
         self._asked_ns = 0
         self._stops = 0
+        self._asked_for_ns = 0
         self._stops_at: set[int] = set()
         self._orders_left = 0
         self._wanted: TradingState | None = None
@@ -81,6 +82,7 @@ class Operator:
     def _insist(self, state: TradingState) -> None:
         self._wanted = state
         self._stops += 1
+        self._asked_for_ns = self._machine.scheduler.now_ns
         self._ask_for(self._stops, state, cancel_open=self._random.random() < CANCELS_OPEN)
 
     def _ask_for(self, number: int, state: TradingState, *, cancel_open: bool) -> None:
@@ -89,10 +91,19 @@ class Operator:
         is_halt = state is TradingState.HALTED
         self._send(
             SetTradingState(
-                request_id=f"{number}-{state}", state=state, reason="a test", cancel_open=cancel_open and is_halt
+                request_id=f"{number}-{state}",
+                state=state,
+                reason="a test",
+                cancel_open=cancel_open and is_halt,
+                asked_ns=self._asked_for_ns,
             )
         )
         self._machine.scheduler.after(ASK_AGAIN_NS, lambda: self._ask_for(number, state, cancel_open=cancel_open))
+
+    def let_go_on(self) -> None:
+        """Trading is stopped by its word, and it has long wanted it to go on: the word was told twice, or late."""
+        if self._wanted is None:
+            self._insist(TradingState.ACTIVE)
 
     @property
     def is_holding(self) -> bool:

@@ -363,6 +363,7 @@ def nameless_taken_for_external(stack: ExitStack) -> None:
 @bug("a trade by hand that is seen again is added up again")
 def external_trade_counted_twice(stack: ExitStack) -> None:
     swap(stack, settling, "_is_kept", lambda book, symbol, trade_id: book.fill(symbol, trade_id) is not None)
+    swap(stack, settling, "is_noted", lambda _book, _symbol, _trade_id: False)
 
 
 @bug("trades by hand explain nothing")

@@ -92,7 +92,7 @@ SKITTISH: Final[dict[str, Any]] = {"window": "5s", "min_samples": 2, "cool_off":
 """A breaker that opens at the second failure."""
 TIGHT: Final = 0.3
 """Share of the seeds with a venue, or a breaker, that allows little."""
-BY_HAND: Final = 0.6
+BY_HAND: Final = 0.4
 """Share of the seeds in which somebody else trades on the account."""
 DRIFTS: Final = 0.1
 """Share of the seeds in which the balances change without a trade. Their storm is longer: wishes meet a halt."""
@@ -188,7 +188,7 @@ def _stream_faults(random: Random) -> dict[str, Any]:
 def _road(random: Random) -> RoadWeather:
     return RoadWeather(
         lost=random.choice((0.0, 0.005, 0.02)),
-        twice=random.choice((0.0, 0.1, 0.3)),
+        twice=random.choice((0.0, 0.02, 0.1)),
         late=random.choice((0.0, 0.02, 0.08)),
         overtaking=random.choice((0.0, 0.05, 0.3)),
     )

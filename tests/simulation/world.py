@@ -14,7 +14,9 @@ from typing import Final
 
 import msgspec
 
+from core import trading
 from core.ids import NS_PER_S
+from core.records import TradingState
 from storage.book_store import venue_name
 from tests.simulation.crashes import Crashes, CrashWeather
 from tests.simulation.ending import Ending
@@ -25,7 +27,7 @@ from tests.simulation.machine import Machine
 from tests.simulation.operator import Operator
 from tests.simulation.parts import House
 from tests.simulation.road import Road, RoadWeather
-from tests.simulation.safety import Safety
+from tests.simulation.safety import OPERATOR, Safety
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.settled import unsettled
 from tests.simulation.shared_book import SharedBook
@@ -185,6 +187,10 @@ class World:
             return ["requests are still on their way"]
         if self.weather.transfers and not self.venue.transferred:
             return ["no money was moved yet"]
+        with self.book.view() as view:
+            standing = trading.standing(view)
+        if standing.by == OPERATOR and standing.state is not TradingState.ACTIVE and not self.venue.transferred:
+            self.operator.let_go_on()
         if self.operator.is_holding:
             return ["the operator holds trading"]
         return unsettled(self.book, self.venue, self.safety, self.strategies)
