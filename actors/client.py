@@ -24,7 +24,15 @@ from core.records import TradingState
 from core.verdict import Verdict
 from messages import RequestRefused
 from messages.admin import AskStatus, EngineStopped, FindRouter, RouterFound, StatusReported, StopEngine
-from messages.book import LiftQuarantine, QuarantineAnswered, SetTradingState, TradingStateSet
+from messages.book import (
+    ArmingSet,
+    ArmTrading,
+    DisarmTrading,
+    LiftQuarantine,
+    QuarantineAnswered,
+    SetTradingState,
+    TradingStateSet,
+)
 from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, IntentDone, SubmitIntent
 from messages.reconciling import BookVerified, VerifyBook
 from storage.layout import StateFolder
@@ -138,6 +146,21 @@ class Client:
         )
         self.tell(self._engine, wanted)
         return request_id
+
+    def arm(self, account: str, for_ns: int, reason: str, timeout_s: float) -> ArmingSet:
+        """Let orders leave in mode live for so long, for the account of this fingerprint."""
+        request_id = new_request_id()
+        wish = ArmTrading(request_id=request_id, account=account, for_ns=for_ns, reason=reason, asked_ns=time.time_ns())
+        self.tell(self._engine, wish)
+        answer: ArmingSet = self.await_answer(ArmingSet, request_id, timeout_s)
+        return answer
+
+    def disarm(self, reason: str, timeout_s: float) -> ArmingSet:
+        """None leaves any more. It is told when no earlier order can reach the venue any more."""
+        request_id = new_request_id()
+        self.tell(self._engine, DisarmTrading(request_id=request_id, reason=reason, asked_ns=time.time_ns()))
+        answer: ArmingSet = self.await_answer(ArmingSet, request_id, timeout_s)
+        return answer
 
     def verify(self, timeout_s: float) -> Verdict:
         """The whole book against the venue."""

@@ -14,10 +14,13 @@ import os
 from typing import Any
 
 from actors.base import CREDENTIAL_VARIABLES, ActorExitRequest
-from actors.children import GATEWAY, STOP_ORDER
+from actors.children import GATEWAY, PORTFOLIO, STOP_ORDER
 from actors.front_desk import FrontDesk
 from actors.supervisor import HALT_TICK, PROBE_TICK, PROBES_PER_TIMEOUT
+from core.account import Account, KeyWarning, warnings
+from core.events import AlertFired
 from messages.admin import EngineBorn, EngineStarted, EngineStopped, StartEngine, StopEngine
+from messages.book import RecordEvents
 from messages.lifecycle import PrepareStop, QuietDue, RestartDue, StartDelayed, StopPrepared, Tick
 from messages.venue import GatewayReady
 from storage.layout import StateFolder
@@ -35,6 +38,7 @@ class Engine(FrontDesk):
         self.launcher: Any = None
         self.stop_askers: list[Any] = []
         self.orphaned = False
+        self.warned_of: tuple[KeyWarning, ...] = ()
 
     # ── start ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -56,7 +60,18 @@ class Engine(FrontDesk):
 
     def receiveMsg_GatewayReady(self, message: GatewayReady, sender: Any) -> None:
         if self.child_at(GATEWAY, sender) is not None:
-            self.markets = message.markets
+            self.markets, self.account = message.markets, message.account
+            self.warn_of_key(message.account)
+
+    def warn_of_key(self, account: Account) -> None:
+        """Once in a start, however often the gateway is replaced, unless the key is another one then."""
+        found = warnings(account)
+        news, self.warned_of = [warning for warning in found if warning not in self.warned_of], found
+        for warning in news:
+            self.log.warning("key_warning", code=warning.code, text=warning.text)
+        if news:
+            alerts = tuple(AlertFired(at_ns=self.now_ns(), code=code, text=text) for code, text in news)
+            self.send(self.address_of(PORTFOLIO), RecordEvents(events=alerts))
 
     def announce(self) -> None:
         self.state = "running"

@@ -11,7 +11,7 @@ from core.errors import VenueSilent
 from core.ids import NS_PER_S
 
 if TYPE_CHECKING:
-    from exchange.client import Account
+    from exchange.client import AtStart
 
 PATIENCE_SHARE: Final = 0.9
 """Of `engine.start_timeout`: whoever waits for the start shall hear why it failed."""
@@ -20,11 +20,11 @@ PAUSE_S_MAX: Final = 4.0
 
 
 async def first_answer(
-    ask: Callable[[], Awaitable[Account]],
+    ask: Callable[[], Awaitable[AtStart]],
     start_timeout_ns: int,
     monotonic_ns: Callable[[], int],
     say: Callable[[str, int, float], None],
-) -> Account:
+) -> AtStart:
     """The venue is asked until it answers, or it is time to say that it does not. Raises `StartupFailed`.
 
     `say` is told of each failure: the reason, the how manieth, and in how many seconds it is asked again.

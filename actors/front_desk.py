@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from typing import Any
 
 from actors.children import GATEWAY, PORTFOLIO, RECONCILER, router_name, symbol_of
 from actors.supervisor import Supervisor
+from core import arming
+from core.account import Account
 from core.errors import InvalidInput
 from core.ids import NS_PER_MS
 from core.in_flight import reach_ns
 from core.intent import SYMBOL_PATTERN, validate_reason
 from core.planning import Refusal
 from core.records import Standing, TradingState
+from core.settings import Mode
 from messages import ClientRequest, RequestRefused
 from messages.admin import AskStatus, ChildStatus, FindRouter, RouterFound, StatusReported
-from messages.book import LiftQuarantine, QuarantineAnswered, RecordRefusal, SetTradingState, TradingStateSet
+from messages.book import (
+    ArmingSet,
+    ArmTrading,
+    DisarmTrading,
+    LiftQuarantine,
+    QuarantineAnswered,
+    RecordRefusal,
+    SetTradingState,
+    TradingStateSet,
+)
 from messages.lifecycle import QuietDue
 from messages.reconciling import BookVerified, VerifyBook
 from messages.venue import AwaitQuiet, GatewayHealth, WireQuiet
@@ -31,8 +44,10 @@ class FrontDesk(Supervisor):
         self.waiting_for_router: dict[str, list[tuple[str, Any]]] = {}
         self.clients: dict[str, Any] = {}
         """Who waits for another part's answer, by request."""
-        self.settling: dict[str, TradingStateSet] = {}
-        """Stricter trading states that are durable, while what was sent before is still on its way to the venue."""
+        self.account: Account | None = None
+        """The one that the gateway was connected to last; None before the first time."""
+        self.settling: dict[str, TradingStateSet | ArmingSet] = {}
+        """Stricter rules that are durable, while what was sent before is still on its way to the venue."""
         self.standing_seen: tuple[Standing, int] | None = None
         """The latest, and since when it was known to be durable; monotonic."""
 
@@ -101,6 +116,7 @@ class FrontDesk(Supervisor):
                 children=(engine, *children),
                 markets=len(self.markets),
                 gateway=self.gateway_health,
+                account=self.account,
             ),
         )
 
@@ -127,27 +143,56 @@ class FrontDesk(Supervisor):
                     "the engine was halted and starts its parts again now; trading is still HALTED: "
                     "resume again when `intentctl status` shows them ready"
                 )
-                self.answer(sender, RequestRefused(request_id=message.request_id, reason=reason))
+                self.refuse(message, reason, sender)
                 return
         self.hand_on(message, PORTFOLIO, sender)
+
+    def receiveMsg_ArmTrading(self, message: ArmTrading, sender: Any) -> None:
+        """For the account that is connected now: without a gateway nobody knows which one that is."""
+        mode, account = self.settings.engine.mode, self.account if self.is_ready(GATEWAY) else None
+        if mode is Mode.LIVE and account is None:
+            self.refuse(message, "the gateway is not ready; see `intentctl status`, then ask again", sender)
+        elif self.is_permitted(
+            message, lambda: arming.validate(mode, account, message.account, message.for_ns), sender
+        ) and self.is_reasoned(message, message.reason, sender):
+            self.hand_on(message, PORTFOLIO, sender)
+
+    def receiveMsg_DisarmTrading(self, message: DisarmTrading, sender: Any) -> None:
+        if self.is_permitted(
+            message, lambda: arming.validate_mode(self.settings.engine.mode), sender
+        ) and self.is_reasoned(message, message.reason, sender):
+            self.hand_on(message, PORTFOLIO, sender)
+
+    def receiveMsg_ArmingSet(self, message: ArmingSet, _sender: Any) -> None:
+        """A wish to disarm is told like a halt: who hears of it relies on it. It is a new one each time it is asked."""
+        if message.arming is not None and not message.arming.account:
+            self.hand_back_when_quiet(message)
+        else:
+            self.hand_back(message.request_id, message)
 
     def receiveMsg_VerifyBook(self, message: VerifyBook, sender: Any) -> None:
         self.hand_on(message, RECONCILER, sender)
 
     def is_reasoned(self, message: ClientRequest, reason: str, sender: Any) -> bool:
         """The book keeps the operator's words; refuses what is none."""
+        return self.is_permitted(message, lambda: validate_reason(reason), sender)
+
+    def is_permitted(self, message: ClientRequest, validate: Callable[[], None], sender: Any) -> bool:
+        """Refuses what does not stand up to `validate`, which raises `InvalidInput`."""
         try:
-            validate_reason(reason)
+            validate()
         except InvalidInput as error:
-            self.answer(sender, RequestRefused(request_id=message.request_id, reason=str(error)))
+            self.refuse(message, str(error), sender)
             return False
         return True
+
+    def refuse(self, message: ClientRequest, reason: str, sender: Any) -> None:
+        self.answer(sender, RequestRefused(request_id=message.request_id, reason=reason))
 
     def hand_on(self, message: ClientRequest, part: str, sender: Any) -> None:
         """To the part that can answer; its answer goes back to the client."""
         if not self.is_ready(part):
-            reason = f"the {part} is not ready; see `intentctl status`, then ask again"
-            self.answer(sender, RequestRefused(request_id=message.request_id, reason=reason))
+            self.refuse(message, f"the {part} is not ready; see `intentctl status`, then ask again", sender)
             return
         self.clients[message.request_id] = sender
         if len(self.clients) > CLIENTS_MAX:
@@ -164,17 +209,23 @@ class FrontDesk(Supervisor):
         rule that ends the wait: it takes nothing that was sent so long ago. A state that stands for so long, and is
         asked for again because its answer was lost, needs no wait.
         """
-        longest_ns = reach_ns(self.settings.exchange.recv_window_ms * NS_PER_MS)
+        longest_ns = self.longest_on_the_way_ns()
         if self.standing_seen is None or self.standing_seen[0] != message.standing:
             self.standing_seen = message.standing, self.monotonic_ns()
         is_old = self.monotonic_ns() - self.standing_seen[1] >= longest_ns
         if message.standing.state is TradingState.ACTIVE or is_old:
             self.hand_back(message.request_id, message)
-            return
+        else:
+            self.hand_back_when_quiet(message)
+
+    def hand_back_when_quiet(self, message: TradingStateSet | ArmingSet) -> None:
         self.settling[message.request_id] = message
-        self.wake_after_ns(longest_ns, QuietDue(request_id=message.request_id))
+        self.wake_after_ns(self.longest_on_the_way_ns(), QuietDue(request_id=message.request_id))
         if self.is_ready(GATEWAY):
             self.send(self.address_of(GATEWAY), AwaitQuiet(request_id=message.request_id))
+
+    def longest_on_the_way_ns(self) -> int:
+        return reach_ns(self.settings.exchange.recv_window_ms * NS_PER_MS)
 
     def receiveMsg_WireQuiet(self, message: WireQuiet, _sender: Any) -> None:
         self.settled(message.request_id)

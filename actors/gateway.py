@@ -20,17 +20,16 @@ from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage
 from actors.crashpoints import reach
 from actors.first_answer import first_answer
 from actors.pumped_loop import PumpedLoop
-from core import events, fencing, trading
+from core import departure, events
 from core.breaker import Breaker, Permit, failed
+from core.departure import Moment
 from core.errors import IntentdError
-from core.evidence import SENT_WITHIN_NS
 from core.ids import NS_PER_MS, ClientOrderId
 from core.in_flight import InFlight
 from core.news import News, says_nothing_new
 from core.rates import Stop
 from core.records import AttemptRecord
 from core.reports import NotPlaced, OrderSnapshot, OutcomeUnknown, Report
-from core.settings import Mode
 from messages.book import (
     ApplyReport,
     OpeningBalancesRecorded,
@@ -81,11 +80,6 @@ PORTFOLIO: Final = object()
 """Receiver of a result: whoever is the portfolio when it is there."""
 NOBODY: Final = object()
 """Receiver of what has told already whom it concerns."""
-NOT_SENDING = {
-    Mode.OBSERVE: ("OBSERVE_MODE", "mode observe sends nothing"),
-    Mode.LIVE: ("ORDER_BLOCKED_LIVE_TRADING", "live trading cannot be armed in this version; use sim or testnet"),
-}
-"""Modes in which a placement ends here, with what it is answered."""
 
 
 class Gateway(Guarded):
@@ -139,10 +133,10 @@ class Gateway(Guarded):
             os.environ.pop(variable, None)
 
         async def start() -> GatewayReady:
-            account = await first_answer(
+            found = await first_answer(
                 self.client.start, self.settings.engine.start_timeout, self.monotonic_ns, self.venue_is_silent
             )
-            return GatewayReady(markets=account.markets, totals=account.totals)
+            return GatewayReady(markets=found.markets, totals=found.totals, account=found.account)
 
         self.run(None, start)
         self.wake_after_ns(HEALTH_NS, HEALTH_TICK)
@@ -206,21 +200,11 @@ class Gateway(Guarded):
 
         Asked in the last moment before the send, when the time that the request claims has been taken.
         """
-        if self.settings.engine.mode in NOT_SENDING:
-            code, reason = NOT_SENDING[self.settings.engine.mode]
-            return _not_placed(attempt, code, reason, retryable=False)
-        if self.stopping:
-            return _not_placed(attempt, "STOPPING", "the engine stops", retryable=True)
-        if self.now_ns() - attempt.created_ns > SENT_WITHIN_NS:
-            return _not_placed(attempt, "STALE", "it waited too long inside the engine", retryable=True)
+        account = self.ready.account.fingerprint if self.ready is not None else ""
         with self.store.snapshot() as view:
-            epoch, halted = fencing.current(view).number, trading.refusal(view, attempt.side)
-        if epoch != attempt.epoch:
-            newer = f"the order is of epoch {attempt.epoch}, and epoch {epoch} has begun"
-            return _not_placed(attempt, "FENCED", newer, retryable=True)
-        if halted is not None:
-            return _not_placed(attempt, halted.code, halted.reason, retryable=False)
-        return self.blocked_by_breaker(attempt)
+            moment = Moment(self.settings.engine.mode, account, self.stopping, self.now_ns())
+            refused = departure.refusal(view, attempt, moment)
+        return refused or self.blocked_by_breaker(attempt)
 
     # ── the breaker ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -474,9 +458,3 @@ class Gateway(Guarded):
             pass
         else:
             self.send(self.portfolio if receiver is PORTFOLIO else receiver, result)
-
-
-def _not_placed(attempt: AttemptRecord, code: str, reason: str, *, retryable: bool) -> NotPlaced:
-    return NotPlaced(
-        client_order_id=attempt.client_order_id, code=code, reason=reason, retryable=retryable, never_left=True
-    )

@@ -9,24 +9,29 @@ nobody was told otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from actors.base import Guarded
 from actors.crashpoints import reach
-from core import book, breaker, drift, fencing, holdings, narrowing, risk, risk_figures, trading
+from core import arming, book, breaker, drift, fencing, holdings, narrowing, risk, risk_figures, trading
 from core.errors import InvariantViolated
-from core.ids import IntentId
+from core.ids import NS_PER_S, IntentId
 from core.outcomes import apply_report, lose_track
+from core.planning import Refusal
 from core.records import AttemptRecord, IntentRecord, TradingState
 from core.reports import NotPlaced
 from core.settling import settle
+from core.unit_of_work import BookReader
 from messages.book import (
     ApplyReport,
+    ArmingSet,
+    ArmTrading,
     AttemptBegun,
     BeginAttempt,
     BookFlushed,
     CancelRequested,
     CommitBatch,
+    DisarmTrading,
     EndIntent,
     ExpireIntent,
     FlushBook,
@@ -46,10 +51,13 @@ from messages.book import (
     TightenTrading,
     TradingStateSet,
 )
-from messages.lifecycle import ChildReady, ConfigureChild, GatewayGone, Rewire
+from messages.lifecycle import ChildReady, ConfigureChild, GatewayGone, Rewire, Tick
 from messages.venue import PlaceOrder
 from storage.book_store import MAP_ALARM_SHARE, BookStore, Transaction
 from storage.writer import Writer
+
+OPERATOR: Final = "operator"
+EXPIRY_LOOK_NS: Final = 60 * NS_PER_S
 
 
 class Portfolio(Guarded):
@@ -70,6 +78,8 @@ class Portfolio(Guarded):
         """Whom the engine says it is; nobody else is let in."""
         self.routers: dict[str, Any] = {}
         """By symbol: whoever opens an intent or begins an attempt is its symbol's router."""
+        self.expiry_looks = 0
+        """Begun so far; only the latest counts."""
         self.epoch = 0
         """Of this portfolio and of what it sends; a newer one in the book means that it is over."""
 
@@ -84,6 +94,8 @@ class Portfolio(Guarded):
         with self.store.transaction() as unit:
             self.begin_epoch(unit, "the portfolio was started while the order was on its way")
         reach("portfolio start: epoch")
+        with self.store.snapshot() as view:
+            self.await_expiry(view)
         if self.store.used_share() > MAP_ALARM_SHARE:
             self.log.error("book_nearly_full", used_share=round(self.store.used_share(), 3))
         self.log.info("book_opened", open_symbols=symbols, epoch=self.epoch)
@@ -213,7 +225,7 @@ class Portfolio(Guarded):
         def put(unit: Writer) -> TradingStateSet:
             if trading.is_overtaken(unit, message.state, message.asked_ns):
                 return TradingStateSet(request_id=message.request_id, standing=trading.standing(unit), canceling=0)
-            standing = trading.put(unit, message.state, message.reason, "operator", self.now_ns())
+            standing = trading.put(unit, message.state, message.reason, OPERATOR, self.now_ns())
             if message.state is TradingState.ACTIVE:
                 drift.accept(unit)
                 risk.accept_drawdown(unit, self.settings.risk, self.now_ns())
@@ -221,6 +233,42 @@ class Portfolio(Guarded):
             return TradingStateSet(request_id=message.request_id, standing=standing, canceling=canceling)
 
         self.within(sender, put)
+
+    def receiveMsg_ArmTrading(self, message: ArmTrading, sender: Any) -> None:
+        def arm(unit: Writer) -> ArmingSet:
+            done = arming.arm(
+                unit, message.account, message.for_ns, message.reason, OPERATOR, message.asked_ns, self.now_ns()
+            )
+            if isinstance(done, Refusal):
+                return ArmingSet(request_id=message.request_id, arming=None, refusal=done)
+            self.await_expiry(unit)
+            return ArmingSet(request_id=message.request_id, arming=done, refusal=None)
+
+        self.within(sender, arm)
+
+    def receiveMsg_DisarmTrading(self, message: DisarmTrading, sender: Any) -> None:
+        def disarm(unit: Writer) -> ArmingSet:
+            done = arming.disarm(unit, message.reason, OPERATOR, message.asked_ns, self.now_ns())
+            return ArmingSet(request_id=message.request_id, arming=done, refusal=None)
+
+        self.within(sender, disarm)
+
+    def await_expiry(self, book: BookReader) -> None:
+        """Look when the arming is to be over, and now and then before that, since clocks are set."""
+        left_ns = arming.expires_in_ns(book, self.now_ns())
+        if left_ns is not None:
+            self.expiry_looks += 1
+            self.wake_after_ns(min(left_ns, EXPIRY_LOOK_NS), Tick(name="expiry", generation=self.expiry_looks))
+
+    def on_timer(self, payload: Any) -> None:
+        if payload.generation != self.expiry_looks:
+            return  # of an arming before
+        with self.store.snapshot() as view:
+            is_over = arming.expires_in_ns(view, self.now_ns()) == 0
+            if not is_over:
+                self.await_expiry(view)
+        if is_over:
+            self.within(None, lambda unit: arming.tell_expiry(unit, self.now_ns()))
 
     def narrow(self, unit: Writer, *, cancel_open: bool = False) -> int:
         """Cancel what the trading state does not want to work any longer, and tell its routers. Returns how many."""

@@ -311,6 +311,23 @@ class TradingStateChanged(Event, frozen=True, kw_only=True):
     by: str
 
 
+class TradingArmed(Event, frozen=True, kw_only=True):
+    """An operator lets orders leave for the live account, until then (E3)."""
+
+    account: str
+    """Its fingerprint."""
+    until_ns: int
+    reason: str
+    by: str
+
+
+class TradingDisarmed(Event, frozen=True, kw_only=True):
+    """Somebody lets none leave for it any more."""
+
+    reason: str
+    by: str
+
+
 class BreakerChanged(Event, frozen=True, kw_only=True):
     """The circuit breaker has changed its state (`core/breaker.py`)."""
 
@@ -363,6 +380,8 @@ AnyEvent = (
     | SymbolQuarantined
     | QuarantineLifted
     | TradingStateChanged
+    | TradingArmed
+    | TradingDisarmed
     | BreakerChanged
     | RateLimitHit
 )
@@ -381,6 +400,8 @@ AUDIT_EVENTS: Final = (
     SymbolQuarantined,
     QuarantineLifted,
     TradingStateChanged,
+    TradingArmed,
+    TradingDisarmed,
     BreakerChanged,
     RateLimitHit,
 )

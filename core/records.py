@@ -357,6 +357,22 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     since_ns: int
 
 
+class Arming(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's last word on live trading (`core/arming.py`)."""
+
+    account: str
+    """Fingerprint of the account that orders may leave for; empty: live trading was disarmed."""
+    since_ns: int
+    until_ns: int
+    """From then on it is over; `since_ns` of one that was disarmed."""
+    by: str
+    reason: str
+    asked_ns: int
+    """When it was asked for."""
+    is_expiry_told: bool = False
+    """An alert has said that it is over."""
+
+
 class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     """Which generation of parts may write and send (`core/fencing.py`)."""
 

@@ -253,6 +253,7 @@ NOT_YET_ENFORCED: Final = frozenset(
 _UNITS_NS: Final = {"ms": _MS, "s": _S, "m": _MINUTE, "h": _HOUR, "d": _DAY}
 _LONGEST_NS: Final = 36_500 * _DAY
 _DURATION: Final = re.compile(r"(\d+)\s*(ms|s|m|h|d)")
+_DURATION_LENGTH_MAX: Final = 40
 _BASE_URL: Final = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -330,11 +331,11 @@ def _check_decimal(value: Decimal, extra: Mapping[str, Any], where: str) -> None
 
 
 def _duration_ns(value: Any, extra: Mapping[str, Any], where: str) -> int:
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    read = duration_of(value) if isinstance(value, str) else None
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         duration_ns = value * _S
-    elif match is not None:
-        duration_ns = int(match[1]) * _UNITS_NS[match[2]]
+    elif read is not None:
+        duration_ns = read
     else:
         raise SettingsError(
             f'{where} = {value!r}: is not a duration; write it like "400ms", "60s", "5m", "24h" or "7d"'
@@ -358,6 +359,12 @@ def _extra(annotation: Any) -> Mapping[str, Any]:
 def _nearest(name: str, valid: list[str]) -> str:
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.4)
     return f"did you mean {close[0]!r}?" if close else f"valid names: {', '.join(sorted(valid))}"
+
+
+def duration_of(text: str) -> int | None:
+    """`1m` → `60000000000`; None for what is not written like a duration."""
+    match = _DURATION.fullmatch(text)
+    return int(match[1]) * _UNITS_NS[match[2]] if match is not None and len(text) <= _DURATION_LENGTH_MAX else None
 
 
 def duration_text(value_ns: int) -> str:

@@ -130,6 +130,11 @@ class Binance(ccxt.async_support.binance):  # type: ignore[misc]  # ccxt has no 
         if self._base_url is not None:
             self._rewrite_addresses(self._base_url)
 
+    @property
+    def account_address(self) -> str:
+        """Scheme, host and port of what requests about the account go to."""
+        return _origin(self.urls["api"]["private"])
+
     def open(self, lazy: bool = False) -> None:  # noqa: FBT001, FBT002  (ccxt's signature)
         """ccxt's session, which sends nothing twice."""
         super().open(lazy)

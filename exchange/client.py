@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from core.account import Account, KeyRights, fingerprint
 from core.errors import StartupFailed, VenueSilent
 from core.events import RateLimitHit
 from core.ids import NS_PER_MS, ClientOrderId, ExchangeOrderId, TradeId
@@ -71,13 +72,14 @@ class RawOrdersPage(NamedTuple):
     """Where the next page begins; None after the last."""
 
 
-class Account(NamedTuple):
+class AtStart(NamedTuple):
     """What a start needs to know."""
 
     markets: dict[str, MarketRules]
     """By symbol; the spot markets that can be traded."""
     totals: dict[str, Decimal]
     """By currency, free and locked together."""
+    account: Account
 
 
 class VenueClient:
@@ -113,18 +115,21 @@ class VenueClient:
             on_exchange=self._trace,
         )
 
-    async def start(self) -> Account:
+    async def start(self) -> AtStart:
         """Load markets and the account. Raises `StartupFailed` with what is wrong; `VenueSilent` if it may pass."""
         try:
             await self._ask(Lane.LOOK_UP, weights.EXCHANGE_INFO, {}, lambda _: self._ccxt.load_markets())
             self._take_in_limits()
-            account = await self._ask(Lane.LOOK_UP, weights.ACCOUNT, {}, self._ccxt.fetch_balance)
-            if self._settings.engine.mode in KEY_IS_CHECKED:
-                await self._refuse_withdrawing_key()
-            taker = parsing.commission(account)
+            told = await self._ask(Lane.LOOK_UP, weights.ACCOUNT, {}, self._ccxt.fetch_balance)
+            account = Account(
+                fingerprint=self._fingerprint(parsing.uid(told)),
+                address=self._ccxt.account_address,
+                rights=await self._key_rights() if self._settings.engine.mode in KEY_IS_CHECKED else None,
+            )
+            taker = parsing.commission(told)
             found = (market_rules(market, taker) for market in self._ccxt.markets.values())
             markets = {rules.symbol: rules for rules in found if rules is not None}
-            totals = parsing.totals(account, self._ccxt.safe_currency_code)
+            totals = parsing.totals(told, self._ccxt.safe_currency_code)
         except StartupFailed:
             raise
         except NoRoom as error:  # the venue wants no questions at the moment
@@ -135,7 +140,7 @@ class VenueClient:
             raise StartupFailed(f"the venue cannot be used: {self._explain(error)}; check address and keys") from None
         if not markets:
             raise StartupFailed("the venue lists no market that can be traded; check exchange.base_url")
-        return Account(markets, totals)
+        return AtStart(markets, totals, account)
 
     def _take_in_limits(self) -> None:
         """As `exchangeInfo` has stated them, and the venue's clock. A second start changes nothing."""
@@ -145,11 +150,17 @@ class VenueClient:
             if told.venue_ns:
                 self._rates.clock.read(told.venue_ns, told.sent_ns, told.answered_ns)
 
-    async def _refuse_withdrawing_key(self) -> None:
+    def _fingerprint(self, uid: str) -> str:
+        settings = self._settings
+        return fingerprint(settings.exchange.id, settings.engine.mode, uid, self._keys.api_key)
+
+    async def _key_rights(self) -> KeyRights:
         """S2: a key that can take money out has no place on a machine that only trades."""
-        allowed = await self._ccxt.sapi_get_account_apirestrictions()
-        if str(allowed.get("enableWithdrawals")).lower() != "false":
+        ask = self._ccxt.sapi_get_account_apirestrictions
+        told = await self._ask(Lane.LOOK_UP, weights.KEY_RIGHTS, {}, ask)
+        if parsing.may_withdraw(told):
             raise StartupFailed("this API key may withdraw; make one that may only read and trade, and delete this one")
+        return parsing.key_rights(told)
 
     async def close(self) -> None:
         await self._ccxt.close()

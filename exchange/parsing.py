@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from core.account import KeyRights
 from core.ids import NS_PER_MS, ClientOrderId, ExchangeOrderId, TradeId
 from core.intent import Side
 from core.money import floor_to
@@ -121,6 +122,30 @@ def totals(account: Mapping[str, Any], currency: Callable[[str], str]) -> dict[s
     rows = account["info"]["balances"]
     totals = {currency(row["asset"]): amount(row["free"]) + amount(row["locked"]) for row in rows}
     return {name: total for name, total in totals.items() if total != 0}
+
+
+def uid(account: Mapping[str, Any]) -> str:
+    """The venue's own number of the account; empty where it tells none."""
+    told = (account.get("info") or {}).get("uid")
+    return str(told) if told else ""
+
+
+def may_withdraw(restrictions: Mapping[str, Any]) -> bool:
+    """Whether the API key can take money out. Anything but a plain no is yes."""
+    return str(restrictions.get("enableWithdrawals")).lower() != "false"
+
+
+def key_rights(restrictions: Mapping[str, Any]) -> KeyRights:
+    """What else the API key may do; what the venue does not tell is taken for the worse."""
+
+    def is_told(name: str, answer: str) -> bool:
+        return str(restrictions.get(name)).lower() == answer
+
+    return KeyRights(
+        may_trade=is_told("enableSpotAndMarginTrading", "true"),
+        may_transfer=not (is_told("enableInternalTransfer", "false") and is_told("permitsUniversalTransfer", "false")),
+        is_ip_restricted=is_told("ipRestrict", "true"),
+    )
 
 
 def commission(account: Mapping[str, Any]) -> Decimal:

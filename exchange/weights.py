@@ -19,6 +19,7 @@ ALL_ORDERS: Final = ("GET", "allOrders")
 MY_TRADES: Final = ("GET", "myTrades")
 ACCOUNT: Final = ("GET", "account")
 BOOK_TICKER: Final = ("GET", "ticker/bookTicker")
+KEY_RIGHTS: Final = ("GET", "account/apiRestrictions")
 EXCHANGE_INFO: Final = ("GET", "exchangeInfo")
 
 
@@ -38,6 +39,7 @@ WEIGHTS: Final[dict[Endpoint, Weight]] = {
     MY_TRADES: Weight(20, 5, "orderId"),
     ACCOUNT: Weight(20),
     BOOK_TICKER: Weight(4, 2, "symbol"),
+    KEY_RIGHTS: Weight(1),
     EXCHANGE_INFO: Weight(20),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from core.account import Account
 from core.planning import Refusal
 from core.settings import Settings
 from messages import ClientRequest, Message
@@ -97,3 +98,5 @@ class StatusReported(Message, frozen=True, kw_only=True):
     markets: int
     gateway: GatewayHealth | None = None
     """The last that the gateway has told of itself; None before the first word."""
+    account: Account | None = None
+    """The one that the gateway was connected to last; None before the first time."""

@@ -9,7 +9,7 @@ from core.concern import Concern
 from core.events import AnyEvent
 from core.ids import IdempotencyKey, IntentId
 from core.planning import OrderPlan, Refusal
-from core.records import AttemptRecord, BreakerRecord, IntentRecord, Standing, TradingState
+from core.records import Arming, AttemptRecord, BreakerRecord, IntentRecord, Standing, TradingState
 from core.reports import Report
 from core.settling import Settlement
 from messages import ClientRequest, Message
@@ -164,6 +164,33 @@ class TradingStateSet(Message, frozen=True, kw_only=True):
     """In force from now on, durable."""
     canceling: int
     """How many intents are to be canceled because of it."""
+
+
+class ArmTrading(ClientRequest, frozen=True, kw_only=True):
+    """An operator lets orders leave in mode live, for a time. Answer: `ArmingSet`."""
+
+    account: str
+    """Fingerprint of the account, as the operator has confirmed it."""
+    for_ns: int
+    """How long, from `asked_ns` on."""
+    reason: str
+    asked_ns: int
+    """When the operator asked, ns UTC. A wish that comes late, or that something has overtaken, arms nothing."""
+
+
+class DisarmTrading(ClientRequest, frozen=True, kw_only=True):
+    """An operator lets no order leave any more in mode live. Answer: `ArmingSet`."""
+
+    reason: str
+    asked_ns: int
+    """When the operator asked, ns UTC."""
+
+
+class ArmingSet(Message, frozen=True, kw_only=True):
+    request_id: str
+    arming: Arming | None
+    """In force from now on, durable; None with a refusal, and nothing was changed."""
+    refusal: Refusal | None
 
 
 class LiftQuarantine(ClientRequest, frozen=True, kw_only=True):

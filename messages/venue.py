@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from core.account import Account
 from core.breaker import BreakerFigures
 from core.ids import ClientOrderId, ExchangeOrderId, TradeId
 from core.market import MarketRules, Quote
@@ -155,6 +156,8 @@ class GatewayReady(Message, frozen=True, kw_only=True):
     """By symbol; the spot markets that can be traded."""
     totals: dict[str, Decimal]
     """Balances by currency."""
+    account: Account
+    """Whose they are."""
 
 
 class StreamHealth(Message, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.events import AnyEvent
 from core.market import MarketRules
 from core.records import (
+    Arming,
     AttemptRecord,
     Balance,
     BreakerRecord,
@@ -41,6 +42,7 @@ audit: Codec[AnyEvent] = Codec(AnyEvent)
 markets: Codec[MarketRules] = Codec(MarketRules)
 quarantines: Codec[Quarantine] = Codec(Quarantine)
 standing: Codec[Standing] = Codec(Standing)
+arming: Codec[Arming] = Codec(Arming)
 epoch: Codec[Epoch] = Codec(Epoch)
 breaker: Codec[BreakerRecord] = Codec(BreakerRecord)
 risk_figures: Codec[RiskFigures] = Codec(RiskFigures)

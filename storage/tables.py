@@ -16,6 +16,7 @@ from core.events import AnyEvent, Event, IntentRefused
 from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
 from core.market import MarketRules
 from core.records import (
+    Arming,
     AttemptRecord,
     Balance,
     BreakerRecord,
@@ -67,9 +68,9 @@ TABLES: Final = (
     "meta",
 )
 """`fills_by_intent` and `trail` are indexes: (intent, …) → nothing; `client_ids` leads to an attempt's key. `standing`
-holds what is in force now: the trading state, the epoch, the breaker, risk figures, known drift, orders to be canceled.
-`cursors` holds how far each symbol's trades are accounted for, and how far the outbox was compared with the
-venue."""
+holds what is in force now: the trading state, the arming, the epoch, the breaker, risk figures, known drift, orders to
+be canceled. `cursors` holds how far each symbol's trades are accounted for, and how far the outbox was compared with
+the venue."""
 
 
 class Reader:
@@ -130,6 +131,9 @@ class Reader:
 
     def standing(self) -> Standing | None:
         return self._get("standing", ("trading",), rows.standing)
+
+    def arming(self) -> Arming | None:
+        return self._get("standing", ("arming",), rows.arming)
 
     def epoch(self) -> Epoch | None:
         return self._get("standing", ("epoch",), rows.epoch)

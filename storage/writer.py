@@ -12,6 +12,7 @@ from core.ids import ClientOrderId, IntentId
 from core.lifecycle import is_terminal
 from core.market import MarketRules
 from core.records import (
+    Arming,
     AttemptRecord,
     Balance,
     BreakerRecord,
@@ -109,6 +110,9 @@ class Writer(Reader):
 
     def put_standing(self, record: Standing) -> None:
         self._put("standing", ("trading",), record, rows.standing)
+
+    def put_arming(self, record: Arming) -> None:
+        self._put("standing", ("arming",), record, rows.arming)
 
     def put_epoch(self, record: Epoch) -> None:
         self._put("standing", ("epoch",), record, rows.epoch)

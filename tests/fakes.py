@@ -11,6 +11,7 @@ from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, T
 from core.lifecycle import is_terminal
 from core.market import MarketRules
 from core.records import (
+    Arming,
     AttemptRecord,
     Balance,
     BreakerRecord,
@@ -221,6 +222,9 @@ class MemoryBook:
     def standing(self) -> Standing | None:
         return self._tables["standing"].get("trading")
 
+    def arming(self) -> Arming | None:
+        return self._tables["standing"].get("arming")
+
     def epoch(self) -> Epoch | None:
         return self._tables["standing"].get("epoch")
 
@@ -286,6 +290,9 @@ class MemoryBook:
 
     def put_standing(self, record: Standing) -> None:
         self._put("standing", "trading", record)
+
+    def put_arming(self, record: Arming) -> None:
+        self._put("standing", "arming", record)
 
     def put_epoch(self, record: Epoch) -> None:
         self._put("standing", "epoch", record)

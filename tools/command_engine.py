@@ -38,24 +38,30 @@ def status(shared: Shared) -> int:
     Exit code 3 when no engine runs, or none answers; the book is shown all the same.
     """
     engine: dict[str, Any]
-    health: GatewayHealth | None = None
+    reported: StatusReported | None = None
     try:
-        engine, health = _engine_status(shared.folder)
+        engine, reported = _engine_status(shared.folder)
     except EngineNotRunning as error:
         engine = {"state": "not running", "note": str(error), "children": []}
     except RequestTimedOut:
         note = f"no answer within {ANSWER_TIMEOUT_S:g} s; if it hangs or has died, a new one is put in its place"
         engine = {"state": "not answering", "note": note, "children": []}
+    health = reported.gateway if reported is not None else None
     shown: dict[str, Any] = {
         "engine": engine,
         "book": None,
+        "arming": None,
         "stream": _stream(health),
         "rate_limits": _rate_limits(health),
         "breaker": None,
     }
     unread: StorageError | None = None
     try:
-        shown |= {"book": _book_status(shared.folder), "breaker": _breaker_status(shared.folder, health)}
+        shown |= {
+            "book": _book_status(shared.folder),
+            "arming": _arming_status(shared.folder, reported),
+            "breaker": _breaker_status(shared.folder, health),
+        }
     except StorageError as error:  # what the engine says about it is to be seen all the same
         unread = error
     if shared.json:
@@ -67,7 +73,7 @@ def status(shared: Shared) -> int:
     return 0 if engine["state"] == "running" else NOT_RUNNING
 
 
-def _engine_status(folder: StateFolder) -> tuple[dict[str, Any], GatewayHealth | None]:
+def _engine_status(folder: StateFolder) -> tuple[dict[str, Any], StatusReported]:
     file = system.read_engine_file(folder)
     client = Client.connect(folder)
     try:
@@ -88,7 +94,7 @@ def _engine_status(folder: StateFolder) -> tuple[dict[str, Any], GatewayHealth |
         "markets": reported.markets,
         "children": [jsonable(child) for child in reported.children],
     }
-    return shown, reported.gateway
+    return shown, reported
 
 
 def _stream(health: GatewayHealth | None) -> dict[str, Any] | None:
@@ -103,6 +109,16 @@ def _rate_limits(health: GatewayHealth | None) -> dict[str, Any] | None:
     if health is None:
         return None
     return {"at": views.time_text(health.at_ns), "in_flight": health.in_flight, **views.rate_limits(health.rates)}
+
+
+def _arming_status(folder: StateFolder, reported: StatusReported | None) -> dict[str, Any] | None:
+    """The book's last word, and the account of an engine that answers."""
+    if not beginning.exists(folder):
+        return None
+    with book(folder) as view:
+        record = view.arming()
+    mode, account = (reported.mode, reported.account) if reported is not None else (None, None)
+    return views.arming(record, mode, account, time.time_ns())
 
 
 def _breaker_status(folder: StateFolder, health: GatewayHealth | None) -> dict[str, Any] | None:
@@ -142,6 +158,8 @@ def _print_status(shown: dict[str, Any]) -> None:
         trading = shown["book"].pop("trading")
         print_table("Trading", ("field", "value"), list(trading.items()))
         print_table("Book", ("field", "value"), list(shown["book"].items()))
+    if shown["arming"] is not None:
+        print_table("Live trading", ("field", "value"), views.arming_rows(shown["arming"]))
     if shown["stream"] is not None:
         print_table("User stream", ("field", "value"), list(shown["stream"].items()))
     if shown["rate_limits"] is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tools import command_book, command_engine, command_intent, command_trading
+from tools import command_arming, command_book, command_engine, command_intent, command_trading
 from tools.options import Shared, run, shared_options
 
 EPILOG = """\b
@@ -30,7 +30,7 @@ def cli(_shared: Shared) -> None:
     """
 
 
-for module in (command_intent, command_book, command_engine, command_trading):
+for module in (command_intent, command_book, command_engine, command_trading, command_arming):
     for command in module.COMMANDS:
         cli.add_command(command)
 

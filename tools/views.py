@@ -8,12 +8,15 @@ from typing import Any
 
 import msgspec
 
+from core.account import Account, warnings
+from core.arming import is_in_force
 from core.book import OpeningOutcome
 from core.breaker import BreakerFigures
 from core.effects import SubmitAnswer
 from core.ids import NS_PER_MS, NS_PER_S
 from core.rates import RateFigures
-from core.records import AttemptRecord, BreakerRecord, BreakerState, IntentRecord, Position, Standing
+from core.records import Arming, AttemptRecord, BreakerRecord, BreakerState, IntentRecord, Position, Standing
+from core.settings import Mode
 from core.transitions import latency_ns
 from core.verdict import Verdict
 
@@ -110,6 +113,33 @@ def trading(standing: Standing) -> dict[str, Any]:
         "by": standing.by,
         "since": time_text(standing.since_ns),
     }
+
+
+def arming(record: Arming | None, mode: str | None, account: Account | None, now_ns: int) -> dict[str, Any]:
+    """`account` is the connected one; None while no engine answers: then it is the one that was armed."""
+    fingerprint = account.fingerprint if account is not None else (record.account or None) if record else None
+    is_live = mode in {None, Mode.LIVE}
+    rights = account.rights if account is not None else None
+    return {
+        "mode": mode,
+        "fingerprint": fingerprint,
+        "armed": is_live and is_in_force(record, fingerprint or "", now_ns),
+        "since": time_text(record.since_ns) if record else None,
+        "until": time_text(record.until_ns) if record and record.account else None,
+        "by": record.by if record else None,
+        "reason": record.reason if record else None,
+        "venue": account.address if account is not None else None,
+        "key": None if rights is None else {"may_withdraw": False, **msgspec.to_builtins(rights)},
+        "warnings": [warning.text for warning in warnings(account)] if account is not None else [],
+    }
+
+
+def arming_rows(shown: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Of what `arming` gives, for a table."""
+    key = shown["key"]
+    said = "the venue does not tell" if key is None else ", ".join(name for name, is_so in key.items() if is_so)
+    texts = {"key": said or "nothing", "warnings": "; ".join(shown["warnings"]) or None}
+    return [(name, texts.get(name, value)) for name, value in shown.items() if name != "command"]
 
 
 def rate_limits(figures: RateFigures) -> dict[str, Any]:

@@ -57,6 +57,7 @@ async def _serve(asked: Options) -> int:
         limits=RateLimits(asked.weight_limit, asked.order_limit),
         clock_ns=time.time_ns,
         ping_interval_s=asked.ping_interval_s,
+        owner=asked.owner,
     )
     if journal:
         journal.begin(engine.records())

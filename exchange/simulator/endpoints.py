@@ -25,6 +25,7 @@ from exchange.simulator.errors import (
 from exchange.simulator.limits import RateLimits
 from exchange.simulator.matching import MatchingEngine, OrderKey
 from exchange.simulator.orders import ZERO, NewOrder, Order, OrderType, Side, TimeInForce, Trade
+from exchange.simulator.owner import Owner
 from exchange.simulator.params import CLIENT_ID_RANGE, SYMBOL_LIST_RANGE, SYMBOL_RANGE, Params, mandatory
 from exchange.simulator.plan import Kind, Plan
 from exchange.simulator.reads import HiddenFills, Reads, cancel_with_late_fill
@@ -47,6 +48,7 @@ class Call(NamedTuple):
     limits: RateLimits
     hidden: HiddenFills
     """Fills that no read shows yet."""
+    owner: Owner = Owner()
 
     @property
     def shown_ns(self) -> int:
@@ -289,7 +291,11 @@ def _limit(call: Call) -> int:
 
 def _account(call: Call) -> wire.Json:
     omit_zero = call.params.text("omitZeroBalances", r"^(true|false)$") == "true"
-    return wire.account(call.reads.balances(), call.now_ns, omit_zero=omit_zero)
+    return wire.account(call.reads.balances(), call.now_ns, omit_zero=omit_zero, uid=call.owner.uid)
+
+
+def _key_rights(call: Call) -> wire.Json:
+    return wire.key_rights(call.owner)
 
 
 # ── the table ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -325,5 +331,6 @@ ENDPOINTS: Final[dict[tuple[str, str], Endpoint]] = {
     ("GET", "/api/v3/allOrders"): Endpoint(Kind.ALL_ORDERS, _flat(20), _all_orders),
     ("GET", "/api/v3/myTrades"): Endpoint(Kind.TRADES, _cheap_with("orderId", 5, 20), _my_trades),
     ("GET", "/api/v3/account"): Endpoint(Kind.ACCOUNT, _flat(20), _account),
+    ("GET", "/sapi/v1/account/apiRestrictions"): Endpoint(Kind.ACCOUNT, _flat(1), _key_rights),
 }
 """By method and path."""

@@ -14,6 +14,7 @@ import msgspec
 
 from exchange.simulator import auth, limits, symbols
 from exchange.simulator.account import FeePlan
+from exchange.simulator.owner import UID_DEFAULT, Owner
 from exchange.simulator.streams import PING_INTERVAL_S
 
 PORT_MAX: Final = 65_535
@@ -44,8 +45,19 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     weight_limit: int
     order_limit: int
     ping_interval_s: float
+    uid: int
+    key_may_withdraw: bool
+    key_not_ip_restricted: bool
     until_stdin_closes: bool
     json: bool
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(
+            uid=self.uid,
+            key_may_withdraw=self.key_may_withdraw,
+            key_is_ip_restricted=not self.key_not_ip_restricted,
+        )
 
 
 def parse(arguments: Sequence[str] | None) -> Options:
@@ -96,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="between pings of a stream (default: %(default)g)",
     )
+    add("--uid", type=int, default=UID_DEFAULT, help="the account's number (default: %(default)s)")
+    add("--key-may-withdraw", action="store_true", help="say that the API key may; live and observe refuse it")
+    add("--key-not-ip-restricted", action="store_true", help="say that it works from any address; they warn of it")
     add("--until-stdin-closes", action="store_true", help="end with whoever launched it")
     add("--json", action="store_true", help='say {"event":"ready","port":…,"pid":…} when ready')
     return parser

@@ -22,6 +22,7 @@ from exchange.simulator.errors import VenueError
 from exchange.simulator.faults import Faults
 from exchange.simulator.limits import RateLimits
 from exchange.simulator.matching import MatchingEngine, Record
+from exchange.simulator.owner import Owner
 from exchange.simulator.params import Params, mandatory
 from exchange.simulator.plan import HTML, Kind, Plan
 from exchange.simulator.reads import HiddenFills
@@ -81,6 +82,7 @@ class Passage:
         credentials: auth.Credentials,
         limits: RateLimits,
         clock_ns: Callable[[], int],
+        owner: Owner | None = None,
     ) -> None:
         """`save` hands records over to the operating system; `clock_ns` is the venue's clock, ns UTC."""
         self.engine = engine
@@ -96,6 +98,7 @@ class Passage:
         self._save = save
         self._credentials = credentials
         self._limits = limits
+        self._owner = owner or Owner()
 
     def admit(self, request: Request) -> Admitted | Answer | None:
         """Take a request in. An answer: it is not carried out; None: nor answered, the connection ends."""
@@ -165,7 +168,7 @@ class Passage:
                 raise plan.refusal
             if endpoint.kind is Kind.PLACE:
                 self._limits.check_order(now_ns)
-            content = endpoint.run(Call(self.engine, params, now_ns, plan, self._limits, self.hidden))
+            content = endpoint.run(Call(self.engine, params, now_ns, plan, self._limits, self.hidden, self._owner))
             params.check_all_read()  # endpoints that change something have asked this before they did
         except VenueError as error:
             return self._refused(error)

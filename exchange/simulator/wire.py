@@ -14,6 +14,7 @@ from exchange.simulator import filters
 from exchange.simulator.account import FEE_RATE, Balance
 from exchange.simulator.book import Level, SyntheticBook
 from exchange.simulator.orders import Order, OrderType, Side, Trade
+from exchange.simulator.owner import UID_DEFAULT, Owner
 from exchange.simulator.symbols import Market
 
 Json = dict[str, Any]
@@ -140,7 +141,7 @@ def traded(trade: Trade) -> Json:
 # ── account ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def account(balances: Iterable[Balance], now_ns: int, *, omit_zero: bool) -> Json:
+def account(balances: Iterable[Balance], now_ns: int, *, omit_zero: bool, uid: int = UID_DEFAULT) -> Json:
     rate = amount(FEE_RATE)
     return {
         "makerCommission": 10,
@@ -162,7 +163,26 @@ def account(balances: Iterable[Balance], now_ns: int, *, omit_zero: bool) -> Jso
             if not omit_zero or balance.free + balance.locked > 0
         ],
         "permissions": ["SPOT"],
-        "uid": 1,
+        "uid": uid,
+    }
+
+
+def key_rights(owner: Owner) -> Json:
+    """`apiRestrictions`: what the key may do. It trades, and nothing else unless an option says so."""
+    return {
+        "ipRestrict": owner.key_is_ip_restricted,
+        "createTime": 0,
+        "enableReading": True,
+        "enableSpotAndMarginTrading": True,
+        "enableWithdrawals": owner.key_may_withdraw,
+        "enableInternalTransfer": False,
+        "permitsUniversalTransfer": False,
+        "enableMargin": False,
+        "enableFutures": False,
+        "enableVanillaOptions": False,
+        "enablePortfolioMarginTrading": False,
+        "enableFixApiTrade": False,
+        "enableFixReadOnly": False,
     }
 
 

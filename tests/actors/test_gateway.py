@@ -12,7 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from actors.gateway import HEALTH_TICK, Gateway
-from core import book, breaker, fencing, trading
+from core import arming, book, breaker, fencing, trading
+from core.account import Account
 from core.breaker import Breaker
 from core.evidence import SENT_WITHIN_NS
 from core.ids import NS_PER_S, ClientOrderId
@@ -25,13 +26,15 @@ from core.settings import UNLIMITED, from_mapping
 from exchange import stream
 from messages.book import ApplyReport, OpeningBalancesRecorded, RecordBreaker, RecordEvents, RecordOpeningBalances
 from messages.lifecycle import Rewire
-from messages.venue import AwaitQuiet, GatewayHealth, GatewayReady, PlaceOrder, WireQuiet
+from messages.venue import AwaitQuiet, CancelOrder, GatewayHealth, GatewayReady, PlaceOrder, WireQuiet
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests import builders
 from tests.actors.recorded import Recorded
 from tests.builders import Desk
 
+OURS = "0123456789ab"
+READY = GatewayReady(markets={}, totals={}, account=Account(fingerprint=OURS, address="http://127.0.0.1:1"))
 ROUTER, BOOK, ENGINE = "router", "portfolio", "engine"
 RECV_WINDOW_NS = 3_600 * NS_PER_S
 
@@ -41,6 +44,7 @@ class Venue:
 
     def __init__(self) -> None:
         self.sent: list[str] = []
+        self.canceled: list[str] = []
         self.in_flight = 0
         self.answer: Callable[[AttemptRecord], Report] = lambda attempt: OutcomeUnknown(
             client_order_id=attempt.client_order_id, reason="the venue does not answer"
@@ -60,6 +64,10 @@ class Venue:
             return refused
         self.sent.append(attempt.client_order_id)
         return self.answer(attempt)
+
+    async def cancel(self, attempt: AttemptRecord) -> str:
+        self.canceled.append(attempt.client_order_id)
+        return "accepted"
 
 
 class RecordedGateway(Recorded, Gateway):
@@ -128,6 +136,57 @@ def test_modes_that_do_not_send_do_not_send(store: BookStore, attempt: AttemptRe
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
     (report,) = answers(gateway)
     assert (report.code, report.retryable, gateway.left) == (code, False, [])
+
+
+def arm_for(store: BookStore, account: str, ago_s: int, for_s: int) -> None:
+    asked_ns = time.time_ns() - ago_s * NS_PER_S
+    with store.transaction() as unit:
+        arming.arm(unit, account, for_s * NS_PER_S, "a test", "operator", asked_ns, asked_ns)
+
+
+@pytest.mark.parametrize(
+    ("account", "ago_s", "for_s", "leaves"),
+    [(OURS, 5, 3_600, True), (OURS, 5, 4, False), (OURS, -5, 3_600, False), ("ba9876543210", 5, 3_600, False)],
+    ids=["armed", "over", "not begun", "of another account"],
+)
+def test_live_sends_what_is_armed_now_for_its_account(
+    store: BookStore, attempt: AttemptRecord, account: str, ago_s: int, for_s: int, leaves: bool
+) -> None:
+    """The gateway looks into the book in the last moment, and at the account that its own key opens."""
+    gateway = RecordedGateway(store, "live")
+    gateway.ready = READY
+    arm_for(store, account, ago_s, for_s)
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    assert gateway.left == ([attempt.client_order_id] if leaves else [])
+    assert [report.code for report in answers(gateway)] == ([] if leaves else ["ORDER_BLOCKED_LIVE_TRADING"])
+
+
+def test_nothing_leaves_after_a_disarming(store: BookStore, attempt: AttemptRecord) -> None:
+    """Not even what was accepted, and handed over, before it."""
+    gateway = RecordedGateway(store, "live")
+    gateway.ready = READY
+    arm_for(store, OURS, 5, 3_600)
+    with store.transaction() as unit:
+        arming.disarm(unit, "enough", "operator", time.time_ns(), time.time_ns())
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    (report,) = answers(gateway)
+    assert (report.code, report.retryable, gateway.left) == ("ORDER_BLOCKED_LIVE_TRADING", False, [])
+
+
+def test_a_gateway_that_knows_no_account_yet_sends_nothing_live(store: BookStore, attempt: AttemptRecord) -> None:
+    """Whatever is armed."""
+    gateway = RecordedGateway(store, "live")
+    arm_for(store, OURS, 5, 3_600)
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    assert gateway.left == []
+
+
+@pytest.mark.parametrize("mode", ["observe", "live"])
+def test_cancels_leave_in_every_mode(store: BookStore, attempt: AttemptRecord, mode: str) -> None:
+    """An order that works is canceled whether anything is armed or not."""
+    gateway = RecordedGateway(store, mode)
+    gateway.receiveMsg_CancelOrder(CancelOrder(attempt=attempt), ROUTER)
+    assert gateway.venue_client.canceled == [attempt.client_order_id]
 
 
 def test_an_order_that_waited_too_long_is_not_sent(store: BookStore, attempt: AttemptRecord) -> None:
@@ -199,7 +258,7 @@ def rewired(gateway: RecordedGateway, portfolio: str) -> None:
 def test_a_gateway_introduces_itself_until_it_is_answered(store: BookStore) -> None:
     """To each portfolio: the first word may be lost, or come before the engine's."""
     gateway = RecordedGateway(store)
-    gateway.deliver(None, GatewayReady(markets={}, totals={}))
+    gateway.deliver(None, READY)
     for _ in range(2):
         gateway.on_timer(gateway.woken.pop()[1])
     assert len(gateway.to(BOOK, RecordOpeningBalances)) == 3

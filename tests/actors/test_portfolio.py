@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,8 @@ from actors.portfolio import Portfolio
 from core import trading
 from core.book import OpeningOutcome
 from core.concern import Concern
+from core.events import AlertFired
+from core.ids import NS_PER_S
 from core.intent import TimeInForce
 from core.lifecycle import State
 from core.planning import OrderPlan, Refusal
@@ -21,8 +24,11 @@ from core.reports import OrderStatus
 from core.settings import from_mapping
 from messages.book import (
     ApplyReport,
+    ArmingSet,
+    ArmTrading,
     BeginAttempt,
     CommitBatch,
+    DisarmTrading,
     FlushBook,
     IntentOpened,
     OpeningBalancesRecorded,
@@ -35,7 +41,7 @@ from messages.book import (
     TightenTrading,
     TradingStateSet,
 )
-from messages.lifecycle import Rewire
+from messages.lifecycle import Rewire, Tick
 from messages.venue import PlaceOrder
 from storage.book_store import BookStore
 from storage.layout import StateFolder
@@ -324,6 +330,79 @@ def test_a_part_that_narrows_trading_cancels_what_buys(portfolio: RecordedPortfo
     )
     portfolio.commit()
     assert states_told(portfolio) == [State.SENT, State.CANCELING]
+
+
+ACCOUNT = "0123456789ab"
+
+
+def arm(portfolio: RecordedPortfolio, asked_ns: int, for_s: float = 3_600) -> ArmingSet:
+    wish = ArmTrading(request_id="r", account=ACCOUNT, for_ns=int(for_s * NS_PER_S), reason="a test", asked_ns=asked_ns)
+    portfolio.receiveMsg_ArmTrading(wish, "engine")
+    portfolio.commit()
+    answer: ArmingSet = portfolio.to("engine", ArmingSet)[-1]
+    return answer
+
+
+def looks(portfolio: RecordedPortfolio) -> list[tuple[int, Tick]]:
+    return [(delay_ns, payload) for delay_ns, payload in portfolio.woken if isinstance(payload, Tick)]
+
+
+def alerts(portfolio: RecordedPortfolio) -> list[str]:
+    portfolio.commit()
+    with portfolio.store.snapshot() as view:
+        return [event.code for _, event in view.events() if isinstance(event, AlertFired)]
+
+
+def test_an_arming_is_answered_when_it_is_durable(portfolio: RecordedPortfolio) -> None:
+    """Like everything that somebody relies on."""
+    asked_ns = time.time_ns()
+    wish = ArmTrading(request_id="r", account=ACCOUNT, for_ns=NS_PER_S, reason="a test", asked_ns=asked_ns)
+    portfolio.receiveMsg_ArmTrading(wish, "engine")
+    assert portfolio.to("engine") == []
+    portfolio.commit()
+    (answer,) = portfolio.to("engine", ArmingSet)
+    with portfolio.store.snapshot() as view:
+        assert answer.arming == view.arming()
+    assert (answer.arming.account, answer.arming.until_ns) == (ACCOUNT, asked_ns + NS_PER_S)
+
+
+def test_an_arming_that_comes_late_does_not_undo_a_disarming(portfolio: RecordedPortfolio) -> None:
+    """It is refused, and whoever waits for it is told why."""
+    asked_ns = time.time_ns()
+    portfolio.receiveMsg_DisarmTrading(
+        DisarmTrading(request_id="d", reason="enough", asked_ns=time.time_ns()), "engine"
+    )
+    late = arm(portfolio, asked_ns)
+    assert late.refusal is not None
+    assert (late.refusal.code, late.arming) == ("ARMING_OVERTAKEN", None)
+
+
+def test_the_end_of_an_arming_is_told_when_it_comes(portfolio: RecordedPortfolio) -> None:
+    """Once, by the look that is for it; one that comes too early looks again."""
+    arm(portfolio, time.time_ns() - 5 * NS_PER_S, for_s=5.2)
+    ((delay_ns, early),) = looks(portfolio)
+    assert delay_ns <= NS_PER_S // 5
+    portfolio.on_timer(early)
+    (_, (_, again)) = looks(portfolio)
+    assert alerts(portfolio) == []
+    with portfolio.store.transaction() as unit:
+        record = unit.arming()
+        assert record is not None
+        unit.put_arming(replace(record, until_ns=time.time_ns()))
+    for tick in (early, again, again):
+        portfolio.on_timer(tick)
+    assert alerts(portfolio) == ["ARMING_EXPIRED"]
+    assert len(looks(portfolio)) == 2
+
+
+def test_looks_for_the_end_are_not_far_between(portfolio: RecordedPortfolio) -> None:
+    """A clock that is set must not hide it; and those for an arming that was replaced are over."""
+    arm(portfolio, time.time_ns())
+    arm(portfolio, time.time_ns())
+    (first_ns, stale), _ = looks(portfolio)
+    assert first_ns <= 60 * NS_PER_S
+    portfolio.on_timer(stale)
+    assert len(looks(portfolio)) == 2
 
 
 def test_a_day_that_has_lost_too_much_narrows_trading_until_an_operator_has_seen_it(

@@ -7,23 +7,33 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from actors.base import ActorExitRequest
 from actors.children import CLASSES, GATEWAY, PORTFOLIO, RECONCILER, SCRIBE
 from actors.engine import Engine
 from core import in_flight, trading
+from core.account import Account, KeyRights
 from core.breaker import Breaker
 from core.errors import StorageError
 from core.events import AlertFired
 from core.ids import NS_PER_MS
 from core.rates import Rates
-from core.records import Standing, TradingState
+from core.records import Arming, Standing, TradingState
 from core.settings import Settings, from_mapping
 from messages import RequestRefused
 from messages.admin import AskStatus, EngineStopped, FindRouter, RouterFound, StartEngine, StatusReported
-from messages.book import RecordEvents, SetTradingState, TightenTrading, TradingStateSet
+from messages.book import (
+    ArmingSet,
+    ArmTrading,
+    DisarmTrading,
+    RecordEvents,
+    SetTradingState,
+    TightenTrading,
+    TradingStateSet,
+)
 from messages.lifecycle import ChildFailed, ChildReady, QuietDue, RestartDue, StreamChanged, Tick
-from messages.venue import AwaitQuiet, GatewayHealth, StreamHealth, WireQuiet
+from messages.venue import AwaitQuiet, GatewayHealth, GatewayReady, StreamHealth, WireQuiet
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.actors.recorded import Recorded
@@ -289,6 +299,111 @@ def test_a_halt_is_told_without_a_gateway_when_the_venue_takes_nothing_older(run
     assert due[0] == in_flight.reach_ns(running.settings.exchange.recv_window_ms * NS_PER_MS)
     running.on_timer(due[1])
     assert running.to(CLIENT, TradingStateSet) == [done]
+
+
+LIVE = {"engine": {"restarts_max": RESTARTS_MAX, "mode": "live"}}
+KEY = KeyRights(may_trade=True, may_transfer=False, is_ip_restricted=False)
+ACCOUNT = Account(fingerprint="0123456789ab", address="http://127.0.0.1:1", rights=KEY)
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> RecordedEngine:
+    """An engine in mode live, connected to an account whose key works from anywhere."""
+    engine = RecordedEngine(StateFolder(tmp_path).create(), from_mapping(LIVE))
+    engine.let_all_start()
+    connect(engine)
+    return engine
+
+
+def connect(engine: RecordedEngine, account: Account = ACCOUNT) -> None:
+    engine.receiveMsg_GatewayReady(
+        GatewayReady(markets={SYMBOL: rules()}, totals={}, account=account), engine.address_of(GATEWAY)
+    )
+
+
+def arm(engine: RecordedEngine, account: str = ACCOUNT.fingerprint, for_ns: int = SECOND, reason: str = "go") -> str:
+    """What is refused; empty if the portfolio is asked."""
+    before = len(engine.to(CLIENT, RequestRefused))
+    wish = ArmTrading(request_id="r", account=account, for_ns=for_ns, reason=reason, asked_ns=T0)
+    engine.receiveMsg_ArmTrading(wish, CLIENT)
+    refused = engine.to(CLIENT, RequestRefused)[before:]
+    assert len(refused) + engine.to(engine.address_of(PORTFOLIO), ArmTrading).count(wish) == 1
+    return refused[0].reason if refused else ""
+
+
+def test_live_trading_is_armed_for_the_connected_account_alone(live: RecordedEngine) -> None:
+    """By its fingerprint, for a time that is none too long, with words that say something."""
+    assert "confirm = 'ba9876543210'" in arm(live, "ba9876543210")
+    assert "for = '8d'" in arm(live, for_ns=8 * 24 * 3_600 * SECOND)
+    assert "reason" in arm(live, reason=" ")
+    assert arm(live) == ""
+
+
+def test_nothing_is_armed_while_nobody_knows_the_account(live: RecordedEngine) -> None:
+    """The next gateway may have another key."""
+    live.let_die(GATEWAY)
+    assert "the gateway is not ready" in arm(live)
+
+
+def test_other_modes_have_nothing_to_arm_or_disarm(running: RecordedEngine) -> None:
+    """Who means to stop trading there is told how."""
+    connect(running)
+    assert "only live trading" in arm(running)
+    running.receiveMsg_DisarmTrading(DisarmTrading(request_id="d", reason="enough", asked_ns=T0), CLIENT)
+    assert "intentctl halt" in running.to(CLIENT, RequestRefused)[-1].reason
+
+
+def arming_set(engine: RecordedEngine, account: str) -> ArmingSet:
+    """The portfolio's word that it is durable; empty: disarmed."""
+    record = Arming(account=account, since_ns=T0, until_ns=T0 + SECOND, by="operator", reason="a test", asked_ns=T0)
+    done = ArmingSet(request_id="d", arming=record, refusal=None)
+    engine.clients["d"] = CLIENT
+    engine.receiveMsg_ArmingSet(done, PORTFOLIO)
+    return done
+
+
+def test_an_arming_is_told_at_once(live: RecordedEngine) -> None:
+    """What was sent before does no harm to it."""
+    done = arming_set(live, ACCOUNT.fingerprint)
+    assert live.to(CLIENT, ArmingSet) == [done]
+
+
+def test_a_disarming_is_told_when_the_wire_is_quiet(live: RecordedEngine) -> None:
+    """Whoever hears of it may rely on it, as on a halt."""
+    live.receiveMsg_DisarmTrading(DisarmTrading(request_id="d", reason="enough", asked_ns=T0), CLIENT)
+    assert live.to(live.address_of(PORTFOLIO), DisarmTrading)
+    done = arming_set(live, "")
+    assert live.to(CLIENT, ArmingSet) == []
+    (asked,) = live.to(live.address_of(GATEWAY), AwaitQuiet)
+    live.receiveMsg_WireQuiet(WireQuiet(request_id=asked.request_id), GATEWAY)
+    assert live.to(CLIENT, ArmingSet) == [done]
+
+
+def test_a_disarming_needs_no_gateway(live: RecordedEngine) -> None:
+    """It has died with an order on the wire; the venue's own rule ends the wait."""
+    live.let_die(GATEWAY)
+    live.receiveMsg_DisarmTrading(DisarmTrading(request_id="d", reason="enough", asked_ns=T0), CLIENT)
+    done = arming_set(live, "")
+    assert live.to(CLIENT, ArmingSet) == []
+    (due,) = [due for _, due in live.woken if isinstance(due, QuietDue)]
+    live.on_timer(due)
+    assert live.to(CLIENT, ArmingSet) == [done]
+
+
+def test_a_key_that_works_from_anywhere_is_told_once_in_a_start(live: RecordedEngine) -> None:
+    """Not again by each gateway, but again when it is another key then."""
+
+    def codes() -> list[str]:
+        told = live.to(live.address_of(PORTFOLIO), RecordEvents)
+        return [event.code for message in told for event in message.events if isinstance(event, AlertFired)]
+
+    assert codes() == ["KEY_NOT_IP_RESTRICTED"]
+    connect(live)
+    assert codes() == ["KEY_NOT_IP_RESTRICTED"]
+    connect(live, replace(ACCOUNT, rights=replace(KEY, is_ip_restricted=True)))
+    connect(live)
+    assert codes() == ["KEY_NOT_IP_RESTRICTED"] * 2
+    assert live.status().account == ACCOUNT
 
 
 def test_a_halt_of_long_ago_is_told_at_once(running: RecordedEngine) -> None:

@@ -13,6 +13,7 @@ from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, T
 from core.intent import Side, TimeInForce
 from core.lifecycle import State
 from core.records import (
+    Arming,
     AttemptRecord,
     AttemptStatus,
     Balance,
@@ -118,8 +119,9 @@ def test_nothing_is_found_under_an_unknown_key(book: Book) -> None:
             view.market(SYMBOL),
             view.quarantine(SYMBOL),
             view.breaker(),
+            view.arming(),
         ]
-    assert found == [None] * 12
+    assert found == [None] * 13
 
 
 def test_an_empty_book_lists_nothing(book: Book) -> None:
@@ -366,13 +368,15 @@ def test_leftovers_are_kept_until_they_are_deleted(book: Book) -> None:
         for name, told in (("in1", True), ("in2", False))
     )
     opened = BreakerRecord(state=BreakerState.OPEN, revision=3, cool_off_ns=5)
+    armed = Arming(account="f", since_ns=T0, until_ns=T0 + 5, by="operator", reason="a test", asked_ns=T0 - 1)
     with book.transaction() as unit:
         unit.put_leftover(one)
         unit.put_leftover(other)
         unit.put_drift(Drift(known={"BTC": dec(1)}))
         unit.put_breaker(opened)
+        unit.put_arming(armed)
     with book.snapshot() as view:
-        assert (view.breaker(), view.drift()) == (opened, Drift(known={"BTC": dec(1)}))
+        assert (view.breaker(), view.drift(), view.arming()) == (opened, Drift(known={"BTC": dec(1)}), armed)
         assert [one, other] == list(view.leftovers())
     with book.transaction() as unit:
         unit.delete_leftover(one.client_order_id)
