@@ -36,7 +36,7 @@ reason_option = click.option(
 def arm(shared: Shared, *, for_text: str | None, confirm: str | None, reason: str, timeout_s: float) -> int:
     """Let orders leave in mode live, for a time. Without --confirm, only show for which account that would be.
 
-    Until then, and after it, every order ends as ORDER_BLOCKED_LIVE_TRADING. It lasts through every restart and ends by
+    Before that and after it, every order ends as ORDER_BLOCKED_LIVE_TRADING. It lasts through every restart and ends by
     the clock, or by `disarm`; armed again, it counts from then. Cancels are never blocked. Without --confirm
     nothing is changed, and the exit code is 2.
 

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from actors.portfolio import Portfolio
-from core import trading
+from core import arming, trading
 from core.book import OpeningOutcome
 from core.concern import Concern
 from core.events import AlertFired
@@ -41,7 +41,7 @@ from messages.book import (
     TightenTrading,
     TradingStateSet,
 )
-from messages.lifecycle import Rewire, Tick
+from messages.lifecycle import ConfigureChild, Rewire, Tick
 from messages.venue import PlaceOrder
 from storage.book_store import BookStore
 from storage.layout import StateFolder
@@ -393,6 +393,24 @@ def test_the_end_of_an_arming_is_told_when_it_comes(portfolio: RecordedPortfolio
         portfolio.on_timer(tick)
     assert alerts(portfolio) == ["ARMING_EXPIRED"]
     assert len(looks(portfolio)) == 2
+
+
+def test_an_arming_that_ended_while_nobody_lived_is_told_by_the_next(
+    portfolio: RecordedPortfolio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever starts on the book looks when it is to be over, or whether it was told."""
+    with portfolio.store.transaction() as unit:
+        arming.arm(unit, ACCOUNT, NS_PER_S, "a test", "operator", 1, 1)
+    monkeypatch.setattr(portfolio, "open_book_to_write", lambda: portfolio.store)
+    portfolio.on_start(
+        ConfigureChild(
+            settings=portfolio.settings, state_root=str(tmp_path), session_id="s", portfolio=None, routers={}
+        )
+    )
+    ((delay_ns, look),) = looks(portfolio)
+    assert delay_ns == 0
+    portfolio.on_timer(look)
+    assert alerts(portfolio) == ["ARMING_EXPIRED"]
 
 
 def test_looks_for_the_end_are_not_far_between(portfolio: RecordedPortfolio) -> None:
