@@ -35,6 +35,7 @@ from core.lifecycle import State, is_terminal
 from core.market import MarketRules, Quote
 from core.planning import OrderPlan, Refusal, plan_first, plan_retry
 from core.records import AttemptRecord, AttemptStatus, IntentRecord
+from core.replacing import NewTerms, ReplaceResult
 from core.reports import OpenOrder, OrderAbsent, OutcomeUnknown, QueryFailed, Report
 from core.settings import RouterSettings
 
@@ -130,6 +131,10 @@ class Router:
             self.cancelers[intent_id].append(request_id)
         return [do.NoteCancel(intent_id, reason)]
 
+    def replace(self, request_id: str, intent_id: IntentId, terms: NewTerms) -> list[Effect]:
+        """Another price or quantity was asked for."""
+        return [do.NoteReplace(request_id, intent_id, terms)]
+
     # ── what the book answers ─────────────────────────────────────────────────────────────────────────────────────
 
     def opened(self, intent_id: IntentId, result: OpeningResult, now_ns: int) -> list[Effect]:
@@ -200,8 +205,14 @@ class Router:
 
     def begun(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> list[Effect]:
         """The next attempt is durable, unless the intent went elsewhere meanwhile."""
-        self.beginning.discard(record.intent.intent_id)
-        return self.applied(record, attempt, now_ns) + self._place(record, attempt)
+        intent_id = record.intent.intent_id
+        self.beginning.discard(intent_id)
+        effects = self.applied(record, attempt, now_ns) + self._place(record, attempt)
+        now = self.live.get(intent_id)
+        # not begun, since its terms were replaced after it was planned: then it is planned again
+        if record.state is State.RETRY and now is not None and now[0].state is State.RETRY:
+            effects.append(do.WakeAt(now[0].retry_at_ns, Timer(TimerKind.RETRY, intent_id, now[0].attempts)))
+        return effects
 
     def _place(self, record: IntentRecord, attempt: AttemptRecord) -> list[Effect]:
         """Send the attempt, unless it was sent before: the book's answer may come twice, or late."""
@@ -226,6 +237,15 @@ class Router:
         if record is None or attempt is None:
             return effects
         return effects + self.applied(record, attempt, now_ns)
+
+    def replace_noted(
+        self, request_id: str, result: ReplaceResult, attempt: AttemptRecord | None, now_ns: int
+    ) -> list[Effect]:
+        """The wish for other terms is durable, or refused."""
+        effects: list[Effect] = [do.ReplaceAnswer(request_id, result)]
+        if result.record is None or attempt is None:
+            return effects
+        return effects + self.applied(result.record, attempt, now_ns)
 
     # ── what the venue answers ────────────────────────────────────────────────────────────────────────────────────
 
@@ -483,7 +503,7 @@ class Router:
         return effects + self._follow(now_ns, *soonest)
 
     def _is_overdue(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> bool:
-        resting = record.intent.tif in RESTING and not record.cancel_requested
+        resting = record.intent.tif in RESTING and record.state is not State.CANCELING
         return resting and now_ns - attempt.created_ns > self.settings.order_max_age
 
     def _look_up(self, attempt: AttemptRecord) -> list[Effect]:

@@ -192,7 +192,7 @@ class RoutingMachine(RuleBasedStateMachine):
                 case do.GiveUp(intent_id, refusal):
                     self.answer_applied(rules_of_book.give_up(unit, intent_id, refusal, now_ns))
                 case do.Apply(report):
-                    self.answer_applied(apply_report(unit, report, self.desk.settings.min_notional, now_ns)[0])
+                    self.answer_applied(apply_report(unit, report, self.desk.settings, now_ns)[0])
                 case do.NoteCancel(intent_id, reason):
                     noted = rules_of_book.request_cancel(unit, intent_id, reason, now_ns)
                     latest = self.latest(noted) if noted else None
