@@ -20,17 +20,14 @@ The brain keeps no truth of its own: after a restart `resume` builds it from the
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import cached_property
 from typing import Final, NamedTuple
 
-import msgspec
-
 from core import effects as do
-from core import ids, intent
+from core import ids
 from core.book import Opening, OpeningOutcome, OpeningResult
 from core.effects import Effect, SubmitAnswer, Timer, TimerKind
 from core.ids import ClientOrderId, IdempotencyKey, IntentId, PayloadHash
-from core.intent import RESTING, Intent, IntentRequest, MarketSnapshot
+from core.intent import RESTING, Intent, MarketSnapshot
 from core.lifecycle import State, is_terminal
 from core.market import MarketRules, Quote
 from core.planning import OrderPlan, Refusal, plan_first, plan_retry
@@ -38,33 +35,11 @@ from core.records import AttemptRecord, AttemptStatus, IntentRecord
 from core.replacing import NewTerms, ReplaceResult
 from core.reports import OpenOrder, OrderAbsent, OutcomeUnknown, QueryFailed, Report
 from core.settings import RouterSettings
+from core.submission import Submission
 
 LIST_PATIENCE_NS: Final = 20 * ids.NS_PER_S
 """A list that was not answered for so long is asked for once more."""
 FOLLOWED: Final = frozenset({State.SENT, State.PARTIAL, State.CANCELING})
-
-
-class Submission(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """A client's request on its way in; `at_ns` is when it arrived. Its hash and keys are worked out once."""
-
-    request_id: str
-    request: IntentRequest
-    wait: bool
-    at_ns: int
-
-    @cached_property
-    def payload_hash(self) -> PayloadHash:
-        return intent.payload(self.request)
-
-    @cached_property
-    def key(self) -> IdempotencyKey:
-        return intent.idempotency_key(self.request, self.payload_hash, self.at_ns)
-
-    @cached_property
-    def alternate_key(self) -> IdempotencyKey | None:
-        if self.request.key or self.request.signal_id:
-            return None
-        return ids.previous_content_key(self.payload_hash, self.at_ns)
 
 
 class _Opening(NamedTuple):
