@@ -32,14 +32,14 @@ from storage.layout import StateFolder
 from storage.tables import Reader
 from tools import verdict, views
 from tools.command_book import budgets_of, ledger_summary, print_budgets, print_ledger, print_positions
-from tools.demo_stream import Wish, stream
+from tools.demo_stream import Wish, nearer, stream
 from tools.launch import Launch
 from tools.output import console_for, print_json, print_table
 
 WINDOW = 32
 """Most wishes without an answer at one time."""
 ANSWER_TIMEOUT_S = 30.0
-RESTING_PATIENCE_S = 2.5
+RESTING_PATIENCE_S = 5.0
 END_TIMEOUT_S = 60.0
 QUIET_LISTEN_S = 0.2
 SIMULATOR_OPTIONS = ("--order-limit", "1000000", "--weight-limit", "10000000")
@@ -51,6 +51,7 @@ FAULTS = {"latency_ms": {"min": 1, "max": 8}, "partial_fill": {"on": ["place"], 
 FIGURES = (
     "intents",
     "terminal",
+    "replaced",
     "refused",
     "duplicates_answered",
     "conflicts",
@@ -122,7 +123,12 @@ class Demo:
         self.progress.update(self.task, completed=len(self.ended))
 
     def settle(self) -> None:
-        """Give resting orders a moment, cancel what is left, wait for every end."""
+        """Replace every second resting order by a nearer one, give them a moment, cancel what is left, await all."""
+        self.progress.update(self.task, text="replacing what rests")
+        for intent_id, intent in list(self.open.items())[::2]:
+            router = self.client.router(intent.symbol, ANSWER_TIMEOUT_S)
+            if intent.tif in RESTING and not isinstance(router, Refusal):
+                self.client.send_replace(router, intent_id, nearer(intent, time.time_ns()))
         self.progress.update(self.task, text="waiting for resting orders")
         self.drain(RESTING_PATIENCE_S)
         self.progress.update(self.task, text="canceling what rests")

@@ -25,7 +25,7 @@ from core.reports import OrderStatus
 from core.settings import UNLIMITED, RouterSettings, Settings
 from tests.builders import Desk, dec, in_state, not_placed, quote, request, rules, sell, snapshot, unknown
 
-WAIT_S = 1.0
+WAIT_S = 2.0
 """`router.replace_wait` as shipped."""
 LOW = {"tif": TimeInForce.GTC, "limit_price": "40000"}
 
@@ -160,9 +160,9 @@ def test_a_further_fill_begins_the_wait_anew() -> None:
 
 
 @pytest.mark.parametrize(("source", "seconds", "state"), [
-    (LOOK_UP, 0.9, State.CANCELING),
-    (LOOK_UP, 1.0, State.RETRY),
-    ("stream", 1.0, State.CANCELING),
+    (LOOK_UP, 1.9, State.CANCELING),
+    (LOOK_UP, 2.0, State.RETRY),
+    ("stream", 2.0, State.CANCELING),
     (LOOK_UP, -5, State.CANCELING),
 ])  # fmt: skip
 def test_the_second_look_comes_after_the_wait(source: str, seconds: float, state: State) -> None:
