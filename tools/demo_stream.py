@@ -24,6 +24,7 @@ BUY_SHARE = 0.6
 BY_QUOTE_SHARE = 0.5
 QTY_GRID = Decimal("0.00000001")
 PRICE_DIGITS = 5
+USUAL_BUDGET = Decimal(50)
 GENEROUS = {Side.BUY: Decimal("1.004"), Side.SELL: Decimal("0.996")}
 PATIENT = {Side.BUY: Decimal("0.9995"), Side.SELL: Decimal("1.0005")}
 """Shares of the market's price."""
@@ -108,7 +109,7 @@ def _extras(
         other = Side.SELL if known.side is Side.BUY else Side.BUY
         yield Wish(msgspec.structs.replace(known, side=other), Purpose.CONFLICT)
     if due("small"):
-        yield Wish(_market(symbol, Decimal("0.5"), f"demo-{seed}-small-{number}"), Purpose.REFUSAL)
+        yield Wish(market_buy(symbol, f"demo-{seed}-small-{number}", Decimal("0.5")), Purpose.REFUSAL)
     if due("large"):
         qty = (Decimal(10) ** 7 / prices[symbol]).quantize(Decimal(1))
         request = IntentRequest(
@@ -116,10 +117,11 @@ def _extras(
         )
         yield Wish(request, Purpose.REFUSAL)
     if due("unknown"):
-        yield Wish(_market(UNKNOWN_SYMBOL, Decimal(50), f"demo-{seed}-unknown-{number}"), Purpose.REFUSAL)
+        yield Wish(market_buy(UNKNOWN_SYMBOL, f"demo-{seed}-unknown-{number}"), Purpose.REFUSAL)
 
 
-def _market(symbol: str, budget: Decimal, key: str) -> IntentRequest:
+def market_buy(symbol: str, key: str, budget: Decimal = USUAL_BUDGET) -> IntentRequest:
+    """For so much of the quote currency."""
     return IntentRequest(symbol=symbol, side=Side.BUY, kind=Kind.MARKET, quote_budget=budget, key=key, source="demo")
 
 

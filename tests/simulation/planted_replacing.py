@@ -63,9 +63,7 @@ def older_terms_win(stack: ExitStack) -> None:
     swap(stack, replacing, "request", forget_when)
 
 
-@bug(
-    "the new order leaves when the old one is first seen to be over, and fills are reported later", restless=True
-)
+@bug("the new order leaves when the old one is first seen to be over, and fills are reported later", restless=True)
 def no_second_look(stack: ExitStack) -> None:
     really = replacing.order_over
 
