@@ -21,6 +21,7 @@ from core.intent import IntentRequest
 from core.lifecycle import is_terminal
 from core.planning import Refusal
 from core.records import TradingState
+from core.replacing import NewTerms, ReplaceResult
 from core.verdict import Verdict
 from messages import RequestRefused
 from messages.admin import AskStatus, EngineStopped, FindRouter, RouterFound, StatusReported, StopEngine
@@ -33,7 +34,15 @@ from messages.book import (
     SetTradingState,
     TradingStateSet,
 )
-from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, IntentDone, SubmitIntent
+from messages.intents import (
+    CancelIntent,
+    IntentAnswered,
+    IntentCancelNoted,
+    IntentDone,
+    IntentReplaceNoted,
+    ReplaceIntent,
+    SubmitIntent,
+)
 from messages.reconciling import BookVerified, VerifyBook
 from storage.layout import StateFolder
 
@@ -115,6 +124,18 @@ class Client:
         request_id = self.send_cancel(router, intent_id, reason)
         noted: IntentCancelNoted = self.await_answer(IntentCancelNoted, request_id, timeout_s)
         return noted
+
+    def send_replace(self, router: Any, intent_id: IntentId, terms: NewTerms) -> str:
+        """Send without waiting for the answer; returns the request's id."""
+        request_id = new_request_id()
+        self.tell(router, ReplaceIntent(request_id=request_id, intent_id=intent_id, terms=terms))
+        return request_id
+
+    def replace(self, router: Any, intent_id: IntentId, terms: NewTerms, timeout_s: float) -> ReplaceResult:
+        """Other terms for a working intent. Without an answer ask again with the same terms: they are noted once."""
+        request_id = self.send_replace(router, intent_id, terms)
+        noted: IntentReplaceNoted = self.await_answer(IntentReplaceNoted, request_id, timeout_s)
+        return noted.result
 
     # ── the engine ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from actors.base import Guarded
 from actors.crashpoints import reach
-from core import arming, book, breaker, drift, fencing, holdings, narrowing, risk, risk_figures, trading
+from core import arming, book, breaker, drift, fencing, holdings, narrowing, replacing, risk, risk_figures, trading
 from core.errors import InvariantViolated
 from core.ids import NS_PER_S, IntentId
 from core.outcomes import apply_report, lose_track
@@ -44,8 +44,10 @@ from messages.book import (
     RecordEvents,
     RecordOpeningBalances,
     RecordRefusal,
+    ReplaceRequested,
     ReportApplied,
     RequestCancel,
+    RequestReplace,
     SettleTrades,
     SetTradingState,
     TightenTrading,
@@ -163,7 +165,7 @@ class Portfolio(Guarded):
         """From the gateway; or from a router or the reconciler, who hear of orders otherwise. The router is told."""
 
         def apply(unit: Writer) -> ReportApplied:
-            record, _ = apply_report(unit, message.report, self.settings.router.min_notional, self.now_ns())
+            record, _ = apply_report(unit, message.report, self.settings.router, self.now_ns())
             self.guard_drawdown(unit, record.intent.symbol)
             return ReportApplied(record=record, attempt=_latest(unit, record))
 
@@ -191,6 +193,14 @@ class Portfolio(Guarded):
             return CancelRequested(intent_id=message.intent_id, record=record, attempt=attempt)
 
         self.within(sender, cancel)
+
+    def receiveMsg_RequestReplace(self, message: RequestReplace, sender: Any) -> None:
+        def amend(unit: Writer) -> ReplaceRequested:
+            result = replacing.request(unit, message.intent_id, message.terms, self.settings, self.now_ns())
+            attempt = _latest(unit, result.record) if result.record is not None else None
+            return ReplaceRequested(request_id=message.request_id, result=result, attempt=attempt)
+
+        self.within(sender, amend)
 
     def receiveMsg_RecordRefusal(self, message: RecordRefusal, _sender: Any) -> None:
         self.within(
@@ -225,7 +235,8 @@ class Portfolio(Guarded):
         def put(unit: Writer) -> TradingStateSet:
             if trading.is_overtaken(unit, message.state, message.asked_ns):
                 return TradingStateSet(request_id=message.request_id, standing=trading.standing(unit), canceling=0)
-            standing = trading.put(unit, message.state, message.reason, OPERATOR, self.now_ns())
+            asked_ns, now_ns = message.asked_ns, self.now_ns()
+            standing = trading.put(unit, message.state, message.reason, OPERATOR, now_ns, asked_ns=asked_ns)
             if message.state is TradingState.ACTIVE:
                 drift.accept(unit)
                 risk.accept_drawdown(unit, self.settings.risk, self.now_ns())

@@ -7,7 +7,7 @@ from typing import Any
 
 from actors.base import Guarded
 from actors.children import GATEWAY, PORTFOLIO, RECONCILER
-from core import book, effects, events, intent
+from core import book, effects, events, intent, replacing
 from core.effects import SubmitAnswer, Timer
 from core.errors import InvalidInput
 from core.ids import NS_PER_MS, ClientOrderId, IntentId
@@ -16,7 +16,8 @@ from core.patience import Patience
 from core.planning import Refusal
 from core.records import IntentRecord
 from core.reports import OutcomeUnknown
-from core.routing import Router, Submission
+from core.routing import Router
+from core.submission import Submission
 from messages.book import (
     ApplyReport,
     AttemptBegun,
@@ -27,10 +28,20 @@ from messages.book import (
     OpenIntent,
     RecordEvents,
     RecordRefusal,
+    ReplaceRequested,
     ReportApplied,
     RequestCancel,
+    RequestReplace,
 )
-from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, IntentDone, SubmitIntent
+from messages.intents import (
+    CancelIntent,
+    IntentAnswered,
+    IntentCancelNoted,
+    IntentDone,
+    IntentReplaceNoted,
+    ReplaceIntent,
+    SubmitIntent,
+)
 from messages.lifecycle import ChildReady, ConfigureChild, PrepareStop, Rewire, StreamChanged, Tick
 from messages.reconciling import ResolveUnknown, UnknownResolved
 from messages.venue import (
@@ -184,17 +195,36 @@ class OrderRouter(Guarded):
             return
         self.carry_out(self.brain.cancel(message.request_id, message.intent_id, message.reason))
 
+    def receiveMsg_ReplaceIntent(self, message: ReplaceIntent, sender: Any) -> None:
+        if message.request_id in self.clients:
+            return
+        self.clients[message.request_id] = sender
+        try:
+            replacing.validate(message.terms)
+            refusal = self.refusal_of_owner(message.intent_id)
+        except InvalidInput as error:
+            refusal = Refusal("INVALID", str(error))
+        if refusal is None and self.brain.stopping:
+            refusal = Refusal("STOPPING", "the engine is stopping; ask again after its next start")
+        if refusal is not None:
+            refused = replacing.ReplaceResult(record=None, refusal=refusal)
+            self.carry_out([effects.ReplaceAnswer(message.request_id, refused)])
+            return
+        self.carry_out(self.brain.replace(message.request_id, message.intent_id, message.terms))
+
     def refusal_of_cancel(self, message: CancelIntent) -> Refusal | None:
         try:
             intent.validate_free_text("reason", message.reason)
         except InvalidInput as error:
             return Refusal("INVALID", str(error))
+        return self.refusal_of_owner(message.intent_id)
+
+    def refusal_of_owner(self, intent_id: IntentId) -> Refusal | None:
+        """Whether another router follows the intent."""
         with self.store.snapshot() as view:
-            record = view.intent(message.intent_id)
+            record = view.intent(intent_id)
         if record is not None and record.intent.symbol != self.brain.rules.symbol:
-            return Refusal(
-                "INVALID", f"{message.intent_id} is of {record.intent.symbol}; ask the router of that symbol"
-            )
+            return Refusal("INVALID", f"{intent_id} is of {record.intent.symbol}; ask the router of that symbol")
         return None
 
     # ── the book ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -224,6 +254,11 @@ class OrderRouter(Guarded):
     def receiveMsg_CancelRequested(self, message: CancelRequested, _sender: Any) -> None:
         self.patience.heard(("note cancel", message.intent_id))
         self.carry_out(self.brain.cancel_noted(message.intent_id, message.record, message.attempt, self.now_ns()))
+
+    def receiveMsg_ReplaceRequested(self, message: ReplaceRequested, _sender: Any) -> None:
+        self.patience.heard(("note replace", message.request_id))
+        noted = self.brain.replace_noted(message.request_id, message.result, message.attempt, self.now_ns())
+        self.carry_out(noted)
 
     # ── the venue ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -311,6 +346,8 @@ class OrderRouter(Guarded):
             case effects.CancelAnswer(request_id, record, refusal):
                 noted = IntentCancelNoted(request_id=request_id, record=record, refusal=refusal)
                 self.tell_client(request_id, noted)
+            case effects.ReplaceAnswer(request_id, result):
+                self.tell_client(request_id, IntentReplaceNoted(request_id=request_id, result=result))
             case effects.NoteRepeat(intent_id, key):
                 told = events.DuplicateOrderBlocked(at_ns=self.now_ns(), intent_id=intent_id, idempotency_key=key)
                 self.send(self.portfolio, RecordEvents(events=(told,)))
@@ -323,7 +360,7 @@ class OrderRouter(Guarded):
             case effects.AskQuote() | effects.Cancel() | effects.LookUp() | effects.ListOpenOrders():
                 self.send(self.gateway, self.to_gateway(effect))
             case _:
-                self.send(self.portfolio, to_portfolio(effect))
+                self.send(self.portfolio, TO_PORTFOLIO[type(effect)](effect))
 
     def tell_client(self, request_id: str, message: Any) -> None:
         """Answer a client, and forget it unless it is still to hear of its intent's end."""
@@ -355,6 +392,7 @@ ANSWER_KEYS: dict[type, Callable[[Any], tuple[str, ...]]] = {
     effects.Begin: lambda effect: ("begin", effect.intent_id, str(effect.attempt)),
     effects.GiveUp: lambda effect: ("end", effect.intent_id),
     effects.NoteCancel: lambda effect: ("note cancel", effect.intent_id),
+    effects.NoteReplace: lambda effect: ("note replace", effect.request_id),
     effects.Cancel: lambda effect: ("cancel", effect.attempt.client_order_id),
     effects.LookUp: lambda effect: ("look up", effect.attempt.client_order_id),
     effects.Resolve: lambda effect: ("resolve", effect.attempt.client_order_id),
@@ -362,20 +400,15 @@ ANSWER_KEYS: dict[type, Callable[[Any], tuple[str, ...]]] = {
 """Under which key the answer to an effect is awaited. Other effects have none, or are asked anew anyway."""
 
 
-def to_portfolio(effect: effects.Effect) -> Any:
-    """The message that carries out an effect on the book."""
-    match effect:
-        case effects.Open(opening):
-            return OpenIntent(opening=opening)
-        case effects.Begin(intent_id, attempt, plan):
-            return BeginAttempt(intent_id=intent_id, attempt=attempt, plan=plan)
-        case effects.GiveUp(intent_id, refusal):
-            return EndIntent(intent_id=intent_id, refusal=refusal)
-        case effects.Apply(report):
-            return ApplyReport(report=report)
-        case effects.NoteRefusal(symbol, key, refusal):
-            return RecordRefusal(symbol=symbol, key=key, refusal=refusal)
-        case effects.NoteCancel(intent_id, reason):
-            return RequestCancel(intent_id=intent_id, reason=reason)
-        case _:
-            raise NotImplementedError(effect)
+TO_PORTFOLIO: dict[type, Callable[[Any], Any]] = {
+    effects.Open: lambda effect: OpenIntent(opening=effect.opening),
+    effects.Begin: lambda effect: BeginAttempt(intent_id=effect.intent_id, attempt=effect.attempt, plan=effect.plan),
+    effects.GiveUp: lambda effect: EndIntent(intent_id=effect.intent_id, refusal=effect.refusal),
+    effects.Apply: lambda effect: ApplyReport(report=effect.report),
+    effects.NoteRefusal: lambda effect: RecordRefusal(symbol=effect.symbol, key=effect.key, refusal=effect.refusal),
+    effects.NoteCancel: lambda effect: RequestCancel(intent_id=effect.intent_id, reason=effect.reason),
+    effects.NoteReplace: lambda effect: RequestReplace(
+        request_id=effect.request_id, intent_id=effect.intent_id, terms=effect.terms
+    ),
+}
+"""The message that carries out an effect on the book."""

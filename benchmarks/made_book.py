@@ -59,7 +59,7 @@ class MadeBook:
         settings = Settings()
         venue = f"{settings.exchange.id}/{settings.engine.mode}"
         self._map_bytes = settings.storage.map_size_gib * GIB
-        self._min_notional = settings.router.min_notional
+        self._router = settings.router
         self._store = BookStore.open_writer(folder.create(), settings.storage.map_size_gib, venue)
         self._wishes = Wishes(symbols, intents_max, until_ns)
         self.intents = 0
@@ -113,7 +113,7 @@ class MadeBook:
         return result.attempt
 
     def _apply(self, unit: Writer, report: OrderSnapshot) -> None:
-        record, _ = apply_report(unit, report, self._min_notional, report.trades[0].venue_ns)
+        record, _ = apply_report(unit, report, self._router, report.trades[0].venue_ns)
         if not is_terminal(record.state):
             raise BenchmarkFailed(f"intent {self.intents} of the made-up book has not ended: {record}")
         self.intents += 1

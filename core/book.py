@@ -144,8 +144,8 @@ def begin_attempt(
     What is older than `stale_after_ns` and was never at the venue ends instead.
     """
     record = expire_stale(book, intent_id, stale_after_ns, now_ns)
-    if record.state is not State.RETRY or record.attempts != attempt - 1:
-        return record
+    if record.state is not State.RETRY or record.attempts != attempt - 1 or record.amendments != plan.amendments:
+        return record  # begun before, or planned for terms that were replaced since
     if record.cancel_requested:
         return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, "canceled before the next attempt")
     stopped = trading.refusal(book, record.intent.side)

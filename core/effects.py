@@ -10,6 +10,7 @@ from core.book import Opening, OpeningOutcome
 from core.ids import IdempotencyKey, IntentId
 from core.planning import OrderPlan, Refusal
 from core.records import AttemptRecord, IntentRecord
+from core.replacing import NewTerms, ReplaceResult
 from core.reports import Report
 
 
@@ -91,6 +92,14 @@ class NoteCancel(msgspec.Struct, frozen=True):
     reason: str
 
 
+class NoteReplace(msgspec.Struct, frozen=True):
+    """Portfolio: somebody wants other terms for this intent."""
+
+    request_id: str
+    intent_id: IntentId
+    terms: NewTerms
+
+
 class Place(msgspec.Struct, frozen=True):
     """This order is on its way, once: the portfolio hands it to the gateway in the moment it is durable.
 
@@ -144,6 +153,13 @@ class CancelAnswer(msgspec.Struct, frozen=True):
     refusal: Refusal | None = None
 
 
+class ReplaceAnswer(msgspec.Struct, frozen=True):
+    """Client: the new terms are noted, or refused."""
+
+    request_id: str
+    result: ReplaceResult
+
+
 class WakeAt(msgspec.Struct, frozen=True):
     """Give the timer back at this time, ns UTC."""
 
@@ -160,6 +176,7 @@ Effect = (
     | NoteRefusal
     | NoteRepeat
     | NoteCancel
+    | NoteReplace
     | Place
     | Cancel
     | LookUp
@@ -168,5 +185,6 @@ Effect = (
     | Answer
     | Done
     | CancelAnswer
+    | ReplaceAnswer
     | WakeAt
 )

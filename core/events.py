@@ -197,6 +197,48 @@ class OrderCancel(Event, frozen=True, kw_only=True):
     age_ns: int
 
 
+class OrderReplace(Event, frozen=True, kw_only=True):
+    """Another price or quantity was asked for, and the worst case of both is held."""
+
+    reason: str
+    qty: Decimal
+    """Wanted in all, base."""
+    price: Decimal
+    from_qty: Decimal
+    from_price: Decimal
+    filled_qty: Decimal
+    reserved_amount: Decimal
+    """Held from now on, in the reservation's currency."""
+    asked_ns: int
+    """By the clock of whoever asked."""
+
+
+class OrderReplaced(Event, frozen=True, kw_only=True):
+    """The new terms are in force: nothing of the intent is at the venue, what is left goes out at them."""
+
+    qty: Decimal
+    """In all, base: as it was asked for, or what was filled by then if that is more."""
+    price: Decimal
+    filled_qty: Decimal
+    reserved_amount: Decimal
+    """Held from now on, in the reservation's currency."""
+
+
+class ReplaceLapsed(Event, frozen=True, kw_only=True):
+    """The intent ended before the new terms came into force."""
+
+    qty: Decimal
+    price: Decimal
+    reason: str
+
+
+class ReplaceRefused(Event, frozen=True, kw_only=True):
+    """Other terms were asked for and refused; the intent goes on as it was."""
+
+    code: str
+    reason: str
+
+
 class OrderDone(Event, frozen=True, kw_only=True):
     """The intent is terminal."""
 
@@ -369,6 +411,10 @@ AnyEvent = (
     | OrderFill
     | RetryAttempt
     | OrderCancel
+    | OrderReplace
+    | OrderReplaced
+    | ReplaceLapsed
+    | ReplaceRefused
     | OrderDone
     | LedgerEntry
     | PositionUpdated

@@ -43,6 +43,19 @@ def reserve(book: UnitOfWork, reservation: Reservation) -> None:
     _change_reserved(book, reservation.currency, reservation.amount)
 
 
+def adjust(book: UnitOfWork, intent_id: IntentId, amount: Decimal) -> None:
+    """From now on this amount is held, more or less than before. The caller has checked that more of it is free."""
+    reservation = book.reservation(intent_id)
+    if reservation is None or amount < 0:
+        raise InvariantViolated(f"intent {intent_id} cannot hold {text(amount)} from now on: it has {reservation}")
+    more = amount - reservation.amount
+    balance = book.balance(reservation.currency)
+    if more > 0 and (balance is None or balance.free < more):
+        raise InvariantViolated(f"intent {intent_id} needs {text(more)} {reservation.currency} more, free of {balance}")
+    book.put_reservation(replace(reservation, amount=amount))
+    _change_reserved(book, reservation.currency, more)
+
+
 def consume(book: UnitOfWork, intent_id: IntentId, currency: str, amount: Decimal) -> None:
     """A fill used up part of what was held; at most what is left of it."""
     reservation = book.reservation(intent_id)

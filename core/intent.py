@@ -153,9 +153,9 @@ def _validate_size(request: IntentRequest) -> None:
         both = f"qty {request.qty}, quote_budget {request.quote_budget}"
         raise InvalidInput("size", both, "exactly one of qty and quote_budget is needed", "give --qty or --quote")
     if request.qty is not None:
-        _validate_amount("qty", request.qty)
+        validate_amount("qty", request.qty)
     if request.quote_budget is not None:
-        _validate_amount("quote_budget", request.quote_budget)
+        validate_amount("quote_budget", request.quote_budget)
     if request.reduce_only and request.side is Side.BUY:
         raise InvalidInput("reduce_only", "buy", "a spot buy never reduces a position", "drop reduce_only or sell")
 
@@ -164,7 +164,7 @@ def _validate_price(request: IntentRequest) -> None:
     if request.kind is Kind.LIMIT:
         if request.limit_price is None:
             raise InvalidInput("limit_price", None, "a limit intent needs its price", "give --limit P or --market")
-        _validate_amount("limit_price", request.limit_price)
+        validate_amount("limit_price", request.limit_price)
     elif request.limit_price is not None:
         raise InvalidInput(
             "limit_price", request.limit_price, "a market intent has no price", "drop it, or ask for a limit intent"
@@ -179,7 +179,8 @@ def _validate_price(request: IntentRequest) -> None:
         )
 
 
-def _validate_amount(field: str, value: Decimal) -> None:
+def validate_amount(field: str, value: Decimal) -> None:
+    """Raise `InvalidInput` unless it can be a quantity or a price: finite, above zero, not absurd."""
     if not value.is_finite():
         raise InvalidInput(field, str(value), "must be a finite number", "give a decimal such as 0.001")
     if value <= 0:

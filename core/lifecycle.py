@@ -7,7 +7,9 @@ before anything leaves the machine. From SENDING on, only *facts* move it, each 
 
 * the venue has the order (ACK, FILL_PART, FILL_ALL), or provably has not (REFUSE), or nobody knows (LOSE_TRACK);
 * after a proven end of the attempt, the rest is tried again (SCHEDULE_RETRY, SEND) or the intent ends (END_*);
-* somebody wants it gone (REQUEST_CANCEL), which ends it by quantity like everything else.
+* somebody wants it gone (REQUEST_CANCEL), which ends it by quantity like everything else;
+* somebody wants another price or quantity (REQUEST_REPLACE): its order is canceled, and only when that is proven over
+  does the rest go out at the new terms (REPLACE, SEND).
 
 Rule 1: everything about which state may follow which lives in `TRANSITIONS`. Code elsewhere decides *what happened*;
 this table alone decides what that makes of the intent, and anything not in it raises `IllegalTransition`.
@@ -48,7 +50,7 @@ class State(StrEnum):
     RETRY = "RETRY"
     """Nothing is at the venue; the next attempt waits for its time."""
     CANCELING = "CANCELING"
-    """A cancel was asked for and its result is not proven."""
+    """A cancel was asked for, for good or to replace the order, and its result is not proven."""
     FILLED = "FILLED"
     """All of the quantity was filled."""
     PARTIAL_SUCCESS = "PARTIAL_SUCCESS"
@@ -97,6 +99,10 @@ class Cause(StrEnum):
     """The attempt is over and the rest shall be tried again."""
     REQUEST_CANCEL = "REQUEST_CANCEL"
     """Somebody asked for the cancel of a working order."""
+    REQUEST_REPLACE = "REQUEST_REPLACE"
+    """Somebody asked for another price or quantity of a working order, which is canceled first."""
+    REPLACE = "REPLACE"
+    """The order that was to be replaced is proven over; what is left goes out at the new terms."""
     END_PARTIAL = "END_PARTIAL"
     """Over with part of the quantity filled."""
     END_CANCELED = "END_CANCELED"
@@ -137,6 +143,7 @@ TRANSITIONS: Final = MappingProxyType(
             Cause.FILL_PART: State.PARTIAL,
             Cause.FILL_ALL: State.FILLED,
             Cause.REQUEST_CANCEL: State.CANCELING,
+            Cause.REQUEST_REPLACE: State.CANCELING,
             Cause.SCHEDULE_RETRY: State.RETRY,
             **_ENDS,  # END_PARTIAL: this attempt filled nothing, an earlier one did
         },
@@ -144,6 +151,7 @@ TRANSITIONS: Final = MappingProxyType(
             Cause.FILL_PART: State.PARTIAL,
             Cause.FILL_ALL: State.FILLED,
             Cause.REQUEST_CANCEL: State.CANCELING,
+            Cause.REQUEST_REPLACE: State.CANCELING,
             Cause.SCHEDULE_RETRY: State.RETRY,
             Cause.END_PARTIAL: State.PARTIAL_SUCCESS,
         },
@@ -164,6 +172,7 @@ TRANSITIONS: Final = MappingProxyType(
         State.CANCELING: {
             Cause.FILL_PART: State.CANCELING,  # the cancel crossed a fill
             Cause.FILL_ALL: State.FILLED,
+            Cause.REPLACE: State.RETRY,
             **_ENDS,
         },
         State.FILLED: {},

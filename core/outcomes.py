@@ -15,11 +15,11 @@ from decimal import Decimal
 from msgspec.structs import replace
 
 from core import book as rules_of_book
-from core import events, risk_figures
+from core import events, replacing, risk_figures
 from core.booking import book_trade
 from core.errors import InvariantViolated
 from core.ids import NS_PER_MS, NS_PER_S, IntentId
-from core.intent import TimeInForce
+from core.intent import Side, TimeInForce
 from core.leftovers import has_gone_on
 from core.lifecycle import Cause, State, is_terminal
 from core.money import ZERO, text
@@ -27,6 +27,7 @@ from core.planning import is_dust
 from core.reconcile import late_result
 from core.records import AttemptRecord, AttemptStatus, FillRecord, IntentRecord, Leftover, OrderRecord
 from core.reports import NotPlaced, OrderSnapshot, OrderStatus, OutcomeUnknown, Report, Trade
+from core.settings import RouterSettings
 from core.transitions import advance, end_by_quantity, save
 from core.unit_of_work import UnitOfWork
 
@@ -58,7 +59,7 @@ def lose_track(book: UnitOfWork, reason: str, now_ns: int) -> list[IntentRecord]
 
 
 def apply_report(
-    book: UnitOfWork, report: Report, min_notional: Decimal, now_ns: int
+    book: UnitOfWork, report: Report, limits: RouterSettings, now_ns: int
 ) -> tuple[IntentRecord, AttemptRecord]:
     """Book a report and return the intent and the attempt as they stand afterwards."""
     attempt = book.attempt_by_client_id(report.client_order_id)
@@ -66,7 +67,7 @@ def apply_report(
     if attempt is None or record is None:
         raise InvariantViolated(f"report about an order that the book does not know: {report}")
     if isinstance(report, OrderSnapshot):
-        record = _Snapshot(book, record, attempt, report, min_notional, now_ns).apply()
+        record = _Snapshot(book, record, attempt, report, limits, now_ns).apply()
     elif isinstance(report, NotPlaced):
         record = _apply_not_placed(book, record, attempt, report, now_ns)
     else:
@@ -123,6 +124,8 @@ def _apply_not_placed(
     )
     uncounted = record.uncounted + report.never_left
     record = advance(book, replace(record, end_reason=reason, uncounted=uncounted), Cause.REFUSE, now_ns, reason)
+    if record.amendment is not None and report.retryable and not record.cancel_requested:
+        record = replacing.take_effect(book, record, now_ns)
     if record.filled_qty >= record.qty:  # a late fill of an earlier attempt
         return end_by_quantity(book, record, Cause.END_REJECTED, now_ns, FILLED_EARLIER)
     if record.cancel_requested:
@@ -183,11 +186,11 @@ class _Snapshot:
         record: IntentRecord,
         attempt: AttemptRecord,
         report: OrderSnapshot,
-        min_notional: Decimal,
+        limits: RouterSettings,
         now_ns: int,
     ) -> None:
         self.book, self.record, self.attempt, self.report = book, record, attempt, report
-        self.min_notional, self.now_ns = min_notional, now_ns
+        self.limits, self.now_ns = limits, now_ns
         current = attempt.attempt == record.attempts
         self.reappeared = attempt.status is AttemptStatus.NOT_PLACED
         waiting = record.state is State.RETRY and not self.reappeared
@@ -220,7 +223,7 @@ class _Snapshot:
             return self.record
         self._move_by_quantity(booked)
         if not is_terminal(self.record.state):
-            self._end_or_follow()
+            self._end_or_follow(booked)
         return self.record
 
     def _note_order(self) -> None:
@@ -414,13 +417,13 @@ class _Snapshot:
 
     def _move_by_quantity(self, booked: Decimal) -> None:
         state = self.record.state
-        full = self.record.filled_qty >= self.record.qty
+        full = self.record.filled_qty >= self.record.qty and not replacing.goes_on(self.record)
         can_fill = self.attempt.status is AttemptStatus.WORKING and self.attempt.filled_qty < self.attempt.qty
         if full and not can_fill:
             self._advance(Cause.FILL_ALL)
             return
-        is_too_much = can_fill and self.attempt.qty - self.attempt.filled_qty > self.record.remaining_qty
-        if is_too_much and not self.record.cancel_requested:  # a late fill made this order needless, it must not fill
+        # a late fill made this order needless, or it was believed absent and replaced: it must not fill
+        if can_fill and self._is_beyond_the_intent() and not self.record.cancel_requested:
             self.record = replace(self.record, cancel_requested=True, end_reason=FILLED_EARLIER)
         if state in {State.SENDING, State.UNKNOWN, State.RETRY}:
             if not self.record.cancel_requested:
@@ -429,19 +432,34 @@ class _Snapshot:
         elif booked and state in {State.SENT, State.PARTIAL, State.CANCELING}:
             self._advance(Cause.FILL_PART)
 
-    def _end_or_follow(self) -> None:
+    def _is_beyond_the_intent(self) -> bool:
+        """Filled to its end the order would be more, or dearer, than what is wanted by now."""
+        attempt, record = self.attempt, self.record
+        worst = record.worst_price
+        is_dearer = attempt.price > worst if attempt.side is Side.BUY else attempt.price < worst
+        return is_dearer or attempt.qty - attempt.filled_qty > record.remaining_qty
+
+    def _end_or_follow(self, booked: Decimal) -> None:
         if self.attempt.status is AttemptStatus.CLOSED:
             if self.attempt.filled_qty >= self.attempt.venue_filled_qty:
-                self._end_attempt()
-        elif self.record.cancel_requested and self.record.state in {State.SENT, State.PARTIAL}:
-            self._advance(Cause.REQUEST_CANCEL)
+                self._end_attempt(booked)
+        elif self.record.state in {State.SENT, State.PARTIAL}:
+            if self.record.cancel_requested:
+                self._advance(Cause.REQUEST_CANCEL)
+            elif self.record.amendment is not None:
+                self._advance(Cause.REQUEST_REPLACE)
 
-    def _end_attempt(self) -> None:
+    def _end_attempt(self, booked: Decimal) -> None:
         """The order is over, all its trades are booked, and something is left."""
         record, status = self.record, self.attempt.order_status
         word = self.attempt.venue_status
         if record.cancel_requested:
             self.record = self._end(Cause.END_CANCELED, record.end_reason or "canceled on request")
+        elif record.amendment is not None:
+            is_look = self.report.source == LOOK_UP
+            self.record = replacing.order_over(
+                self.book, record, self.limits, self.now_ns, is_look=is_look, has_filled=booked > 0
+            )
         elif status is OrderStatus.CANCELED:
             self.record = self._end(Cause.END_CANCELED, f"canceled at the venue ({word}), not by us")
         elif status is OrderStatus.REJECTED:
@@ -458,7 +476,7 @@ class _Snapshot:
 
     def _remainder_is_dust(self) -> bool:
         assert self.rules is not None
-        return is_dust(self.record.remaining_qty, self.record.worst_price, self.rules, self.min_notional)
+        return is_dust(self.record.remaining_qty, self.record.worst_price, self.rules, self.limits.min_notional)
 
     def _end(self, unfilled: Cause, note: str) -> IntentRecord:
         return end_by_quantity(self.book, self.record, unfilled, self.now_ns, note)

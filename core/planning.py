@@ -48,6 +48,8 @@ class OrderPlan(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     slippage_bps: Decimal
     capped: bool
     """The collar, not the asked price, decided."""
+    amendments: int = 0
+    """How often the intent's terms had been replaced when this was planned."""
 
 
 def plan_first(
@@ -67,7 +69,7 @@ def plan_first(
         assert request.quote_budget is not None  # validate() has seen to it
         unit_cost = price * (ONE + rules.taker_fee) if request.side is Side.BUY else reference
         qty = _affordable(request.quote_budget, unit_cost, rules.step or FINEST_STEP)
-    refusal = _refuse_size(request, qty, price, rules, settings)
+    refusal = refuse_size(qty, price, rules, settings.min_notional)
     if refusal is not None:
         return refusal
     return OrderPlan(
@@ -105,9 +107,10 @@ def plan_retry(record: IntentRecord, rules: MarketRules, quote: Quote, settings:
         price=price,
         tif=intent.tif,
         reference=reference,
-        asked_price=intent.limit_price,
+        asked_price=intent.limit_price if record.amendments == 0 else record.worst_price,
         slippage_bps=bps,
         capped=capped,
+        amendments=record.amendments,
     )
 
 
@@ -135,11 +138,15 @@ def _capped_price(
     return ceil_to(price, rules.tick), bound is None or collar > bound
 
 
-def _refuse_size(
-    request: IntentRequest, qty: Decimal, price: Decimal, rules: MarketRules, settings: RouterSettings
-) -> Refusal | None:
+def on_tick(side: Side, price: Decimal, rules: MarketRules) -> Decimal:
+    """The nearest price (quote per base) that the venue takes and that is not worse than this one (R1)."""
+    return floor_to(price, rules.tick) if side is Side.BUY else ceil_to(price, rules.tick)
+
+
+def refuse_size(qty: Decimal, price: Decimal, rules: MarketRules, min_notional: Decimal) -> Refusal | None:
+    """Why the venue, or `router.min_notional`, would not have an order of this quantity (base) at this price."""
     notional = qty * price
-    least = max(settings.min_notional, rules.min_notional)
+    least = max(min_notional, rules.min_notional)
     base, quote = rules.base, rules.quote
     if qty < rules.min_qty or qty <= 0:
         return Refusal(
@@ -163,6 +170,6 @@ def _refuse_size(
     if price < rules.min_price or (rules.max_price and price > rules.max_price):
         return Refusal(
             "PRICE_OUT_OF_RANGE",
-            f"price {text(price)} is outside {text(rules.min_price)} to {text(rules.max_price)} for {request.symbol}",
+            f"price {text(price)} is outside {text(rules.min_price)} to {text(rules.max_price)} for {rules.symbol}",
         )
     return None

@@ -18,6 +18,17 @@ from core.money import ZERO
 from core.reports import OrderStatus
 
 
+class Amendment(msgspec.Struct, frozen=True, kw_only=True):
+    """Other terms for a working intent, in force as soon as its present order is proven over (`core/replacing.py`)."""
+
+    qty: Decimal
+    """What shall be filled in all, base; what was filled already counts."""
+    price: Decimal
+    """The new worst price, quote per base."""
+    over_ns: int = 0
+    """When the order that is replaced was first seen to be over, with all that it has filled booked; 0: not yet."""
+
+
 class IntentRecord(msgspec.Struct, frozen=True, kw_only=True):
     """An accepted intent and how far it has come."""
 
@@ -25,9 +36,9 @@ class IntentRecord(msgspec.Struct, frozen=True, kw_only=True):
     payload_hash: PayloadHash
     state: State
     qty: Decimal
-    """What shall be filled, base: the intent's quantity on the venue's grid, fixed at acceptance."""
+    """What shall be filled, base: the intent's quantity on the venue's grid. Only a replacement changes it."""
     worst_price: Decimal
-    """No attempt may be priced worse than this; fixed at acceptance, and what the reservation assumes."""
+    """No attempt may be priced worse than this, and the reservation assumes it. Only a replacement changes it."""
     retries_max: int
     """Attempts allowed after the first."""
     backoff_ms: int
@@ -37,7 +48,7 @@ class IntentRecord(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     """Attempts begun so far."""
     uncounted: int = 0
-    """Of these, the ones that never left this machine for a reason of our own; they use up no retry."""
+    """Of these, the ones that use up no retry: they never left for a reason of our own, or were replaced."""
     filled_qty: Decimal = ZERO
     """Base, cumulative over all attempts."""
     filled_notional: Decimal = ZERO
@@ -47,6 +58,12 @@ class IntentRecord(msgspec.Struct, frozen=True, kw_only=True):
     retry_at_ns: int = 0
     """When the next attempt is due; 0 when none is."""
     cancel_requested: bool = False
+    amendment: Amendment | None = None
+    """Other terms that wait for the present order to be over."""
+    amendments: int = 0
+    """How often other terms have come into force; a plan that was made before the last time is out of date."""
+    amended_ns: int = 0
+    """When the newest replacement was asked for, by its client's clock; what was asked before it comes too late."""
     end_reason: str = ""
     """Why it ended, or what the last failure was: a code and the venue's words."""
     dust_qty: Decimal = ZERO
@@ -355,6 +372,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     """`operator`, or the part that did it."""
     since_ns: int
+    asked_ns: int = 0
+    """When the operator asked for it, by his clock; 0: nobody knows, or nobody asked."""
 
 
 class Arming(msgspec.Struct, frozen=True, kw_only=True):

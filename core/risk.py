@@ -16,13 +16,16 @@ past a limit together. Every check that applies is recorded (`risk_limits_eval`)
 | `cash_target` | free quote money that would be left | buys |
 | `min_sell_profit_pct` | (price it will get at least ÷ average cost) − 1 | sells |
 
+A replacement of a working intent's order (`core/replacing.py`) is measured by what it needs more than the intent holds
+already; limits that count intents have counted it, and one that needs no more is stopped by nothing that limits growth.
+
 A sale is what gets one out of a position, so what limits growth never stands in its way. Money is counted per quote
 currency, symbols and intents over the whole account. A setting of 0 switches a limit off. Figures: `risk_figures.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -50,11 +53,8 @@ class Wish(NamedTuple):
     plan: OrderPlan
     rules: MarketRules
     now_ns: int
-
-    @property
-    def reserved(self) -> Decimal:
-        """What it would hold."""
-        return reservation_for(self.intent.side, self.plan.qty, self.plan.price, self.rules)[1]
+    reserved: Decimal
+    """What it would hold; of a replacement, what it would hold more."""
 
     @property
     def position(self) -> Position:
@@ -68,6 +68,10 @@ class Limit(NamedTuple):
     """None: there is nothing to compare."""
     is_floor: bool = False
     """The value must not be below the setting; else, not above."""
+    of_growth: bool = False
+    """It measures what is held more than before."""
+    of_order: bool = False
+    """It measures the order itself."""
 
 
 def evaluate(
@@ -75,11 +79,31 @@ def evaluate(
 ) -> tuple[RiskCheck, ...]:
     """Every limit that is switched on and applies to this side, in the order of `LIMITS`."""
     figures = risk_figures.of(book, rules.quote, now_ns)
-    wish = Wish(book, figures, intent, plan, rules, now_ns)
+    reserved = reservation_for(intent.side, plan.qty, plan.price, rules)[1]
+    return _checked(LIMITS, Wish(book, figures, intent, plan, rules, now_ns, reserved), settings)
+
+
+def evaluate_replacement(
+    book: BookReader,
+    intent: Intent,
+    plan: OrderPlan,
+    rules: MarketRules,
+    settings: RiskSettings,
+    now_ns: int,
+    *,
+    more: Decimal,
+) -> tuple[RiskCheck, ...]:
+    """The same for a replacement that holds `more` than before, in the reservation's currency, and sends `plan`."""
+    figures = risk_figures.of(book, rules.quote, now_ns)
+    limits = tuple(limit for limit in LIMITS if limit.of_order or (limit.of_growth and more > 0))
+    return _checked(limits, Wish(book, figures, intent, plan, rules, now_ns, more), settings)
+
+
+def _checked(limits: Iterable[Limit], wish: Wish, settings: RiskSettings) -> tuple[RiskCheck, ...]:
     checks = []
-    for limit in LIMITS:
+    for limit in limits:
         threshold = threshold_of(settings, limit.name)
-        value = limit.measure(wish) if threshold and intent.side in limit.sides else None
+        value = limit.measure(wish) if threshold and wish.intent.side in limit.sides else None
         if value is not None:
             is_hit = value < threshold if limit.is_floor else value > threshold
             checks.append(RiskCheck(limit.name, _shown(value), threshold, is_hit))
@@ -201,16 +225,16 @@ BOTH: Final = (Side.BUY, Side.SELL)
 BUYS: Final = (Side.BUY,)
 SELLS: Final = (Side.SELL,)
 LIMITS: Final = (
-    Limit("max_order_notional", BOTH, _order_notional),
+    Limit("max_order_notional", BOTH, _order_notional, of_order=True),
     Limit("max_open_orders", BOTH, _open_orders),
-    Limit("max_exposure_pct", BUYS, _exposure),
+    Limit("max_exposure_pct", BUYS, _exposure, of_growth=True),
     Limit("max_positions", BUYS, _positions),
-    Limit("max_position_notional", BUYS, _position_notional),
+    Limit("max_position_notional", BUYS, _position_notional, of_growth=True),
     Limit("max_daily_drawdown_pct", BUYS, _drawdown_of_wish),
     Limit("max_trades_per_day", BUYS, _trades),
     Limit("symbol_cooldown", BUYS, _cooldown, is_floor=True),
-    Limit("cash_target", BUYS, _cash_left, is_floor=True),
-    Limit("min_sell_profit_pct", SELLS, _profit, is_floor=True),
+    Limit("cash_target", BUYS, _cash_left, is_floor=True, of_growth=True),
+    Limit("min_sell_profit_pct", SELLS, _profit, is_floor=True, of_order=True),
 )
 """In the order in which they are looked at; the first that is hit names the refusal."""
 _FLOORS: Final = frozenset(limit.name for limit in LIMITS if limit.is_floor)

@@ -20,50 +20,26 @@ The brain keeps no truth of its own: after a restart `resume` builds it from the
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import cached_property
 from typing import Final, NamedTuple
 
-import msgspec
-
 from core import effects as do
-from core import ids, intent
+from core import ids
 from core.book import Opening, OpeningOutcome, OpeningResult
 from core.effects import Effect, SubmitAnswer, Timer, TimerKind
 from core.ids import ClientOrderId, IdempotencyKey, IntentId, PayloadHash
-from core.intent import RESTING, Intent, IntentRequest, MarketSnapshot
+from core.intent import RESTING, Intent, MarketSnapshot
 from core.lifecycle import State, is_terminal
 from core.market import MarketRules, Quote
 from core.planning import OrderPlan, Refusal, plan_first, plan_retry
 from core.records import AttemptRecord, AttemptStatus, IntentRecord
+from core.replacing import NewTerms, ReplaceResult
 from core.reports import OpenOrder, OrderAbsent, OutcomeUnknown, QueryFailed, Report
 from core.settings import RouterSettings
+from core.submission import Submission
 
 LIST_PATIENCE_NS: Final = 20 * ids.NS_PER_S
 """A list that was not answered for so long is asked for once more."""
 FOLLOWED: Final = frozenset({State.SENT, State.PARTIAL, State.CANCELING})
-
-
-class Submission(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """A client's request on its way in; `at_ns` is when it arrived. Its hash and keys are worked out once."""
-
-    request_id: str
-    request: IntentRequest
-    wait: bool
-    at_ns: int
-
-    @cached_property
-    def payload_hash(self) -> PayloadHash:
-        return intent.payload(self.request)
-
-    @cached_property
-    def key(self) -> IdempotencyKey:
-        return intent.idempotency_key(self.request, self.payload_hash, self.at_ns)
-
-    @cached_property
-    def alternate_key(self) -> IdempotencyKey | None:
-        if self.request.key or self.request.signal_id:
-            return None
-        return ids.previous_content_key(self.payload_hash, self.at_ns)
 
 
 class _Opening(NamedTuple):
@@ -129,6 +105,10 @@ class Router:
         if request_id not in self.cancelers[intent_id]:
             self.cancelers[intent_id].append(request_id)
         return [do.NoteCancel(intent_id, reason)]
+
+    def replace(self, request_id: str, intent_id: IntentId, terms: NewTerms) -> list[Effect]:
+        """Another price or quantity was asked for."""
+        return [do.NoteReplace(request_id, intent_id, terms)]
 
     # ── what the book answers ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -200,8 +180,14 @@ class Router:
 
     def begun(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> list[Effect]:
         """The next attempt is durable, unless the intent went elsewhere meanwhile."""
-        self.beginning.discard(record.intent.intent_id)
-        return self.applied(record, attempt, now_ns) + self._place(record, attempt)
+        intent_id = record.intent.intent_id
+        self.beginning.discard(intent_id)
+        effects = self.applied(record, attempt, now_ns) + self._place(record, attempt)
+        now = self.live.get(intent_id)
+        # not begun, since its terms were replaced after it was planned: then it is planned again
+        if record.state is State.RETRY and now is not None and now[0].state is State.RETRY:
+            effects.append(do.WakeAt(now[0].retry_at_ns, Timer(TimerKind.RETRY, intent_id, now[0].attempts)))
+        return effects
 
     def _place(self, record: IntentRecord, attempt: AttemptRecord) -> list[Effect]:
         """Send the attempt, unless it was sent before: the book's answer may come twice, or late."""
@@ -226,6 +212,15 @@ class Router:
         if record is None or attempt is None:
             return effects
         return effects + self.applied(record, attempt, now_ns)
+
+    def replace_noted(
+        self, request_id: str, result: ReplaceResult, attempt: AttemptRecord | None, now_ns: int
+    ) -> list[Effect]:
+        """The wish for other terms is durable, or refused."""
+        effects: list[Effect] = [do.ReplaceAnswer(request_id, result)]
+        if result.record is None or attempt is None:
+            return effects
+        return effects + self.applied(result.record, attempt, now_ns)
 
     # ── what the venue answers ────────────────────────────────────────────────────────────────────────────────────
 
@@ -483,7 +478,7 @@ class Router:
         return effects + self._follow(now_ns, *soonest)
 
     def _is_overdue(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> bool:
-        resting = record.intent.tif in RESTING and not record.cancel_requested
+        resting = record.intent.tif in RESTING and record.state is not State.CANCELING
         return resting and now_ns - attempt.created_ns > self.settings.order_max_age
 
     def _look_up(self, attempt: AttemptRecord) -> list[Effect]:

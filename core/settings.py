@@ -103,6 +103,9 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Wait before the first retry; doubles with each."""
     order_max_age: Duration = 24 * _HOUR
     """Age at which a resting order is canceled."""
+    replace_wait: Duration = 2 * _S
+    """How long a replaced order must be over, with no further fill, before the next one leaves; longer where the venue
+    reports fills late."""
     fetch_order_on_fill: bool = False
     """Fetch an order once more instead of trusting the placement's own answer."""
     quote_max_age: Interval = 1 * _S

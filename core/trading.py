@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from core import events
 from core.intent import Side
 from core.planning import Refusal
@@ -35,13 +37,19 @@ def tighten(book: UnitOfWork, state: TradingState, reason: str, by: str, now_ns:
     return now if STRICTNESS[state] <= STRICTNESS[now.state] else put(book, state, reason, by, now_ns)
 
 
-def put(book: UnitOfWork, state: TradingState, reason: str, by: str, now_ns: int) -> Standing:
+def put(book: UnitOfWork, state: TradingState, reason: str, by: str, now_ns: int, *, asked_ns: int = 0) -> Standing:
     """Set it, to whatever. Saying the same again changes nothing; other words for the same state, or somebody else who
-    says it, are kept: who looks later must see that it is an operator who holds it, and why."""
+    says it, are kept: who looks later must see that it is an operator who holds it, and why.
+
+    `asked_ns`: when an operator asked for it, by his clock; 0: nobody knows, or nobody asked.
+    """
     before = standing(book)
     if (before.state, before.reason, before.by) == (state, reason, by):
+        if asked_ns > before.asked_ns:
+            before = replace(before, asked_ns=asked_ns)
+            book.put_standing(before)
         return before
-    after = Standing(state=state, reason=reason, by=by, since_ns=now_ns)
+    after = Standing(state=state, reason=reason, by=by, since_ns=now_ns, asked_ns=asked_ns)
     book.put_standing(after)
     book.append_event(
         events.TradingStateChanged(at_ns=now_ns, from_state=before.state, to_state=state, reason=reason, by=by)
@@ -50,12 +58,14 @@ def put(book: UnitOfWork, state: TradingState, reason: str, by: str, now_ns: int
 
 
 def is_overtaken(book: BookReader, state: TradingState, asked_ns: int) -> bool:
-    """Whether somebody wants it looser who asked before the state in force came about, and cannot have known of it.
+    """Whether somebody wants it looser who asked before the state in force was asked for, or, if nobody has asked for
+    it, before it came about: he cannot have known of it.
 
-    Messages may come late, and twice: an old "resume" must not lift a halt that was told since. 0: nobody knows when.
+    Messages may come late, and twice: an old "resume" must not lift a halt that was told since; one that was told after
+    a halt lifts it, however late both come. 0: nobody knows when.
     """
     now = standing(book)
-    return 0 < asked_ns < now.since_ns and STRICTNESS[state] < STRICTNESS[now.state]
+    return 0 < asked_ns < (now.asked_ns or now.since_ns) and STRICTNESS[state] < STRICTNESS[now.state]
 
 
 def refusal(book: BookReader, side: Side) -> Refusal | None:

@@ -71,7 +71,18 @@ def _mark(record: IntentRecord, name: str | None, now_ns: int) -> IntentRecord:
 
 def _end(book: UnitOfWork, record: IntentRecord, now_ns: int, note: str) -> IntentRecord:
     earlier = "" if record.state is State.FILLED else record.end_reason  # what once stood in the way of a fill is over
-    ended = _mark(replace(record, end_reason=note or earlier), "done", now_ns)
+    ended = _mark(replace(record, end_reason=note or earlier, amendment=None), "done", now_ns)
+    if record.amendment is not None:
+        lapsed = record.amendment
+        book.append_event(
+            events.ReplaceLapsed(
+                at_ns=now_ns,
+                intent_id=ended.intent.intent_id,
+                qty=lapsed.qty,
+                price=lapsed.price,
+                reason=f"the intent ended {ended.state} before its order could be replaced",
+            )
+        )
     released = holdings.release(book, record.intent.intent_id)
     risk_figures.ended(book, ended, now_ns)
     book.append_event(

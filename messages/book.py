@@ -10,6 +10,7 @@ from core.events import AnyEvent
 from core.ids import IdempotencyKey, IntentId
 from core.planning import OrderPlan, Refusal
 from core.records import Arming, AttemptRecord, BreakerRecord, IntentRecord, Standing, TradingState
+from core.replacing import NewTerms, ReplaceResult
 from core.reports import Report
 from core.settling import Settlement
 from messages import ClientRequest, Message
@@ -82,6 +83,23 @@ class CancelRequested(Message, frozen=True, kw_only=True):
     record: IntentRecord | None
     """None: there is no such intent."""
     attempt: AttemptRecord | None
+
+
+class RequestReplace(Message, frozen=True, kw_only=True):
+    """Note that somebody wants other terms for an intent. Answer: `ReplaceRequested`."""
+
+    request_id: str
+    intent_id: IntentId
+    terms: NewTerms
+    """Repeating the message changes nothing."""
+
+
+class ReplaceRequested(Message, frozen=True, kw_only=True):
+    request_id: str
+    result: ReplaceResult
+    """What became of the wish."""
+    attempt: AttemptRecord | None
+    """The intent's latest; None: there is no such intent."""
 
 
 class RecordRefusal(Message, frozen=True, kw_only=True):

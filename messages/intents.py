@@ -7,6 +7,7 @@ from core.ids import IntentId
 from core.intent import IntentRequest
 from core.planning import Refusal
 from core.records import IntentRecord
+from core.replacing import NewTerms, ReplaceResult
 from messages import ClientRequest, Message
 
 
@@ -43,3 +44,19 @@ class IntentCancelNoted(Message, frozen=True, kw_only=True):
     record: IntentRecord | None
     """As it stands now; None with a refusal."""
     refusal: Refusal | None
+
+
+class ReplaceIntent(ClientRequest, frozen=True, kw_only=True):
+    """Give a working intent another price or quantity. Answer: `IntentReplaceNoted`."""
+
+    intent_id: IntentId
+    terms: NewTerms
+    """The newest that were asked for count; the same ones may be sent again."""
+
+
+class IntentReplaceNoted(Message, frozen=True, kw_only=True):
+    """The new terms are durable, or refused; they are in force when the present order is proven over."""
+
+    request_id: str
+    result: ReplaceResult
+    """The intent as it stands, and the refusal if there is one."""

@@ -241,7 +241,7 @@ class Desk:
 
     def apply(self, report: Report) -> IntentRecord:
         with self.book.transaction():
-            return apply_report(self.book, report, self.settings.min_notional, self.now_ns)[0]
+            return apply_report(self.book, report, self.settings, self.now_ns)[0]
 
     def trade(self, qty: str, price: str = "50000", **changes: Any) -> Trade:
         """An execution with the next free trade id."""

@@ -1,8 +1,9 @@
-"""intentctl: submit, cancel, intents, show, trace, orders."""
+"""intentctl: submit, cancel, replace, intents, show, trace, orders."""
 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ import click
 import msgspec
 
 from actors.client import Client
+from core import replacing
 from core.book import OpeningOutcome
 from core.effects import SubmitAnswer
 from core.errors import IntentdError
@@ -166,6 +168,49 @@ def _when_canceled(record: IntentRecord) -> str:
     if record.state is State.CANCELING:
         return ": the cancel is on its way; see `intentctl show`"
     return ": noted; it is canceled as soon as the venue shows whether its order is there"
+
+
+@click.command()
+@click.argument("intent_id")
+@click.option("--price", type=AMOUNT, help="New worst price, quote per base.")
+@click.option("--qty", type=AMOUNT, help="New quantity in all, base; what was filled already counts.")
+@click.option("--reason", default="replaced by intentctl", show_default=True, help="Free text for the audit trail.")
+@timeout_option(30.0)
+@shared_options
+def replace(
+    shared: Shared, intent_id: str, *, price: Decimal | None, qty: Decimal | None, reason: str, timeout_s: float
+) -> int:
+    """Give a working intent (GTC, PO) another price, another quantity, or both.
+
+    Its order is canceled, and when that is proven over, what is left goes out at the new terms: there are never two
+    live orders. What fills meanwhile counts. Exit code 1 when it is refused; the intent then goes on as it was.
+
+    \b
+    Examples:
+      intentctl replace 1697123456789-BTCUSDT-a3f5c2d1 --price 49500
+      intentctl replace 1697123456789-BTCUSDT-a3f5c2d1 --qty 0.002 --price 49500
+    """
+    wanted = IntentId(intent_id)
+    terms = replacing.NewTerms(qty=qty, price=price, reason=reason, asked_ns=time.time_ns())
+    replacing.validate(terms)
+    record = _intent(shared, wanted)
+    client = Client.connect(shared.folder)
+    try:
+        router = client.router(record.intent.symbol, timeout_s)
+        if isinstance(router, Refusal):
+            raise IntentdError(f"{router.code}: {router.reason}")
+        result = client.replace(router, wanted, terms, timeout_s)
+    finally:
+        client.close()
+    if result.refusal is not None or result.record is None:
+        raise IntentdError(f"{result.refusal.code}: {result.refusal.reason}" if result.refusal else "no such intent")
+    shown = views.intent(result.record)
+    if shared.json:
+        print_json(shown)
+    else:
+        waits = ": its order is canceled first; see `intentctl show`" if result.record.amendment is not None else ""
+        click.echo(f"{intent_id} {shown['state']}{waits}")
+    return 0
 
 
 @click.command()
@@ -339,4 +384,4 @@ def _no_intent(shared: Shared, intent_id: str) -> IntentdError:
     return IntentdError(f"there is no intent {intent_id!r} in {shared.folder.root}; see `intentctl intents`")
 
 
-COMMANDS = (submit, cancel, intents, show, trace, orders)
+COMMANDS = (submit, cancel, replace, intents, show, trace, orders)

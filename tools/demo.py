@@ -23,6 +23,7 @@ from core.errors import RequestTimedOut, StorageError
 from core.ids import IntentId
 from core.intent import RESTING, Intent
 from core.planning import Refusal
+from core.records import TradingState
 from core.settings import RiskSettings, Settings
 from exchange.simulator.symbols import markets
 from messages.intents import IntentAnswered, IntentDone
@@ -32,14 +33,14 @@ from storage.layout import StateFolder
 from storage.tables import Reader
 from tools import verdict, views
 from tools.command_book import budgets_of, ledger_summary, print_budgets, print_ledger, print_positions
-from tools.demo_stream import Wish, stream
+from tools.demo_stream import Wish, market_buy, nearer, stream
 from tools.launch import Launch
 from tools.output import console_for, print_json, print_table
 
 WINDOW = 32
 """Most wishes without an answer at one time."""
 ANSWER_TIMEOUT_S = 30.0
-RESTING_PATIENCE_S = 2.5
+RESTING_PATIENCE_S = 5.0
 END_TIMEOUT_S = 60.0
 QUIET_LISTEN_S = 0.2
 SIMULATOR_OPTIONS = ("--order-limit", "1000000", "--weight-limit", "10000000")
@@ -51,6 +52,7 @@ FAULTS = {"latency_ms": {"min": 1, "max": 8}, "partial_fill": {"on": ["place"], 
 FIGURES = (
     "intents",
     "terminal",
+    "replaced",
     "refused",
     "duplicates_answered",
     "conflicts",
@@ -59,6 +61,7 @@ FIGURES = (
     "fills_venue",
     "fills_booked",
     "reservations_left",
+    "brakes",
     "ledger_balanced",
     "elapsed_s",
 )
@@ -68,8 +71,12 @@ FIGURES = (
 class Demo:
     """One run: what was sent, what was answered, what is still open."""
 
-    def __init__(self, client: Client, progress: Progress, count: int) -> None:
+    def __init__(self, client: Client, progress: Progress, symbol: str, count: int) -> None:
         self.client = client
+        self.symbol = symbol
+        """One that is traded."""
+        self.brakes: dict[TradingState, str] = {}
+        """The code of the refusal of a buy, by what trading was then; empty: it was not refused."""
         self.progress = progress
         self.task = progress.add_task("intents", total=count, text="submitting")
         self.unanswered: set[str] = set()
@@ -122,15 +129,38 @@ class Demo:
         self.progress.update(self.task, completed=len(self.ended))
 
     def settle(self) -> None:
-        """Give resting orders a moment, cancel what is left, wait for every end."""
+        """Replace every second resting order by a nearer one, give them a moment, cancel what is left, await all."""
+        self.progress.update(self.task, text="replacing what rests")
+        for intent_id, intent in list(self.open.items())[::2]:
+            router = self.client.router(intent.symbol, ANSWER_TIMEOUT_S)
+            if intent.tif in RESTING and not isinstance(router, Refusal):
+                self.client.send_replace(router, intent_id, nearer(intent, time.time_ns()))
         self.progress.update(self.task, text="waiting for resting orders")
         self.drain(RESTING_PATIENCE_S)
         self.progress.update(self.task, text="canceling what rests")
-        for intent_id, intent in list(self.open.items()):
+        for intent_id, intent in list(self.open.items())[::2]:
             router = self.client.router(intent.symbol, ANSWER_TIMEOUT_S)
             if intent.tif in RESTING and not isinstance(router, Refusal):
                 self.client.send_cancel(router, intent_id, "the demo ends")
+        self.use_brakes()
         self.drain(END_TIMEOUT_S)
+
+    def use_brakes(self) -> None:
+        """As an operator: narrow trading, stop it with everything that still rests, let it go on."""
+        self.progress.update(self.task, text="narrowing and stopping trading")
+        for state in (TradingState.REDUCING, TradingState.HALTED):
+            is_halt = state is TradingState.HALTED
+            self.client.set_trading(state, "the demo tries its brakes", ANSWER_TIMEOUT_S, cancel_open=is_halt)
+            self.brakes[state] = self.refusal_of_a_buy(f"demo-brakes-{state}")
+        self.client.set_trading(TradingState.ACTIVE, "the brakes work", ANSWER_TIMEOUT_S)
+
+    def refusal_of_a_buy(self, key: str) -> str:
+        """What stands in its way; empty if nothing did."""
+        router = self.client.router(self.symbol, ANSWER_TIMEOUT_S)
+        if isinstance(router, Refusal):
+            return router.code
+        answer = self.client.submit(router, market_buy(self.symbol, key), wait=False, timeout_s=ANSWER_TIMEOUT_S)
+        return answer.refusal.code if answer.refusal is not None else ""
 
     def drain(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -146,7 +176,7 @@ def run_demo(folder: StateFolder, settings: Settings, symbols: Sequence[str], co
     with Launch(folder, settings, seed=seed, simulator_options=SIMULATOR_OPTIONS) as launch:
         if launch.simulator is not None:
             launch.simulator.misbehave(FAULTS)
-        demo = _submit(launch.client(), wishes, count)
+        demo = _submit(launch.client(), wishes, symbols[0], count)
         launch.stop("the demo ends")
         truth = verdict.ask_venue(launch.settings, sorted(symbols))
     store = BookStore.open_reader(folder)
@@ -163,6 +193,7 @@ def run_demo(folder: StateFolder, settings: Settings, symbols: Sequence[str], co
         "duplicates_answered": demo.outcomes[OpeningOutcome.DUPLICATE],
         "conflicts": demo.outcomes[OpeningOutcome.CONFLICT],
         "refusals": dict(sorted(demo.refusals.items())),
+        "brakes": {str(state): code for state, code in demo.brakes.items()},
         **judged,
         "seed": seed,
         "elapsed_s": round(time.monotonic() - began, 3),
@@ -174,11 +205,11 @@ def reference_prices() -> dict[str, Decimal]:
     return {f"{market.base}/{market.quote}": market.price for market in markets().values()}
 
 
-def _submit(client: Client, wishes: Sequence[Wish], count: int) -> Demo:
+def _submit(client: Client, wishes: Sequence[Wish], symbol: str, count: int) -> Demo:
     columns = (TextColumn("{task.fields[text]}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = console_for(sys.stderr)
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-        demo = Demo(client, progress, count)
+        demo = Demo(client, progress, symbol, count)
         demo.submit_all(wishes)
         demo.settle()
     return demo
@@ -186,7 +217,7 @@ def _submit(client: Client, wishes: Sequence[Wish], count: int) -> Demo:
 
 def report(folder: StateFolder, figures: dict[str, Any], *, as_json: bool) -> int:
     """Print the result and return the exit code: 0 only if nothing is wrong."""
-    wrong = verdict.problems(figures)
+    wrong = verdict.problems(figures) + brake_problems(figures)
     if as_json:
         print_json(figures)
     else:
@@ -197,6 +228,15 @@ def report(folder: StateFolder, figures: dict[str, Any], *, as_json: bool) -> in
     for line in wrong:
         click.echo(f"FAILED: {line}", err=True)
     return 1 if wrong else 0
+
+
+def brake_problems(figures: dict[str, Any]) -> list[str]:
+    """What an operator would not expect of trading that he has narrowed or stopped."""
+    return [
+        f"a buy was answered with {code or 'yes'} while trading was {state}"
+        for state, code in figures["brakes"].items()
+        if code != f"TRADING_{state}"
+    ]
 
 
 def _print_tables(folder: StateFolder, figures: dict[str, Any]) -> None:

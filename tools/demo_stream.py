@@ -13,7 +13,8 @@ from enum import StrEnum
 
 import msgspec
 
-from core.intent import IntentRequest, Kind, Side, TimeInForce
+from core.intent import Intent, IntentRequest, Kind, Side, TimeInForce
+from core.replacing import NewTerms
 
 UNKNOWN_SYMBOL = "NOPE/USDT"
 ORDER_BUDGET_USDT = (Decimal(20), Decimal(90))
@@ -23,6 +24,11 @@ BUY_SHARE = 0.6
 BY_QUOTE_SHARE = 0.5
 QTY_GRID = Decimal("0.00000001")
 PRICE_DIGITS = 5
+USUAL_BUDGET = Decimal(50)
+GENEROUS = {Side.BUY: Decimal("1.004"), Side.SELL: Decimal("0.996")}
+PATIENT = {Side.BUY: Decimal("0.9995"), Side.SELL: Decimal("1.0005")}
+"""Shares of the market's price."""
+NEARER_SHARE = Decimal("0.9")
 EXTRA_EVERY = {"repeat": 6, "conflict": 15, "small": 20, "large": 25, "unknown": 30}
 """One of each kind after so many intents."""
 
@@ -71,11 +77,17 @@ def _intent(
     form = draw.choices(("market", "IOC", "FOK", "GTC", "resting"), (30, 30, 10, 20, 10))[0]
     if form == "market":
         return IntentRequest(kind=Kind.MARKET, **common)  # type: ignore[arg-type]
-    generous = Decimal("1.004") if side is Side.BUY else Decimal("0.996")
-    patient = Decimal("0.9995") if side is Side.BUY else Decimal("1.0005")
-    limit = _round(price * (patient if form == "resting" else generous))
+    limit = _round(price * (PATIENT if form == "resting" else GENEROUS)[side])
     tif = TimeInForce.GTC if form == "resting" else TimeInForce(form)
     return IntentRequest(kind=Kind.LIMIT, limit_price=limit, tif=tif, **common)  # type: ignore[arg-type]
+
+
+def nearer(intent: Intent, asked_ns: int) -> NewTerms:
+    """Other terms for one that rests: at a price that the market takes, and for a tenth less."""
+    assert intent.limit_price is not None
+    bound = intent.limit_price * (GENEROUS[intent.side] / PATIENT[intent.side])
+    qty = None if intent.qty is None else intent.qty * NEARER_SHARE
+    return NewTerms(qty=qty, price=_round(bound), reason="nearer to the market", asked_ns=asked_ns)
 
 
 def _extras(
@@ -97,7 +109,7 @@ def _extras(
         other = Side.SELL if known.side is Side.BUY else Side.BUY
         yield Wish(msgspec.structs.replace(known, side=other), Purpose.CONFLICT)
     if due("small"):
-        yield Wish(_market(symbol, Decimal("0.5"), f"demo-{seed}-small-{number}"), Purpose.REFUSAL)
+        yield Wish(market_buy(symbol, f"demo-{seed}-small-{number}", Decimal("0.5")), Purpose.REFUSAL)
     if due("large"):
         qty = (Decimal(10) ** 7 / prices[symbol]).quantize(Decimal(1))
         request = IntentRequest(
@@ -105,10 +117,11 @@ def _extras(
         )
         yield Wish(request, Purpose.REFUSAL)
     if due("unknown"):
-        yield Wish(_market(UNKNOWN_SYMBOL, Decimal(50), f"demo-{seed}-unknown-{number}"), Purpose.REFUSAL)
+        yield Wish(market_buy(UNKNOWN_SYMBOL, f"demo-{seed}-unknown-{number}"), Purpose.REFUSAL)
 
 
-def _market(symbol: str, budget: Decimal, key: str) -> IntentRequest:
+def market_buy(symbol: str, key: str, budget: Decimal = USUAL_BUDGET) -> IntentRequest:
+    """For so much of the quote currency."""
     return IntentRequest(symbol=symbol, side=Side.BUY, kind=Kind.MARKET, quote_budget=budget, key=key, source="demo")
 
 

@@ -103,6 +103,7 @@ def judge(view: Reader, venue: VenueTruth) -> dict[str, Any]:
     return {
         "intents": len(records),
         "terminal": sum(1 for record in records if is_terminal(record.state)),
+        "replaced": sum(record.amendments for record in records),
         "by_state": dict(sorted(Counter(str(record.state) for record in records).items())),
         "orders_at_venue": len(ours),
         "duplicate_orders_at_venue": len(ours) - len(set(ours)) + stray,

@@ -15,7 +15,16 @@ from core.breaker import BreakerFigures
 from core.effects import SubmitAnswer
 from core.ids import NS_PER_MS, NS_PER_S
 from core.rates import RateFigures
-from core.records import Arming, AttemptRecord, BreakerRecord, BreakerState, IntentRecord, Position, Standing
+from core.records import (
+    Amendment,
+    Arming,
+    AttemptRecord,
+    BreakerRecord,
+    BreakerState,
+    IntentRecord,
+    Position,
+    Standing,
+)
 from core.settings import Mode
 from core.transitions import latency_ns
 from core.verdict import Verdict
@@ -59,6 +68,9 @@ def intent(record: IntentRecord) -> dict[str, Any]:
         "qty": record.qty,
         "quote_budget": wish.quote_budget,
         "limit_price": wish.limit_price,
+        "worst_price": record.worst_price,
+        "replaced": record.amendments,
+        "replacing": amendment(record.amendment),
         "filled_qty": record.filled_qty,
         "avg_price": record.avg_price,
         "fees": record.fees,
@@ -68,6 +80,11 @@ def intent(record: IntentRecord) -> dict[str, Any]:
         "created": time_text(wish.created_ns),
         "latency_ms": milliseconds(latency_ns(record).get("total")),
     }
+
+
+def amendment(waiting: Amendment | None) -> dict[str, Any] | None:
+    """The terms that wait for the present order to be over."""
+    return None if waiting is None else {"qty": waiting.qty, "price": waiting.price}
 
 
 def order(attempt: AttemptRecord) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from core.outcomes import apply_report
 from core.rates import Lane, RateFigures, Rates, Stop
 from core.records import AttemptRecord, BreakerState, TradingState
 from core.reports import NotPlaced, OutcomeUnknown, Report
-from core.settings import UNLIMITED, from_mapping
+from core.settings import UNLIMITED, RouterSettings, from_mapping
 from exchange import stream
 from messages.book import ApplyReport, OpeningBalancesRecorded, RecordBreaker, RecordEvents, RecordOpeningBalances
 from messages.lifecycle import Rewire
@@ -378,7 +378,7 @@ def test_what_the_stream_tells_of_our_orders_goes_to_the_book(store: BookStore, 
     gateway.pump()
     assert told(gateway) == [resting]
     with store.transaction() as unit:
-        apply_report(unit, resting, builders.dec(5), 2)
+        apply_report(unit, resting, RouterSettings(), 2)
     gateway.stream_told("BTC/USDT", resting)
     gateway.pump()
     assert told(gateway) == [resting]

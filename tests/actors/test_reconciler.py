@@ -17,7 +17,7 @@ from core.ids import ClientOrderId, ExchangeOrderId, TradeId
 from core.outcomes import apply_report
 from core.records import AttemptRecord
 from core.reports import OpenOrder, OrderStatus, QueryFailed, Trade
-from core.settings import UNLIMITED, Settings
+from core.settings import UNLIMITED, RouterSettings, Settings
 from messages.book import ApplyReport, RecordEvents, SettleTrades
 from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
 from messages.reconciling import BookVerified, ResolveUnknown, UnknownResolved, VerifyBook
@@ -111,7 +111,7 @@ def lost(store: BookStore) -> AttemptRecord:
     """An order whose outcome is unknown."""
     attempt = accepted(store)
     with store.transaction() as unit:
-        apply_report(unit, builders.unknown(attempt), dec(5), time.time_ns())
+        apply_report(unit, builders.unknown(attempt), RouterSettings(), time.time_ns())
     return attempt
 
 
@@ -120,7 +120,7 @@ def filled(store: BookStore) -> Trade:
     attempt = accepted(store)
     report = builders.snapshot(attempt, OrderStatus.FILLED, [builders.trade("1", "0.01", venue_ns=time.time_ns())])
     with store.transaction() as unit:
-        apply_report(unit, report, dec(5), time.time_ns())
+        apply_report(unit, report, RouterSettings(), time.time_ns())
     return report.trades[0]
 
 

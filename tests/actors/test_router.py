@@ -17,7 +17,9 @@ from core.book import OpeningOutcome
 from core.effects import SubmitAnswer, Timer, TimerKind
 from core.ids import IntentId
 from core.patience import Patience
+from core.planning import Refusal
 from core.records import IntentRecord
+from core.replacing import NewTerms, ReplaceResult
 from core.settings import UNLIMITED, Settings
 from messages.book import (
     ApplyReport,
@@ -27,9 +29,18 @@ from messages.book import (
     IntentOpened,
     OpenIntent,
     RecordEvents,
+    ReplaceRequested,
     ReportApplied,
+    RequestReplace,
 )
-from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, SubmitIntent
+from messages.intents import (
+    CancelIntent,
+    IntentAnswered,
+    IntentCancelNoted,
+    IntentReplaceNoted,
+    ReplaceIntent,
+    SubmitIntent,
+)
 from messages.lifecycle import ConfigureChild, PrepareStop, StopPrepared, Tick
 from messages.venue import FetchQuote, OrderReported, QuoteFetched
 from storage.book_store import BookStore
@@ -309,3 +320,35 @@ def test_what_the_road_lost_is_found_in_the_book(router: RecordedRouter, desk: D
     router.on_timer(Tick(name=PATIENCE_TICK))
     (unheard,) = router.to("portfolio", ApplyReport)
     assert type(unheard.report).__name__ == "OutcomeUnknown"
+
+
+def test_a_replacement_is_answered_once_however_often_it_comes(router: RecordedRouter, desk: Desk) -> None:
+    """Asked twice, answered late and twice: one message to the book, one answer to the client."""
+    terms = NewTerms(qty=None, price=dec("41000"), reason="nearer", asked_ns=T0)
+    wish = ReplaceIntent(request_id="r2", intent_id=desk.accept().intent_id, terms=terms)
+    router.receiveMsg_ReplaceIntent(wish, CLIENT)
+    router.receiveMsg_ReplaceIntent(wish, CLIENT)
+    assert router.to("portfolio", RequestReplace) == [
+        RequestReplace(request_id="r2", intent_id=wish.intent_id, terms=terms)
+    ]
+    refused = ReplaceResult(record=None, refusal=Refusal("UNKNOWN_INTENT", "there is none"))
+    for _ in range(2):
+        router.receiveMsg_ReplaceRequested(ReplaceRequested(request_id="r2", result=refused, attempt=None), "portfolio")
+    assert router.to(CLIENT, IntentReplaceNoted) == [IntentReplaceNoted(request_id="r2", result=refused)]
+
+
+def test_a_replacement_without_an_answer_is_asked_for_again(router: RecordedRouter) -> None:
+    """The message to the book may be lost: it is sent once more, and the book notes it once."""
+    terms = NewTerms(qty=dec("0.02"), price=None, reason="", asked_ns=T0)
+    router.receiveMsg_ReplaceIntent(ReplaceIntent(request_id="r2", intent_id=IntentId("i"), terms=terms), CLIENT)
+    router.on_timer(Tick(name=PATIENCE_TICK))
+    assert len(router.to("portfolio", RequestReplace)) == 2
+
+
+def test_a_replacement_that_cannot_be_meant_is_refused(router: RecordedRouter) -> None:
+    """Neither price nor quantity: an answer that names it, and nothing for the book."""
+    terms = NewTerms(qty=None, price=None, reason="", asked_ns=T0)
+    router.receiveMsg_ReplaceIntent(ReplaceIntent(request_id="r2", intent_id=IntentId("i"), terms=terms), CLIENT)
+    (told,) = router.to(CLIENT, IntentReplaceNoted)
+    assert told.result.refusal is not None
+    assert (told.result.refusal.code, router.to("portfolio", RequestReplace)) == ("INVALID", [])

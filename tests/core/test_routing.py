@@ -6,16 +6,19 @@ import pytest
 from msgspec.structs import replace
 
 from core import effects as do
+from core import replacing
 from core.book import OpeningOutcome, OpeningResult, open_intent
-from core.effects import SubmitAnswer
+from core.effects import SubmitAnswer, Timer, TimerKind
 from core.ids import IntentId
 from core.intent import TimeInForce
+from core.replacing import NewTerms
 from core.reports import OrderAbsent, OrderStatus, QueryFailed
-from core.settings import UNLIMITED
+from core.settings import UNLIMITED, Settings
 from tests.builders import (
     SECOND,
     T0,
     Desk,
+    dec,
     not_placed,
     opening,
     quote,
@@ -351,3 +354,30 @@ def test_an_opening_that_is_under_way_is_left_to_its_answer() -> None:
     floor.router.submit(submission("r1"), None, T0)
     attempt = floor.desk.accept()
     assert floor.router.compare([(floor.desk.record(attempt.intent_id), attempt)], T0) == []
+
+
+# ── other terms ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_replacement_that_is_noted_cancels_the_order(floor: Floor) -> None:
+    """The book has taken the terms in: whoever asked hears so, and the order is canceled and followed."""
+    attempt = floor.accept(request(tif=TimeInForce.GTC, limit_price="40000"))
+    floor.report(snapshot(attempt))
+    terms = NewTerms(qty=None, price=dec("41000"), reason="nearer", asked_ns=T0)
+    (asked,) = floor.router.replace("r2", attempt.intent_id, terms)
+    assert asked == do.NoteReplace("r2", attempt.intent_id, terms)
+    with floor.desk.book.transaction() as unit:
+        result = replacing.request(unit, attempt.intent_id, terms, Settings(risk=UNLIMITED), T0)
+    noted = floor.router.replace_noted("r2", result, attempt, T0)
+    assert noted[:2] == [do.ReplaceAnswer("r2", result), do.Cancel(attempt)]
+    assert floor.router.replace_noted("r2", result, attempt, T0) == [do.ReplaceAnswer("r2", result)]  # told twice
+
+
+def test_an_attempt_that_was_not_begun_is_planned_again(floor: Floor) -> None:
+    """The terms were replaced after it was planned: the wait for the retry is set anew, else nobody would begin it."""
+    attempt = floor.desk.accept(request(tif=TimeInForce.GTC, key="k"))
+    record = floor.desk.apply(not_placed(attempt, retryable=True))
+    floor.router.resume([(record, attempt)], T0)
+    floor.router.beginning.add(attempt.intent_id)
+    timer = Timer(TimerKind.RETRY, attempt.intent_id, 1)
+    assert floor.router.begun(record, attempt, T0) == [do.WakeAt(record.retry_at_ns, timer)]

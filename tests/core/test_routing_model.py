@@ -34,8 +34,9 @@ from core.reports import (
     QueryFailed,
     Trade,
 )
-from core.routing import Router, Submission
+from core.routing import Router
 from core.settings import UNLIMITED
+from core.submission import Submission
 from tests.builders import Desk, dec, not_placed, quote, request, snapshot, unknown
 
 FATES = ["fills", "fills in part", "finds nobody", "is refused", "answer lost", "lost on the way", "rests"]
@@ -192,7 +193,7 @@ class RoutingMachine(RuleBasedStateMachine):
                 case do.GiveUp(intent_id, refusal):
                     self.answer_applied(rules_of_book.give_up(unit, intent_id, refusal, now_ns))
                 case do.Apply(report):
-                    self.answer_applied(apply_report(unit, report, self.desk.settings.min_notional, now_ns)[0])
+                    self.answer_applied(apply_report(unit, report, self.desk.settings, now_ns)[0])
                 case do.NoteCancel(intent_id, reason):
                     noted = rules_of_book.request_cancel(unit, intent_id, reason, now_ns)
                     latest = self.latest(noted) if noted else None

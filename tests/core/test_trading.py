@@ -115,3 +115,22 @@ def test_what_was_asked_before_does_not_loosen_what_is_in_force(
     put(desk, TradingState.HALTED)
     assert trading.is_overtaken(desk.book, state, T0 - 1 if before else T0) is overtaken
     assert not trading.is_overtaken(desk.book, state, 0)
+
+
+@pytest.mark.parametrize(("asked_ns", "overtaken"), [(T0 - 3, True), (T0 - 1, False)])
+def test_what_was_asked_for_last_counts_however_late_it_comes(asked_ns: int, overtaken: bool) -> None:
+    """A halt and the resume after it both come late: the halt came about after both were asked, and is lifted."""
+    desk = Desk()
+    with desk.book.transaction() as unit:
+        trading.put(unit, TradingState.HALTED, REASON, "operator", T0, asked_ns=T0 - 2)
+    assert trading.is_overtaken(desk.book, TradingState.ACTIVE, asked_ns) is overtaken
+
+
+def test_a_halt_that_is_asked_for_again_is_as_new_as_that() -> None:
+    """The same words once more: a resume from before them lifts nothing."""
+    desk = Desk()
+    with desk.book.transaction() as unit:
+        trading.put(unit, TradingState.HALTED, REASON, "operator", T0, asked_ns=T0 - 9)
+        trading.put(unit, TradingState.HALTED, REASON, "operator", T0, asked_ns=T0 - 1)
+    assert trading.is_overtaken(desk.book, TradingState.ACTIVE, T0 - 2)
+    assert len(desk.events(TradingStateChanged)) == 1

@@ -29,6 +29,7 @@ One seed is one run, the same every time and on every machine. What does not hol
 EXAMPLES: Final = """\
   python -m tests.simulation --seeds 2000               seeds 0 to 1999 on every core
   python -m tests.simulation --seeds 500 --seed-from 2000
+  python -m tests.simulation --seeds 500 --restless     orders are replaced while they fill and processes die
   python -m tests.simulation --seed 42 --trace          one run, step by step: when, who, what came in, what it made
   python -m tests.simulation --planted                  can it fail? each planted bug must be found
 
@@ -44,13 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.seed is not None:
         return _replay(asked)
     seeds = range(asked.seed_from, asked.seed_from + asked.seeds)
-    summary = run_many(seeds, asked.workers, _Progress(sys.stderr, asked.seeds))
+    summary = run_many(seeds, asked.workers, _Progress(sys.stderr, asked.seeds), restless=asked.restless)
     _say(summary, as_json=asked.json)
     return BROKEN if summary.violations else 0
 
 
 def _replay(asked: argparse.Namespace) -> int:
-    outcome = run_seed(asked.seed, print if asked.trace else None)
+    outcome = run_seed(asked.seed, print if asked.trace else None, restless=asked.restless)
     if asked.json:
         print(msgspec.json.encode(outcome).decode())
     else:
@@ -82,7 +83,8 @@ def _say(summary: Summary, *, as_json: bool) -> None:
     print(
         f"{summary.seeds} seeds, {summary.violations} violations, {summary.crashes} crashes, {summary.faults} faults, "
         f"{summary.steps} steps, {summary.intents} intents, {summary.fills} fills, "
-        f"{summary.external} external orders, {summary.drifts} drifts, {summary.elapsed_s} s"
+        f"{summary.external} external orders, {summary.replacements} replacements, {summary.drifts} drifts, "
+        f"{summary.elapsed_s} s"
     )
 
 
@@ -117,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", type=_count, default=SEEDS_DEFAULT, help="how many runs (default: %(default)s)")
     add("--seed-from", type=_seed, default=0, metavar="K", help="the first of them (default: %(default)s)")
     add("--seed", type=_seed, metavar="K", help="this one run alone")
+    add("--restless", action="store_true", help="in every run clients replace what rests, again and again")
     add("--trace", action="store_true", help="with --seed: print every step")
     add("--planted", action="store_true", help=f"find each of the {len(planted.BUGS)} planted bugs")
     add("--json", action="store_true", help="print the result as one line of JSON")

@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from tests.simulation import planted_brakes  # noqa: F401  (its bugs join the others)
+from tests.simulation import planted_brakes, planted_replacing  # noqa: F401  (their bugs join the others)
 from tests.simulation.planted import BUGS
-from tests.simulation.runner import run_task
+from tests.simulation.runner import Task, run_task
 from tests.simulation.world import Outcome
 
 SEEDS_MAX: Final = 300
@@ -50,7 +50,7 @@ def hunt(workers: int, say: Callable[[str], None], names: Iterable[str] = tuple(
 
 def find(name: str, seeds: Iterable[int], workers: int) -> Outcome | None:
     """The first run that the bug breaks."""
-    tasks = [(seed, name) for seed in seeds]
+    tasks = [Task(seed, name, BUGS[name].restless) for seed in seeds]
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         return next((outcome for outcome in pool.imap(run_task, tasks) if is_broken(outcome)), None)
 

@@ -44,8 +44,10 @@ from messages.venue import CancelOrder, PlaceOrder
 class Bug:
     """A wrong turn. `plant` enters the patches that make it into the stack that it is given."""
 
-    def __init__(self, what: str, plant: Callable[[ExitStack], None]) -> None:
+    def __init__(self, what: str, plant: Callable[[ExitStack], None], *, restless: bool) -> None:
         self.what = what
+        self.restless = restless
+        """It is looked for where clients replace what rests."""
         self._plant = plant
 
     @contextmanager
@@ -58,9 +60,9 @@ class Bug:
 BUGS: Final[dict[str, Bug]] = {}
 
 
-def bug(what: str) -> Callable[[Callable[[ExitStack], None]], None]:
+def bug(what: str, *, restless: bool = False) -> Callable[[Callable[[ExitStack], None]], None]:
     def note(plant: Callable[[ExitStack], None]) -> None:
-        BUGS[plant.__name__.strip("_").replace("_", " ")] = Bug(what, plant)
+        BUGS[plant.__name__.strip("_").replace("_", " ")] = Bug(what, plant, restless=restless)
 
     return note
 

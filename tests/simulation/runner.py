@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,15 @@ from tests.simulation.world import Outcome, run_seed
 SEEDS_AT_ONCE: Final = 4
 """That a process takes."""
 REPLAY: Final = "python -m tests.simulation --seed {} --trace"
+
+
+class Task(NamedTuple):
+    """One run."""
+
+    seed: int
+    bug: str | None = None
+    """One that is planted."""
+    restless: bool = False
 
 
 class Summary(msgspec.Struct, kw_only=True):
@@ -31,8 +40,10 @@ class Summary(msgspec.Struct, kw_only=True):
     intents: int = 0
     fills: int = 0
     external: int = 0
+    replacements: int = 0
     drifts: int = 0
     elapsed_s: float = 0.0
+    restless: bool = False
     failing: list[dict[str, str | int | float]] = []
 
     def add(self, outcome: Outcome) -> None:
@@ -43,6 +54,7 @@ class Summary(msgspec.Struct, kw_only=True):
         self.intents += outcome.intents
         self.fills += outcome.fills
         self.external += outcome.external
+        self.replacements += outcome.replacements
         self.drifts += outcome.drifts
         if outcome.violation:
             self.violations += 1
@@ -51,15 +63,17 @@ class Summary(msgspec.Struct, kw_only=True):
                     "seed": outcome.seed,
                     "violation": outcome.violation,
                     "at_s": outcome.at_s,
-                    "replay": REPLAY.format(outcome.seed),
+                    "replay": REPLAY.format(outcome.seed) + (" --restless" if self.restless else ""),
                 }
             )
 
 
-def run_many(seeds: Iterable[int], workers: int, on_progress: Callable[[Summary], None]) -> Summary:
+def run_many(
+    seeds: Iterable[int], workers: int, on_progress: Callable[[Summary], None], *, restless: bool = False
+) -> Summary:
     """All of them; `on_progress` hears after each run how it stands."""
-    began_s, summary = time.monotonic(), Summary()
-    for outcome in outcomes(seeds, workers):
+    began_s, summary = time.monotonic(), Summary(restless=restless)
+    for outcome in outcomes([Task(seed, restless=restless) for seed in seeds], workers):
         summary.add(outcome)
         summary.elapsed_s = round(time.monotonic() - began_s, 1)
         on_progress(summary)
@@ -67,9 +81,8 @@ def run_many(seeds: Iterable[int], workers: int, on_progress: Callable[[Summary]
     return summary
 
 
-def outcomes(seeds: Iterable[int], workers: int) -> Iterator[Outcome]:
-    """One for each seed, in no order."""
-    tasks: list[tuple[int, str | None]] = [(seed, None) for seed in seeds]
+def outcomes(tasks: list[Task], workers: int) -> Iterator[Outcome]:
+    """One for each, in no order."""
     if workers == 1:
         yield from map(run_task, tasks)
         return
@@ -81,13 +94,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def run_task(task: tuple[int, str | None]) -> Outcome:
-    """A seed, with a planted bug if one is named."""
-    seed, bug = task
+def run_task(task: Task) -> Outcome:
+    seed, bug, restless = task
     with ExitStack() as stack:
         if bug is not None:
             stack.enter_context(planted.BUGS[bug].planted())
         try:
-            return run_seed(seed)
+            return run_seed(seed, restless=restless)
         except Exception:  # noqa: BLE001  (the others go on)
             return Outcome(seed=seed, violation=traceback.format_exc(), failed_itself=True)

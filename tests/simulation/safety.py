@@ -7,6 +7,7 @@ The venue's truth and the committed book are looked at directly; nothing that an
 * at the venue a client id is used once, an intent has one live order at most, and what its orders have filled and may
   still fill is never more than it wants; no order comes to life that the book has given up;
 * each trade is booked once and as it happened; the book's totals are the opening and its trades, nothing else;
+* what comes into force by a replacement is what was asked for last, and each attempt is for all that is wanted then;
 * every open intent holds the worst case of what is left, an ended one nothing; what is held adds up;
 * a wish is refused or accepted, never one after the other, however often it is asked about;
 * an intent ends when its orders are over and all that the venue shows of them is booked, and moves again only by a
@@ -35,10 +36,11 @@ from core.money import ZERO, text
 from core.records import AttemptRecord, IntentRecord, TradingState
 from core.settings import Settings
 from exchange.simulator.orders import Order, Trade
-from messages.intents import IntentAnswered, IntentCancelNoted, IntentDone
+from messages.intents import IntentAnswered, IntentCancelNoted, IntentDone, IntentReplaceNoted
 from storage.tables import Reader
 from tests.simulation.machine import Process
 from tests.simulation.shared_book import SharedBook
+from tests.simulation.terms import Terms, worst_case
 from tests.simulation.venue import MARKETS, MARKETS_OF_THE_HAND, Venue
 
 CLIENT = "client"
@@ -82,6 +84,7 @@ class Safety:
         """Of the venue's orders, by client id."""
         self._orders_of: dict[IntentId, list[Order]] = defaultdict(list)
         self._cursors: dict[str, str] = {}
+        self.terms = Terms(self.broken)
 
     def broken(self, what: str) -> None:
         self.violations.append(what)
@@ -106,6 +109,8 @@ class Safety:
                 told = message.answer.record
             case IntentDone() | IntentCancelNoted():
                 told = message.record
+            case IntentReplaceNoted():
+                told = message.result.record
             case _:
                 return
         if told is None:
@@ -218,6 +223,7 @@ class Safety:
             self._check_cursors(view)
 
     def _take_in(self, view: Reader, event: AnyEvent, batch: list[AnyEvent]) -> None:
+        self.terms.take_in(view, event)
         match event:
             case events.StateChanged():
                 self._moved(event, batch)
@@ -329,7 +335,7 @@ class Safety:
             if moved:  # else it ended before, and a late fill may have come since
                 self._check_end(record)
             return
-        needed = _worst_case(view, record)
+        needed = worst_case(view, record)
         if held is None or held.amount < needed:
             amount = "nothing" if held is None else f"{text(held.amount)} {held.currency}"
             self.broken(f"{intent_id} is {record.state} and holds {amount}, its rest may need {text(needed)}")
@@ -424,15 +430,6 @@ def _wanted(attempt: AttemptRecord) -> dict[str, str | None]:
         "quantity": text(attempt.qty),
         "price": text(attempt.price),
     }
-
-
-def _worst_case(view: Reader, record: IntentRecord) -> Decimal:
-    """What the rest of an intent may take of the currency that it holds."""
-    if record.intent.side is Side.SELL:
-        return record.remaining_qty
-    rules = view.market(record.intent.symbol)
-    assert rules is not None
-    return record.remaining_qty * record.worst_price * (1 + rules.taker_fee)
 
 
 def _texts(totals: Mapping[str, Decimal]) -> dict[str, str]:

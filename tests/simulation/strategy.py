@@ -16,8 +16,17 @@ from core.intent import RESTING, IntentRequest, Kind, Side, TimeInForce
 from core.lifecycle import is_terminal
 from core.planning import Refusal
 from core.records import IntentRecord
+from core.replacing import NewTerms
 from messages.admin import FindRouter, RouterFound
-from messages.intents import CancelIntent, IntentAnswered, IntentCancelNoted, IntentDone, SubmitIntent
+from messages.intents import (
+    CancelIntent,
+    IntentAnswered,
+    IntentCancelNoted,
+    IntentDone,
+    IntentReplaceNoted,
+    ReplaceIntent,
+    SubmitIntent,
+)
 from tests.simulation.launcher import Launcher
 from tests.simulation.machine import Machine, Process
 from tests.simulation.road import Road
@@ -36,6 +45,12 @@ BURST_SHARE: Final = 0.3
 CHANGES_MIND: Final = 0.6
 CHANGES_MIND_NS: Final = (50 * NS_PER_MS, 6 * NS_PER_S)
 """After so long a client cancels what may rest."""
+REPLACES: Final = 0.5
+"""Share of what may rest that gets other terms on its way, once or more often."""
+REPLACES_MAX: Final = 3
+SECOND_THOUGHTS_NS: Final = (20 * NS_PER_MS, 12 * NS_PER_S)
+RESTLESS_CHANGES_MIND: Final = 0.2
+RESTLESS_TIFS: Final = (TimeInForce.GTC, TimeInForce.GTC, TimeInForce.PO)
 TIFS: Final = (
     TimeInForce.IOC, TimeInForce.IOC, TimeInForce.GTC, TimeInForce.GTC, TimeInForce.FOK, TimeInForce.PO
 )  # fmt: skip
@@ -53,6 +68,8 @@ class Wish:
         """The newest that was told."""
         self.refusal: Refusal | None = None
         self.cancel = False
+        self.terms: NewTerms | None = None
+        """Other terms that were asked for and not answered yet."""
         self.asked = 0
         self.asked_before_told = 0
         """How often it was asked when it was told first that there is an intent."""
@@ -78,6 +95,11 @@ class Strategy:
         self._process: Process = machine.spawn(CLIENT, lambda _process: self)
         self._routers: dict[str, Any] = {}
         self._requests: dict[str, Wish] = {}
+        self._terms: dict[str, NewTerms] = {}
+        """By request."""
+        self.is_restless = False
+        """Wants what rests, and other terms for it again and again."""
+        self._second_thoughts = Random(f"{random.random()}")
 
     @property
     def is_over(self) -> bool:
@@ -109,9 +131,14 @@ class Strategy:
                 f"wishes {request.key}: {request.side} {size} {request.symbol} {request.kind} {request.limit_price} "
                 f"{request.tif}",
             )
-        if wish.request.tif in RESTING and self._random.random() < CHANGES_MIND:
+        changes_mind = RESTLESS_CHANGES_MIND if self.is_restless else CHANGES_MIND
+        if wish.request.tif in RESTING and self._random.random() < changes_mind:
             after_ns = self._random.randint(*CHANGES_MIND_NS)
             self._machine.scheduler.after(after_ns, lambda: self._change_mind(wish))
+        if wish.request.tif in RESTING and (self.is_restless or self._second_thoughts.random() < REPLACES):
+            for _ in range(self._second_thoughts.randint(1, REPLACES_MAX)):
+                after_ns = self._second_thoughts.randint(*SECOND_THOUGHTS_NS)
+                self._machine.scheduler.after(after_ns, lambda: self._want_other_terms(wish))
         self._insist(wish)
         if self._random.random() < 0.15:  # an impatient one asks twice at once
             self._ask(wish)
@@ -123,6 +150,24 @@ class Strategy:
         if not wish.is_over:
             self._ask(wish)
 
+    def _want_other_terms(self, wish: Wish) -> None:
+        """Another price, another quantity, or both: nearer, further away, more, less."""
+        random, request = self._second_thoughts, wish.request
+        assert request.qty is not None
+        bid, ask = self._venue.best(request.symbol)
+        touch = ask if request.side is Side.BUY else bid
+        price = _cut(touch * (10_000 + random.choice((-60, -20, -5, 0, 10, 30))) / 10_000)
+        qty = _cut(request.qty * random.choice((40, 70, 100, 130, 200)) / 100)
+        what = random.choice(("price", "qty", "both"))
+        wish.terms = NewTerms(
+            qty=None if what == "price" else qty,
+            price=None if what == "qty" else price,
+            reason="second thoughts",
+            asked_ns=self._machine.scheduler.now_ns,
+        )
+        if not wish.is_over:
+            self._ask(wish)
+
     def _request(self, number: int) -> IntentRequest:
         random = self._random
         symbol = random.choice(list(MARKETS))
@@ -131,11 +176,13 @@ class Strategy:
         touch = ask if side is Side.BUY else bid
         notional = Decimal(random.randint(*NOTIONAL))
         key = f"{self._process.address.number}-{number}"
-        if random.random() < 0.3:
+        if random.random() < 0.3 and not self.is_restless:
             if random.random() < 0.5:
                 return IntentRequest(symbol=symbol, side=side, kind=Kind.MARKET, quote_budget=notional, key=key)
             return IntentRequest(symbol=symbol, side=side, kind=Kind.MARKET, qty=_cut(notional / touch), key=key)
         worse_bps = random.choice((-60, -30, -10, -2, 0, 15, 40))
+        if self.is_restless:
+            worse_bps = min(worse_bps, -2)
         sign = 1 if side is Side.BUY else -1
         return IntentRequest(
             symbol=symbol,
@@ -143,7 +190,7 @@ class Strategy:
             kind=Kind.LIMIT,
             qty=_cut(notional / touch),
             limit_price=_cut(touch * (10_000 + sign * worse_bps) / 10_000),
-            tif=random.choice(TIFS),
+            tif=random.choice(RESTLESS_TIFS if self.is_restless else TIFS),
             key=key,
         )
 
@@ -192,6 +239,12 @@ class Strategy:
             )
             self._requests[cancel.request_id] = wish
             self._send(router, cancel)
+        if wish.terms is not None and wish.record is not None:
+            other = ReplaceIntent(
+                request_id=f"{request_id}-replace", intent_id=wish.record.intent.intent_id, terms=wish.terms
+            )
+            self._requests[other.request_id], self._terms[other.request_id] = wish, wish.terms
+            self._send(router, other)
 
     def _send(self, receiver: Any, message: Any) -> None:
         self._road.carry(self._process, receiver, message)
@@ -215,6 +268,15 @@ class Strategy:
                 self._told(wish, message.record)
             case IntentCancelNoted() if message.record is not None:
                 self._told(wish, message.record)
+            case IntentReplaceNoted():
+                self._heard_of_terms(wish, message)
+
+    def _heard_of_terms(self, wish: Wish, message: IntentReplaceNoted) -> None:
+        """Noted or refused: nobody needs to ask again."""
+        if wish.terms is not None and wish.terms == self._terms[message.request_id]:
+            wish.terms = None
+        if message.result.record is not None:
+            self._told(wish, message.result.record)
 
     def _answered(self, wish: Wish, message: IntentAnswered) -> None:
         answer, key = message.answer, wish.request.key

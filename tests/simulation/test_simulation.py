@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 300
+RESTLESS_SEEDS = 60
 TIMEOUT_S = 600
 
 
@@ -36,6 +37,15 @@ def test_every_promise_holds_over_hundreds_of_seeds() -> None:
     assert figures["failing"] == []  # each names its seed and the command that replays it
     assert (figures["seeds"], figures["violations"], done.returncode) == (SEEDS, 0, 0)
     assert min(figures["crashes"], figures["faults"]) > SEEDS  # it was not calm weather
+
+
+@pytest.mark.timeout(TIMEOUT_S)
+def test_orders_are_replaced_and_never_two_of_an_intent_live() -> None:
+    """Under crossing fills and kills, whatever clients want next: no promise is broken, and it was done often."""
+    done = simulate("--seeds", str(RESTLESS_SEEDS), "--restless", "--json")
+    figures: dict[str, Any] = json.loads(done.stdout)
+    assert (figures["failing"], figures["seeds"], done.returncode) == ([], RESTLESS_SEEDS, 0)
+    assert figures["replacements"] > RESTLESS_SEEDS
 
 
 @pytest.mark.timeout(TIMEOUT_S)

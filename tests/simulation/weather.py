@@ -2,7 +2,8 @@
 
 Some seeds are calm, some have one kind of trouble, some have all of it. In some, somebody else trades on the account;
 in a few, money leaves it or comes to it without a trade. No read lags longer than `exchange.read_lag`, on which proofs
-of absence stand; everything else has no limit that intentd could rely on.
+of absence stand, and no fill is reported later than `router.replace_wait` after a cancel, or an order that is replaced
+could be bought twice; everything else has no limit that intentd could rely on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ QUICK: Final[dict[str, dict[str, Any]]] = {
     "engine": {"restarts_max": 1_000, "hang_timeout": "5s", "request_timeout": "4s", "start_timeout": "20s"},
     "exchange": {"timeout_ms": 1_500, "recv_window_ms": 1_500, "read_lag": "3s", "base_url": BASE_URL},
     "router": {"backoff_ms": 200, "poll_interval": "700ms", "intent_stale_threshold": "15s", "order_max_age": "40s",
-        "stream_poll_interval": "4s"},
+        "stream_poll_interval": "4s", "replace_wait": "7s"},
     "reconciler": {
         "start_timeout": "4s", "order_interval": "2s", "trades_interval": "3s", "late_fill_check": "5s",
         "open_orders_interval": "5s", "in_flight_interval": "1s", "in_flight_max": "6s", "balance_interval": "7s",
@@ -32,7 +33,7 @@ QUICK: Final[dict[str, dict[str, Any]]] = {
 USUAL: Final[dict[str, dict[str, Any]]] = {
     "engine": {"restarts_max": 1_000},
     "exchange": {"base_url": BASE_URL},
-    "router": {"order_max_age": "2m"},
+    "router": {"order_max_age": "2m", "replace_wait": "7s"},
 }
 """As shipped."""
 VENUE_FAULTS: Final[dict[str, Any]] = {
@@ -92,6 +93,9 @@ SKITTISH: Final[dict[str, Any]] = {"window": "5s", "min_samples": 2, "cool_off":
 """A breaker that opens at the second failure."""
 TIGHT: Final = 0.3
 """Share of the seeds with a venue, or a breaker, that allows little."""
+RESTLESS: Final = 0.25
+"""Share of the seeds in which clients want what rests at the venue, and other terms for it again and again."""
+LATE_FILLS: Final = "fill_after_cancel"
 BY_HAND: Final = 0.4
 """Share of the seeds in which somebody else trades on the account."""
 DRIFTS: Final = 0.1
@@ -120,13 +124,15 @@ class Weather(NamedTuple):
     """Of the venue, by minute; 0: none."""
     order_limit: int
     """By ten seconds; 0: none."""
+    is_restless: bool
+    """Clients want what rests at the venue, and other terms for it again and again."""
 
     def limits(self) -> RateLimits:
         return RateLimits(self.weight_limit, self.order_limit)
 
 
-def forecast(seed: int, random: Random) -> Weather:
-    """What this seed brings."""
+def forecast(seed: int, random: Random, *, restless: bool = False) -> Weather:
+    """What this seed brings. `restless`: clients are so in any case."""
     quick = random.random() < 0.85
     risk = Random(f"{seed}/risk")  # a stream of its own
     is_braked = risk.random() < BRAKES
@@ -142,11 +148,16 @@ def forecast(seed: int, random: Random) -> Weather:
     brakes = Random(f"{seed}/brakes")
     if brakes.random() < TIGHT:
         chosen = chosen | {"breaker": SKITTISH}
+    terms = Random(f"{seed}/terms")
+    is_restless = restless or terms.random() < RESTLESS
+    venue = (_venue_faults(seed, random) | _stream_faults(listening)) if "venue" in kinds else {}
+    if LATE_FILLS not in venue:
+        chosen = chosen | {"router": chosen["router"] | {"replace_wait": terms.choice(("0s", "300ms", "1s"))}}
     return Weather(
         settings=from_mapping(chosen),
         wishes=random.randint(5, 12) * (2 if drifts else 1),
         storm_ns=random.randint(6, 20) * (3 if drifts else 1) * NS_PER_S,
-        venue=(_venue_faults(seed, random) | _stream_faults(listening)) if "venue" in kinds else {},
+        venue=venue,
         requests_lost=random.choice((0.0, 0.02, 0.1)) if "venue" in kinds else 0.0,
         road=_road(random) if "road" in kinds else RoadWeather(),
         crash=_crash(random) if "crash" in kinds else CrashWeather(),
@@ -155,6 +166,7 @@ def forecast(seed: int, random: Random) -> Weather:
         stops=risk.randint(1, 4) if is_braked and not drifts else 0,
         weight_limit=brakes.choice((2_500, 4_000)) if brakes.random() < TIGHT else 0,
         order_limit=brakes.choice((2, 5)) if brakes.random() < TIGHT else 0,
+        is_restless=is_restless,
     )
 
 

@@ -35,7 +35,7 @@ from tests.simulation.strategy import Strategy
 from tests.simulation.stream import Streams
 from tests.simulation.trace import Trace
 from tests.simulation.venue import Venue
-from tests.simulation.weather import forecast
+from tests.simulation.weather import Weather, forecast
 
 START_NS: Final = 1_697_123_460 * NS_PER_S
 CALM_NS: Final = 600 * NS_PER_S
@@ -66,6 +66,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     fills: int = 0
     external: int = 0
     """Orders that somebody else had on the account."""
+    replacements: int = 0
+    """Intents' orders that were replaced at other terms."""
     drifts: int = 0
     """Changes of balances that nothing explains."""
 
@@ -73,12 +75,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class World:
     """Everything of one run, wired together."""
 
-    def __init__(self, seed: int, book: SharedBook, write: Callable[[str], None] | None) -> None:
+    def __init__(self, seed: int, book: SharedBook, write: Callable[[str], None] | None, weather: Weather) -> None:
         def stream(name: str) -> Random:
             return Random(f"{seed}/{name}")
 
         self.seed = seed
-        self.weather = forecast(seed, stream("weather"))
+        self.weather = weather
         self.book = book
         self.scheduler = Scheduler(START_NS)
         self.trace = Trace(self.scheduler, write)
@@ -116,6 +118,7 @@ class World:
         self._break_out()
         self.venue.move_prices(lambda: self.is_calm)
         for strategy in self.strategies:
+            strategy.is_restless = weather.is_restless
             strategy.plan_wishes(weather.wishes // CLIENTS + 1, weather.storm_ns)
         self.operator.plan_looks(LOOKS_BY_OPERATOR, weather.storm_ns)
         self.operator.plan_stops(weather.stops)
@@ -208,15 +211,16 @@ class World:
             intents=intents,
             fills=fills,
             external=len(self.venue.foreign),
+            replacements=self.safety.terms.replaced,
             drifts=len(self.venue.transferred),
         )
 
 
-def run_seed(seed: int, write: Callable[[str], None] | None = None) -> Outcome:
-    """One run from beginning to end. `write` gets its trace, line by line."""
-    settings = forecast(seed, Random(f"{seed}/weather")).settings
-    with SharedBook(venue_name(settings)) as book:
-        world = World(seed, book, write)
+def run_seed(seed: int, write: Callable[[str], None] | None = None, *, restless: bool = False) -> Outcome:
+    """One run from beginning to end. `write` gets its trace, line by line; `restless`: see the weather."""
+    weather = forecast(seed, Random(f"{seed}/weather"), restless=restless)
+    with SharedBook(venue_name(weather.settings)) as book:
+        world = World(seed, book, write, weather)
         try:
             return world.run()
         finally:

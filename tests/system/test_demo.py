@@ -39,7 +39,8 @@ def test_demo_ends_with_book_and_venue_equal(processes: Marked, tmp_path: Path) 
     assert figures["ledger_balanced"] is True
     assert figures["fills_venue"] == figures["fills_booked"] > 0
     assert set(figures["balance_drift"].values()) == {"0"}
-    assert min(figures["refused"], figures["duplicates_answered"], figures["conflicts"]) > 0
+    assert min(figures["refused"], figures["duplicates_answered"], figures["conflicts"], figures["replaced"]) > 0
+    assert figures["brakes"] == {"REDUCING": "TRADING_REDUCING", "HALTED": "TRADING_HALTED"}
     assert processes.alive() == []
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from core.intent import Kind, TimeInForce, payload, validate
-from tools.demo import reference_prices
+from tools.demo import brake_problems, reference_prices
 from tools.demo_stream import Purpose, stream
 
 SYMBOLS = ["BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT"]
@@ -64,3 +64,9 @@ def test_the_stream_is_affordable(count: int) -> None:
         if wish.purpose is Purpose.INTENT and request.side == "buy":
             spent += request.quote_budget or (request.qty or Decimal(0)) * prices[request.symbol]
     assert spent < Decimal(100_000)
+
+
+@pytest.mark.parametrize(("code", "wrong"), [("TRADING_HALTED", 0), ("", 1), ("INSUFFICIENT_FUNDS", 1)])
+def test_a_buy_that_the_brakes_do_not_stop_fails_the_demo(code: str, wrong: int) -> None:
+    """Refused for what trading is, or it is a failure: also when something else stood in the way."""
+    assert len(brake_problems({"brakes": {"HALTED": code}})) == wrong

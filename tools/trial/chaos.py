@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ import psutil
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from core.errors import IntentdError
+from core.intent import RESTING, IntentRequest, Side
+from core.money import ZERO
+from core.replacing import NewTerms
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tools.demo import reference_prices
@@ -37,6 +41,9 @@ WINDOW: Final = 24
 STEP_S: Final = 0.05
 PAUSE_S: Final = (0.05, 1.0)
 """Between two kills, at random."""
+NEARER: Final = {Side.BUY: Decimal("1.0003"), Side.SELL: Decimal("0.9997")}
+LESS: Final = 0.5
+LESS_SHARE: Final = Decimal("0.8")
 AT_WORK: Final = 0.5
 AT_WORK_PATIENCE_S: Final = 5.0
 END_TIMEOUT_S: Final = 180.0
@@ -88,7 +95,7 @@ class Chaos:
             self._daemon.keep_alive()
             allowed = self._allowed(plan.intents)
             while left and len(self._strategy.wishes) < allowed and len(self._strategy.open) < WINDOW:
-                self._strategy.add(left.pop(0))
+                self._wish(left.pop(0))
             self._strategy.step(STEP_S)
             if plan.halt_at and len(self._strategy.wishes) >= plan.halt_at and not self.halt.has_begun:
                 self.halt.begin()
@@ -98,6 +105,20 @@ class Chaos:
                 self._plan_kill()
             tell("under fire", ended(self._strategy.wishes.values()), self.kills)
         self._settle(tell)
+
+    def _wish(self, request: IntentRequest) -> None:
+        """What rests is replaced as soon as it is known to be there, by something a little nearer or less."""
+        terms = None
+        if request.tif in RESTING and request.limit_price is not None:
+            is_less = self._draw.random() < LESS and request.qty is not None
+            price = request.limit_price * (NEARER[request.side])
+            terms = NewTerms(
+                qty=(request.qty or ZERO) * LESS_SHARE if is_less else None,
+                price=price.quantize(request.limit_price),
+                reason="the trial wants it nearer",
+                asked_ns=time.time_ns(),
+            )
+        self._strategy.add(request, terms)
 
     def _allowed(self, intents: int) -> int:
         """Intents are spread over the kills, so that each one hits somebody at work."""

@@ -52,6 +52,7 @@ def judge(view: Reader, folder: StateFolder, wishes: Mapping[str, Wish], truth: 
         "intents": sum(1 for wish in wishes.values() if wish.refusal is None),
         "refused": sum(1 for wish in wishes.values() if wish.refusal is not None),
         "terminal": sum(1 for record in records.values() if is_terminal(record.state)),
+        "replaced": sum(record.amendments for record in records.values()),
         "by_state": dict(sorted(Counter(str(record.state) for record in records.values()).items())),
         "lost_intents": sum(1 for key, wish in wishes.items() if _is_lost(wish, records.get(key))),
         "orders_at_venue": len(ours),

@@ -21,9 +21,10 @@ from core.intent import RESTING, IntentRequest
 from core.lifecycle import is_terminal
 from core.planning import Refusal
 from core.records import IntentRecord, TradingState
+from core.replacing import NewTerms, ReplaceResult
 from core.verdict import Verdict
 from messages.book import TradingStateSet
-from messages.intents import IntentAnswered, IntentDone
+from messages.intents import IntentAnswered, IntentDone, IntentReplaceNoted
 from storage.layout import StateFolder
 
 ASK_AGAIN_S: Final = 2.0
@@ -48,6 +49,8 @@ class Wish(msgspec.Struct):
     """The newest that was told."""
     refusal: Refusal | None = None
     cancel: bool = False
+    terms: NewTerms | None = None
+    """Other terms that are wanted, and were neither noted nor refused yet."""
     asked: int = 0
     """How often."""
     asked_before_told: int = 0
@@ -82,10 +85,10 @@ class Strategy:
     def close(self) -> None:
         self._disconnect()
 
-    def add(self, request: IntentRequest) -> None:
-        """A new wish. Its key is what makes asking again safe."""
+    def add(self, request: IntentRequest, terms: NewTerms | None = None) -> None:
+        """A new wish, and other terms that it shall get later. Its key is what makes asking again safe."""
         assert request.key is not None
-        self.wishes[request.key] = Wish(request)
+        self.wishes[request.key] = Wish(request, terms=terms)
 
     @property
     def open(self) -> list[Wish]:
@@ -166,6 +169,9 @@ class Strategy:
             self._by_request[request_id] = (wish.request.key or "", wish.asked)
             if wish.cancel and wish.intent_id is not None:
                 client.send_cancel(router, wish.intent_id, "the trial ends")
+            elif wish.terms is not None and wish.intent_id is not None:
+                replacing = client.send_replace(router, wish.intent_id, wish.terms)
+                self._by_request[replacing] = (wish.request.key or "", wish.asked)
 
     def _listen(self, timeout_s: float) -> None:
         client, deadline = self._connected(), time.monotonic() + timeout_s
@@ -185,6 +191,15 @@ class Strategy:
                 self._answered(self.wishes[key], message, number)
             elif isinstance(message, IntentDone):
                 self._told(self.wishes[key], message.record)
+            elif isinstance(message, IntentReplaceNoted):
+                self._terms_noted(self.wishes[key], message.result)
+
+    def _terms_noted(self, wish: Wish, result: ReplaceResult) -> None:
+        """Noted, or refused for good; while it is only too early, it is asked for again."""
+        if result.refusal is None or not is_passing(result.refusal):
+            wish.terms = None
+        if result.record is not None:
+            self._told(wish, result.record)
 
     def _answered(self, wish: Wish, message: IntentAnswered, number: int) -> None:
         answer = message.answer

@@ -20,7 +20,7 @@ from core.outcomes import apply_report
 from core.planning import Refusal
 from core.records import TradingState
 from core.reports import OrderStatus
-from core.settings import UNLIMITED
+from core.settings import UNLIMITED, RouterSettings
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.builders import T0, dec, opening, request, snapshot, trade
@@ -45,7 +45,7 @@ class Scene:
             assert result.attempt is not None
             done = trade("t1", "0.01", exchange_order_id="X1", fee=dec(0))
             report = snapshot(result.attempt, OrderStatus.FILLED, [done])
-            record, self.attempt = apply_report(unit, replace(report, exchange_order_id="X1"), dec(5), T0)
+            record, self.attempt = apply_report(unit, replace(report, exchange_order_id="X1"), RouterSettings(), T0)
         self.wishes = {KEY: Wish(wish, intent_id=record.intent.intent_id, record=record)}
         self.truth = Truth(
             client_ids=[self.attempt.client_order_id],
