@@ -20,7 +20,7 @@ from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage
 from actors.crashpoints import reach
 from actors.first_answer import first_answer
 from actors.pumped_loop import PumpedLoop
-from core import events, fencing, trading
+from core import events, fencing, private_data, trading
 from core.breaker import Breaker, Permit, failed
 from core.errors import IntentdError
 from core.evidence import SENT_WITHIN_NS
@@ -213,14 +213,21 @@ class Gateway(Guarded):
             return _not_placed(attempt, "STOPPING", "the engine stops", retryable=True)
         if self.now_ns() - attempt.created_ns > SENT_WITHIN_NS:
             return _not_placed(attempt, "STALE", "it waited too long inside the engine", retryable=True)
+        return self.blocked_by_book(attempt) or self.blocked_by_breaker(attempt)
+
+    def blocked_by_book(self, attempt: AttemptRecord) -> NotPlaced | None:
+        """What has changed there since the order was written: who may send, what may be traded."""
         with self.store.snapshot() as view:
             epoch, halted = fencing.current(view).number, trading.refusal(view, attempt.side)
+            blind = private_data.refusal(view, attempt.side, self.now_ns())
         if epoch != attempt.epoch:
             newer = f"the order is of epoch {attempt.epoch}, and epoch {epoch} has begun"
             return _not_placed(attempt, "FENCED", newer, retryable=True)
         if halted is not None:
             return _not_placed(attempt, halted.code, halted.reason, retryable=False)
-        return self.blocked_by_breaker(attempt)
+        if blind is not None:  # it waits in RETRY, and comes again while it is not stale
+            return self.client.come_again(attempt, blind.code, blind.reason, private_data.LOOK_AGAIN_NS)
+        return None
 
     # ── the breaker ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -15,7 +15,15 @@ from actors.children import GATEWAY
 from core import inquiry, wants
 from core.inquiry import Effects, Moment
 from core.reconciling import Reconciliation
-from messages.book import ApplyReport, ExpireIntent, RecordEvents, ReportApplied, SettleTrades, TightenTrading
+from messages.book import (
+    ApplyReport,
+    ExpireIntent,
+    RecordEvents,
+    RecordPrivateData,
+    ReportApplied,
+    SettleTrades,
+    TightenTrading,
+)
 from messages.lifecycle import ChildReady, ConfigureChild, Rewire, StreamChanged, Tick
 from messages.reconciling import BookVerified, ResolveUnknown, UnknownResolved, VerifyBook
 from messages.venue import (
@@ -144,7 +152,14 @@ class Reconciler(Guarded):
                     self.send(self.askers.pop(request_id), BookVerified(request_id=request_id, verdict=verdict))
             case wants.Say(event, fields):
                 self.log.warning(event, **fields)
-            case wants.Apply() | wants.Expire() | wants.Settle() | wants.Record() | wants.Tighten():
+            case (
+                wants.Apply()
+                | wants.Expire()
+                | wants.Settle()
+                | wants.Record()
+                | wants.Tighten()
+                | wants.NotePrivateData()
+            ):
                 self.send(self.portfolio, to_portfolio(effect, self.name))
             case _:
                 self.send(self.gateway, to_gateway(effect))
@@ -163,6 +178,8 @@ def to_portfolio(effect: Any, by: str) -> Any:
             return RecordEvents(events=told_events, compared=compared)
         case wants.Tighten(state, concern):
             return TightenTrading(state=state, concern=concern, by=by)
+        case wants.NotePrivateData(record):
+            return RecordPrivateData(private_data=record)
 
 
 def to_gateway(question: inquiry.Question) -> Any:

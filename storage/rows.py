@@ -20,6 +20,7 @@ from core.records import (
     Leftover,
     OrderRecord,
     Position,
+    PrivateData,
     Quarantine,
     Reservation,
     RiskFigures,
@@ -43,6 +44,7 @@ quarantines: Codec[Quarantine] = Codec(Quarantine)
 standing: Codec[Standing] = Codec(Standing)
 epoch: Codec[Epoch] = Codec(Epoch)
 breaker: Codec[BreakerRecord] = Codec(BreakerRecord)
+private_data: Codec[PrivateData] = Codec(PrivateData)
 risk_figures: Codec[RiskFigures] = Codec(RiskFigures)
 drift: Codec[Drift] = Codec(Drift)
 leftovers: Codec[Leftover] = Codec(Leftover)

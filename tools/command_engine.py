@@ -13,6 +13,7 @@ import msgspec
 from actors import system
 from actors.client import Client
 from core.errors import EngineNotRunning, IntentdError, RequestTimedOut, StorageError
+from core.private_data import standing as private_data_of
 from core.records import BreakerRecord
 from core.settings import Settings, duration_text
 from core.trading import standing
@@ -52,10 +53,15 @@ def status(shared: Shared) -> int:
         "stream": _stream(health),
         "rate_limits": _rate_limits(health),
         "breaker": None,
+        "private_data": None,
     }
     unread: StorageError | None = None
     try:
-        shown |= {"book": _book_status(shared.folder), "breaker": _breaker_status(shared.folder, health)}
+        shown |= {
+            "book": _book_status(shared.folder),
+            "breaker": _breaker_status(shared.folder, health),
+            "private_data": _private_data_status(shared.folder),
+        }
     except StorageError as error:  # what the engine says about it is to be seen all the same
         unread = error
     if shared.json:
@@ -114,6 +120,13 @@ def _breaker_status(folder: StateFolder, health: GatewayHealth | None) -> dict[s
     return views.breaker(record, health.breaker if health is not None else None)
 
 
+def _private_data_status(folder: StateFolder) -> dict[str, Any] | None:
+    if not beginning.exists(folder):
+        return None
+    with book(folder) as view:
+        return views.private_data(private_data_of(view))
+
+
 def _book_status(folder: StateFolder) -> dict[str, Any] | None:
     if not beginning.exists(folder):
         beginning.refuse_if_lost(folder)
@@ -139,8 +152,9 @@ def _print_status(shown: dict[str, Any]) -> None:
         rows = [(child["name"], child["pid"], child["state"]) for child in engine["children"]]
         print_table("Processes", ("name", "pid", "state"), rows)
     if shown["book"] is not None:
-        trading = shown["book"].pop("trading")
-        print_table("Trading", ("field", "value"), list(trading.items()))
+        trading, private = shown["book"].pop("trading"), shown["private_data"]
+        told = f"{private['state']} since {private['since']}: {private['reason']}" if private["reason"] else "ok"
+        print_table("Trading", ("field", "value"), [*trading.items(), ("private_data", told)])
         print_table("Book", ("field", "value"), list(shown["book"].items()))
     if shown["stream"] is not None:
         print_table("User stream", ("field", "value"), list(shown["stream"].items()))

@@ -13,7 +13,7 @@ from core.breaker import BreakerFigures
 from core.effects import SubmitAnswer
 from core.ids import NS_PER_MS, NS_PER_S
 from core.rates import RateFigures
-from core.records import AttemptRecord, BreakerRecord, BreakerState, IntentRecord, Position, Standing
+from core.records import AttemptRecord, BreakerRecord, BreakerState, IntentRecord, Position, PrivateData, Standing
 from core.transitions import latency_ns
 from core.verdict import Verdict
 
@@ -109,6 +109,15 @@ def trading(standing: Standing) -> dict[str, Any]:
         "reason": standing.reason,
         "by": standing.by,
         "since": time_text(standing.since_ns),
+    }
+
+
+def private_data(record: PrivateData) -> dict[str, Any]:
+    return {
+        "state": str(record.state),
+        "since": time_text(record.since_ns),
+        "since_ns": record.since_ns,
+        "reason": record.reason,
     }
 
 

@@ -29,6 +29,8 @@ from core.records import (
     OrderRecord,
     Position,
     Posting,
+    PrivateData,
+    PrivateDataState,
     Quarantine,
     QuoteFigures,
     Reservation,
@@ -118,8 +120,10 @@ def test_nothing_is_found_under_an_unknown_key(book: Book) -> None:
             view.market(SYMBOL),
             view.quarantine(SYMBOL),
             view.breaker(),
+            view.private_data(),
+            view.last_event(events.AlertFired),
         ]
-    assert found == [None] * 12
+    assert found == [None] * 14
 
 
 def test_an_empty_book_lists_nothing(book: Book) -> None:
@@ -366,13 +370,16 @@ def test_leftovers_are_kept_until_they_are_deleted(book: Book) -> None:
         for name, told in (("in1", True), ("in2", False))
     )
     opened = BreakerRecord(state=BreakerState.OPEN, revision=3, cool_off_ns=5)
+    gone = PrivateData(state=PrivateDataState.GONE, since_ns=T0, reason="502", revision=1)
     with book.transaction() as unit:
         unit.put_leftover(one)
         unit.put_leftover(other)
         unit.put_drift(Drift(known={"BTC": dec(1)}))
         unit.put_breaker(opened)
+        unit.put_private_data(gone)
     with book.snapshot() as view:
         assert (view.breaker(), view.drift()) == (opened, Drift(known={"BTC": dec(1)}))
+        assert view.private_data() == gone
         assert [one, other] == list(view.leftovers())
     with book.transaction() as unit:
         unit.delete_leftover(one.client_order_id)
