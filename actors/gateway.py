@@ -24,6 +24,7 @@ from core import events, fencing, private_data, trading
 from core.breaker import Breaker, Permit, failed
 from core.errors import IntentdError
 from core.evidence import SENT_WITHIN_NS
+from core.health import StreamHealth
 from core.ids import NS_PER_MS, ClientOrderId
 from core.in_flight import InFlight
 from core.news import News, says_nothing_new
@@ -58,7 +59,6 @@ from messages.venue import (
     PlaceOrder,
     QuoteFetched,
     RecentOrdersFetched,
-    StreamHealth,
     TradesFetched,
     WireQuiet,
 )

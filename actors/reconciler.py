@@ -25,7 +25,7 @@ from messages.book import (
     TightenTrading,
 )
 from messages.lifecycle import ChildReady, ConfigureChild, Rewire, StreamChanged, Tick
-from messages.reconciling import BookVerified, ResolveUnknown, UnknownResolved, VerifyBook
+from messages.reconciling import BookVerified, ExpireStale, ResolveUnknown, UnknownResolved, VerifyBook
 from messages.venue import (
     BalancesFetched,
     CancelAttempted,
@@ -93,6 +93,9 @@ class Reconciler(Guarded):
     def receiveMsg_ResolveUnknown(self, message: ResolveUnknown, sender: Any) -> None:
         self.routers[message.attempt.symbol] = sender
         self.do(lambda at: self.brain.resolve(message.attempt, at))
+
+    def receiveMsg_ExpireStale(self, _message: ExpireStale, _sender: Any) -> None:
+        self.do(self.brain.expire_stale)
 
     def receiveMsg_VerifyBook(self, message: VerifyBook, sender: Any) -> None:
         if len(self.askers) < ASKERS_MAX:

@@ -417,5 +417,10 @@ HEALTH_EVENTS: Final = (AlertFired, BreakerChanged, RateLimitHit, PrivateDataCha
 
 
 def stream_of(event: AnyEvent) -> str:
-    """The stream an event is written to."""
+    """The stream that tells of it; each event has one."""
     return AUDIT_STREAM if isinstance(event, AUDIT_EVENTS) else ORDER_STREAM
+
+
+def streams_of(event: AnyEvent) -> tuple[str, ...]:
+    """Every stream that it is written to."""
+    return (stream_of(event), HEALTH_STREAM) if isinstance(event, HEALTH_EVENTS) else (stream_of(event),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from core.breaker import BreakerFigures
+from core.health import StreamHealth
 from core.ids import ClientOrderId, ExchangeOrderId, TradeId
 from core.market import MarketRules, Quote
 from core.rates import RateFigures
@@ -155,17 +156,6 @@ class GatewayReady(Message, frozen=True, kw_only=True):
     """By symbol; the spot markets that can be traded."""
     totals: dict[str, Decimal]
     """Balances by currency."""
-
-
-class StreamHealth(Message, frozen=True, kw_only=True):
-    """Of the user stream."""
-
-    is_live: bool
-    """It tells what happens to orders."""
-    since_ns: int
-    """ns UTC."""
-    because: str
-    """Why it does not; empty while it does."""
 
 
 class GatewayHealth(Message, frozen=True, kw_only=True):

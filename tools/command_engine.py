@@ -19,9 +19,9 @@ from core.settings import Settings, duration_text
 from core.trading import standing
 from messages.admin import StatusReported
 from messages.venue import GatewayHealth
-from storage import beginning, settings_file
+from storage import beginning, health_file, settings_file
 from storage.layout import StateFolder
-from tools import views
+from tools import health_view, views
 from tools.options import Shared, book, shared_options
 from tools.output import jsonable, print_json, print_table
 
@@ -50,10 +50,11 @@ def status(shared: Shared) -> int:
     shown: dict[str, Any] = {
         "engine": engine,
         "book": None,
-        "stream": _stream(health),
+        "stream": views.stream(health.stream) if health is not None else None,
         "rate_limits": _rate_limits(health),
         "breaker": None,
         "private_data": None,
+        "health": health_view.health(health_file.read(shared.folder), time.time_ns()),
     }
     unread: StorageError | None = None
     try:
@@ -95,13 +96,6 @@ def _engine_status(folder: StateFolder) -> tuple[dict[str, Any], GatewayHealth |
         "children": [jsonable(child) for child in reported.children],
     }
     return shown, reported.gateway
-
-
-def _stream(health: GatewayHealth | None) -> dict[str, Any] | None:
-    if health is None or health.stream is None:
-        return None
-    stream = health.stream
-    return {"is_live": stream.is_live, "since": views.time_text(stream.since_ns), "because": stream.because}
 
 
 def _rate_limits(health: GatewayHealth | None) -> dict[str, Any] | None:
@@ -162,6 +156,8 @@ def _print_status(shown: dict[str, Any]) -> None:
         _print_rate_limits(shown["rate_limits"])
     if shown["breaker"] is not None:
         print_table("Circuit breaker", ("field", "value"), list(shown["breaker"].items()))
+    if shown["health"] is not None:
+        health_view.print_health(shown["health"])
 
 
 def _print_rate_limits(shown: dict[str, Any]) -> None:

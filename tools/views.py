@@ -11,6 +11,7 @@ import msgspec
 from core.book import OpeningOutcome
 from core.breaker import BreakerFigures
 from core.effects import SubmitAnswer
+from core.health import StreamHealth
 from core.ids import NS_PER_MS, NS_PER_S
 from core.rates import RateFigures
 from core.records import AttemptRecord, BreakerRecord, BreakerState, IntentRecord, Position, PrivateData, Standing
@@ -132,6 +133,12 @@ def rate_limits(figures: RateFigures) -> dict[str, Any]:
         "refused_by_venue": figures.refused_by_venue,
         "placements_held": figures.placements_held,
     }
+
+
+def stream(told: StreamHealth | None) -> dict[str, Any] | None:
+    if told is None:
+        return None
+    return {"is_live": told.is_live, "since": time_text(told.since_ns), "because": told.because}
 
 
 def breaker(record: BreakerRecord, live: BreakerFigures | None) -> dict[str, Any]:
