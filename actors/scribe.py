@@ -144,6 +144,7 @@ class Scribe(Guarded):
             )
         try:
             self.streams[HEALTH_STREAM].note([found.heartbeat, *found.budgets], self.cursor)
+            reach("scribe heartbeat: in the stream")
             health_file.write(self.folder, found)
         except (StorageError, OSError) as error:
             self.log.warning("heartbeat_not_written", reason=str(error))

@@ -64,7 +64,7 @@ class AccountWatch:
     def _mind_the_clock(self, at: Moment) -> None:
         now_ns = at.now_ns
         if not self._looked_ns:  # the first look of all: what was before is not known, but for what the book says
-            self._read_ns = now_ns
+            self._read_ns = self._read_ns or now_ns
             self._in_vain_ns = now_ns if private_data.standing(at.book).is_gone else 0
         elif not 0 <= now_ns - self._looked_ns <= max(SLEPT_NS, self._quarter_ns):
             self._read_ns, self._asked_ns = min(self._read_ns, now_ns), min(self._asked_ns, now_ns)

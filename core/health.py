@@ -91,6 +91,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", ta
     """Those that were expired since the beat before."""
     cleaned: tuple[IntentId, ...]
     """Some of them; what came back is in their `STALE_INTENT_CLEANUP`."""
+    cleaned_total: int
+    """Those since the first beat of all."""
     compared_ns: int
     """When balances were last compared with the venue, on which the budgets rest; 0: never."""
     book_used_share: float
@@ -142,6 +144,7 @@ def beat(
         stale=tuple(stale[:NAMED_MAX]),
         cleaned_count=len(cleaned),
         cleaned=tuple(cleaned[:NAMED_MAX]),
+        cleaned_total=len(cleaned) + (before.heartbeat.cleaned_total if before is not None else 0),
         compared_ns=compared.at_ns if compared is not None else 0,
         book_used_share=used_share,
         events=book.last_sequence("audit"),

@@ -41,7 +41,11 @@ def health(found: Health | None, now_ns: int) -> dict[str, Any] | None:
         "active_reservations_count": heartbeat.active_reservations_count,
         "old_reservations": heartbeat.old_reservations,
         "stale": {"count": heartbeat.stale_count, "intents": list(heartbeat.stale)},
-        "stale_cleaned_up": {"count": heartbeat.cleaned_count, "intents": list(heartbeat.cleaned)},
+        "stale_cleaned_up": {
+            "count": heartbeat.cleaned_count,
+            "intents": list(heartbeat.cleaned),
+            "total": heartbeat.cleaned_total,
+        },
         "balances_compared": views.time_text(heartbeat.compared_ns),
         "balances_compared_age_s": _seconds(now_ns - heartbeat.compared_ns) if heartbeat.compared_ns else None,
         "book_used_share": heartbeat.book_used_share,
@@ -53,6 +57,7 @@ def print_health(shown: dict[str, Any]) -> None:
     plain = ("at", "age_s", "open_intents", "oldest_open_s", "unknown", "active_reservations_count", "old_reservations")
     rows = [(name, shown[name]) for name in plain]
     rows += [(name, _named(shown[name])) for name in ("stale", "stale_cleaned_up")]
+    rows.append(("stale_cleaned_up_total", shown["stale_cleaned_up"]["total"]))
     rows += [(name, shown[name]) for name in ("balances_compared", "balances_compared_age_s", "book_used_share")]
     down = [f"{name} {state}" for name, state in shown["engine"]["parts"].items() if state not in {"ready", "running"}]
     rows.append(("parts", ", ".join(down) or f"all {len(shown['engine']['parts'])} ready"))

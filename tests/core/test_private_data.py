@@ -12,6 +12,7 @@ from core.intent import Side
 from core.lifecycle import State
 from core.planning import Refusal
 from core.records import PrivateData, PrivateDataState
+from core.reports import NotPlaced
 from tests.builders import SECOND, T0, Desk, request, sell
 
 LOST = PrivateData(state=PrivateDataState.GONE, since_ns=T0, reason="502", revision=1)
@@ -58,6 +59,31 @@ def test_a_refused_buy_may_be_asked_for_again_when_it_is_back(desk: Desk) -> Non
     note(desk, FOUND)
     desk.later()
     assert desk.submit(request(key="b")).outcome is OpeningOutcome.ACCEPTED
+
+
+def test_a_buy_that_waits_goes_on_when_it_is_back(desk: Desk) -> None:
+    """The gateway did not let it leave: it stands in RETRY with the reason, and no retry is used up."""
+    attempt = desk.accept(request(key="b"))
+    note(desk, LOST)
+    refused = private_data.refusal(desk.book, Side.BUY, desk.now_ns)
+    assert refused is not None
+    desk.apply(
+        NotPlaced(
+            client_order_id=attempt.client_order_id,
+            code=refused.code,
+            reason=refused.reason,
+            retryable=True,
+            retry_after_ns=private_data.LOOK_AGAIN_NS,
+            never_left=True,
+        )
+    )
+    record = desk.record(attempt.intent_id)
+    assert (record.state, record.real_attempts) == (State.RETRY, 0)
+    assert record.end_reason.startswith("PRIVATE_DATA_GONE: ")
+    assert record.retry_at_ns >= desk.now_ns + private_data.LOOK_AGAIN_NS
+    note(desk, FOUND)
+    desk.later(10)
+    assert desk.state(desk.begin(attempt.intent_id)) is State.SENDING
 
 
 def test_both_changes_are_told_with_an_alert_each(desk: Desk) -> None:
