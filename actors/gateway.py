@@ -128,6 +128,7 @@ class Gateway(Guarded):
         with self.store.snapshot() as view:
             self.breaker = Breaker(self.settings.breaker, view.breaker())
             hit = view.last_event(events.RateLimitHit)
+            known_taker = private_data.known_taker(view)
         self.noted_revision = self.breaker.record.revision
         self.loop = PumpedLoop(self.monotonic_ns)
         self.watched = [self.loop.fileno()]
@@ -140,7 +141,10 @@ class Gateway(Guarded):
 
         async def start() -> GatewayReady:
             account = await first_answer(
-                self.client.start, self.settings.engine.start_timeout, self.monotonic_ns, self.venue_is_silent
+                lambda: self.client.start(known_taker),
+                self.settings.engine.start_timeout,
+                self.monotonic_ns,
+                self.venue_is_silent,
             )
             return GatewayReady(markets=account.markets, totals=account.totals)
 

@@ -12,6 +12,7 @@ written because of what the reconciler can read (`core/account_watch.py`), and e
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
 from core import events
@@ -43,6 +44,14 @@ def refusal(book: BookReader, side: Side, now_ns: int) -> Refusal | None:
         f"the account's data was last read {age_s} s ago ({now.reason}), so nothing is bought until it can be read; "
         "sells go on, see `intentctl status`",
     )
+
+
+def known_taker(book: BookReader) -> Decimal | None:
+    """The account's fee, for a gateway that starts while it is gone: who sells need not see the account. None: it is
+    not gone, or nothing was ever traded, and then the account must be read first."""
+    if not standing(book).is_gone:
+        return None
+    return max((rules.taker_fee for rules in book.markets()), default=None)
 
 
 def note(book: UnitOfWork, record: PrivateData, now_ns: int) -> None:

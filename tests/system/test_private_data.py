@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from decimal import Decimal
 from typing import Any
 
@@ -37,6 +39,11 @@ def test_without_private_data_nothing_is_bought_and_sells_go_on(daemon: Daemon) 
     sold = daemon.submit(symbol="BTC/USDT", side="sell", qty="0.0002", market=True, key="s1", wait=True)
     assert (sold["state"], Decimal(sold["filled_qty"])) == ("FILLED", Decimal("0.0002"))
     assert daemon.ask("show", resting)["state"] == "SENT"
+    gateway = next(part for part in daemon.ask("status")["engine"]["children"] if part["name"] == "gateway")
+    os.kill(gateway["pid"], signal.SIGKILL)  # its successor must not wait for the account
+    again = daemon.submit(symbol="BTC/USDT", side="sell", qty="0.0002", market=True, key="s2", wait=True)
+    assert again["state"] == "FILLED"
+    assert private_data(daemon)["state"] == "gone"
     assert "gone since" in daemon.ctl("status").stdout
     daemon.venue("faults", "DELETE")
     until(lambda: private_data(daemon)["state"] == "ok", "it can be read again")
