@@ -24,6 +24,8 @@ SLEPT_NS: Final = 2 * NS_PER_S
 """It is woken twice a second. Who hears of time passing after so long, or longer, was asleep."""
 PARTS: Final = 4
 """For the last quarter of the age that is allowed, at least, it was asked in vain before it is gone."""
+OFTEN_NS: Final = NS_PER_S
+"""It asks no oftener than that, whatever age is allowed: each look costs as much as twenty others."""
 
 
 class AccountWatch:
@@ -31,7 +33,7 @@ class AccountWatch:
         self._inquiries = inquiries
         self._max_age_ns = max_age_ns
         self._quarter_ns = max_age_ns // PARTS
-        self._again_ns = min(private_data.LOOK_AGAIN_NS, self._quarter_ns)
+        self._again_ns = min(private_data.LOOK_AGAIN_NS, max(self._quarter_ns, OFTEN_NS))
         self._read_ns = 0
         """When what was read last was asked for."""
         self._in_vain_ns = 0
@@ -76,7 +78,7 @@ class AccountWatch:
             return False
         if self._in_vain_ns:
             return now_ns - self._asked_ns >= self._again_ns
-        return now_ns - self._read_ns >= self._max_age_ns - self._quarter_ns - self._again_ns
+        return now_ns - self._read_ns >= max(self._again_ns, self._max_age_ns - self._quarter_ns - self._again_ns)
 
     def _ask(self, at: Moment) -> Effects:
         self._is_asking, self._asked_ns = True, at.now_ns

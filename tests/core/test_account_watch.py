@@ -79,6 +79,20 @@ def test_while_it_fails_it_is_asked_for_every_few_seconds_one_at_a_time(office: 
     assert len(office.asked_of(AskBalances)) <= 2
 
 
+@pytest.mark.parametrize("max_age_s", [1, 3, 10])
+def test_a_short_age_costs_no_flood(max_age_s: int) -> None:
+    """Once a second at most, while it is well and while it is not."""
+    office = opened(private_data_max_age=max_age_s * SECOND, balance_interval=0)
+    office.wait(5)
+    office.asked.clear()
+    office.wait(30)
+    assert not is_gone(office)
+    office.venue.broken.add(AskBalances)
+    office.wait(30)
+    assert is_gone(office)
+    assert len(office.asked_of(AskBalances)) <= 60 + 2
+
+
 def test_where_balances_are_never_compared_the_account_is_looked_at_all_the_same() -> None:
     """`balance_interval = 0`: seldom while it answers, and gone when it does not."""
     office = opened(balance_interval=0)
