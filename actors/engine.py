@@ -145,6 +145,7 @@ class Engine(FrontDesk):
         self.state = "stopping"
         self.stop_reason = reason
         self.log.info("engine_stopping", reason=reason)
+        self.tell_health()
         self.wake_after_ns(self.settings.engine.stop_timeout, Tick(name=STOP_TICK))
         for child in self.routers():
             self.send(child.address, PrepareStop())

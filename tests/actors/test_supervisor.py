@@ -448,10 +448,12 @@ def test_without_a_scribe_everything_goes_on(running: RecordedEngine) -> None:
     assert Tick(name=HEARTBEAT_TICK) in [payload for _, payload in running.woken]
 
 
-def test_a_halted_engine_beats_and_one_that_stops_does_not(running: RecordedEngine) -> None:
-    """Why it is halted can be read for as long as it stands."""
+def test_a_halted_engine_beats_and_one_that_stops_does_so_once_more(running: RecordedEngine) -> None:
+    """Why it is halted, and that it stopped on purpose, can be read for as long as it stands."""
     running.halt("a test")
     (told,) = beat(running)
     assert (told.engine.state, told.engine.reason) == ("halted", "a test")
     running.begin_stop("enough")
+    last = running.to(running.children[SCRIBE].address, Beat)[-1]
+    assert (last.engine.state, last.engine.reason) == ("stopping", "enough")
     assert (beat(running), running.woken) == ([], [])
