@@ -109,6 +109,9 @@ class Scribe(Guarded):
             HEALTH_STREAM: Stream(self.folder.health_log, message.session_id),
         }
         self.last_health = health_file.read(self.folder)
+        fresh = self.streams[HEALTH_STREAM]
+        if not fresh.last:  # what was before stands in the audit stream, and a long story would hold up the start
+            fresh.last = min(self.streams[name].last for name in (ORDER_STREAM, AUDIT_STREAM))
         self.cursor = min(stream.last for stream in self.streams.values())
         self.follow()
         self.wake_after_ns(POLL_NS, Tick(name="follow"))

@@ -189,6 +189,23 @@ def test_a_scribe_that_was_killed_goes_on_without_gap_or_double(folder: StateFol
     second.die()
 
 
+def test_a_health_stream_that_is_not_there_begins_now(folder: StateFolder, store: BookStore) -> None:
+    """On a book with a long story nobody waits until all of it is copied; a new book's begins with its first event."""
+    first = RecordedScribe(folder)
+    first.begin()
+    tell(store, alert("A"), OrderCancel(at_ns=T0, reason="", filled_qty=dec(0), age_ns=0))
+    first.beat()
+    assert told(folder)[0] == "A"
+    first.die()
+    folder.health_log.unlink()
+    tell(store, alert("B"))
+    second = RecordedScribe(folder)
+    second.begin()
+    second.beat()
+    assert [word for word in told(folder) if len(word) == 1] == ["B"]
+    second.die()
+
+
 def test_the_last_beat_outlives_the_scribe(folder: StateFolder, store: BookStore) -> None:
     """For whoever asks while none runs, and so that the next one knows what was cleaned up since."""
     scribe = RecordedScribe(folder)
