@@ -25,6 +25,7 @@ WRITES: Final = {
     "gateway cancel: after": "a cancel was answered",
     "scribe write: before": "events were read and are not in the files",
     "scribe write: after": "events are in the files",
+    "scribe heartbeat: in the stream": "a heartbeat is in its stream, and the one before is kept as the last",
 }
 """Of the book, the files and the wire, with what is true at that moment."""
 
@@ -44,9 +45,9 @@ RECEIVES: Final = {
     ),
     "reconciler": (
         "ResolveUnknown", "OrderReported", "OpenOrdersFetched", "RecentOrdersFetched", "TradesFetched",
-        "BalancesFetched", "VerifyBook", "Rewire", "PrepareStop",
+        "BalancesFetched", "VerifyBook", "ExpireStale", "Rewire", "PrepareStop",
     ),
-    "scribe": ("PrepareStop",),
+    "scribe": ("Beat", "PrepareStop"),
     "engine": (
         "StartEngine", "ChildReady", "GatewayReady", "FindRouter", "ChildActorExited", "VerifyBook", "SetTradingState",
         "StopEngine",

@@ -14,18 +14,20 @@ import os
 from typing import Any
 
 from actors.base import CREDENTIAL_VARIABLES, ActorExitRequest
-from actors.children import GATEWAY, PORTFOLIO, STOP_ORDER
+from actors.children import GATEWAY, PORTFOLIO, RECONCILER, SCRIBE, STOP_ORDER
 from actors.front_desk import FrontDesk
 from actors.supervisor import HALT_TICK, PROBE_TICK, PROBES_PER_TIMEOUT
 from core.account import Account, KeyWarning, warnings
 from core.events import AlertFired
+from core.health import EngineHealth
 from messages.admin import EngineBorn, EngineStarted, EngineStopped, StartEngine, StopEngine
 from messages.book import RecordEvents
-from messages.lifecycle import PrepareStop, QuietDue, RestartDue, StartDelayed, StopPrepared, Tick
+from messages.lifecycle import Beat, PrepareStop, QuietDue, RestartDue, StartDelayed, StopPrepared, Tick
+from messages.reconciling import ExpireStale
 from messages.venue import GatewayReady
 from storage.layout import StateFolder
 
-STOP_TICK, LAUNCHER_TICK = "stop", "launcher"
+STOP_TICK, LAUNCHER_TICK, HEARTBEAT_TICK = "stop", "launcher", "heartbeat"
 LAUNCHER_CHECK_NS = 500_000_000
 
 
@@ -57,6 +59,7 @@ class Engine(FrontDesk):
         self.advance()
         self.wake_after_ns(LAUNCHER_CHECK_NS, Tick(name=LAUNCHER_TICK))
         self.wake_after_ns(self.settings.engine.hang_timeout // PROBES_PER_TIMEOUT, Tick(name=PROBE_TICK))
+        self.wake_after_ns(self.settings.engine.heartbeat, Tick(name=HEARTBEAT_TICK))
 
     def receiveMsg_GatewayReady(self, message: GatewayReady, sender: Any) -> None:
         if self.child_at(GATEWAY, sender) is not None:
@@ -79,6 +82,7 @@ class Engine(FrontDesk):
         self.answer(
             self.launcher, EngineStarted(pid=self.process_id(), process_group=os.getpgrp(), markets=len(self.markets))
         )
+        self.tell_health()
         for name in list(self.children):
             self.router_ready(name)
 
@@ -111,6 +115,37 @@ class Engine(FrontDesk):
         else:
             self.begin_stop("the launcher is gone")
 
+    # ── the heartbeat ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def beat(self) -> None:
+        """Have it written down how everything is, and what is stale looked for. Who is not there misses nothing."""
+        if self.state not in {"starting", "running", "halted"}:
+            return
+        if self.is_ready(RECONCILER):
+            self.send(self.address_of(RECONCILER), ExpireStale())
+        self.tell_health()
+        self.wake_after_ns(self.settings.engine.heartbeat, Tick(name=HEARTBEAT_TICK))
+
+    def tell_health(self) -> None:
+        if self.is_ready(SCRIBE):
+            self.send(self.address_of(SCRIBE), Beat(engine=self.health()))
+
+    def health(self) -> EngineHealth:
+        told = self.gateway_health
+        return EngineHealth(
+            state=self.state,
+            reason=self.stop_reason,
+            mode=str(self.settings.engine.mode),
+            started_ns=self.started_ns,
+            restarts=self.supervision.total,
+            parts={part.name: part.state for part in self.parts()},
+            quotes=tuple(sorted({rules.quote for rules in self.markets.values()})),
+            gateway_told_ns=told.at_ns if told else 0,
+            rates=told.rates if told else None,
+            breaker=told.breaker if told else None,
+            stream=told.stream if told else None,
+        )
+
     # ── stop ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMsg_StopEngine(self, message: StopEngine, sender: Any) -> None:
@@ -125,6 +160,7 @@ class Engine(FrontDesk):
         self.state = "stopping"
         self.stop_reason = reason
         self.log.info("engine_stopping", reason=reason)
+        self.tell_health()
         self.wake_after_ns(self.settings.engine.stop_timeout, Tick(name=STOP_TICK))
         for child in self.routers():
             self.send(child.address, PrepareStop())
@@ -166,6 +202,8 @@ class Engine(FrontDesk):
             self.watch_launcher()
         elif payload.name == PROBE_TICK:
             self.probe()
+        elif payload.name == HEARTBEAT_TICK:
+            self.beat()
         elif payload.name == HALT_TICK:
             if self.state == "halted":
                 self.halt_in_book()

@@ -98,11 +98,6 @@ class FrontDesk(Supervisor):
     # ── operators ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMsg_AskStatus(self, message: AskStatus, sender: Any) -> None:
-        engine = ChildStatus(name=self.name, pid=self.process_id(), state=self.state)
-        children = [ChildStatus(name=c.name, pid=c.pid, state=c.state) for c in self.children.values() if c.is_there]
-        children += [
-            ChildStatus(name=name, pid=0, state=f"down: {why}") for name, why in (self.resting | self.unlisted).items()
-        ]
         self.answer(
             sender,
             StatusReported(
@@ -113,12 +108,21 @@ class FrontDesk(Supervisor):
                 session_id=self.start.session_id if self.start else "",
                 started_ns=self.started_ns,
                 restarts=self.supervision.total,
-                children=(engine, *children),
+                children=self.parts(),
                 markets=len(self.markets),
                 gateway=self.gateway_health,
                 account=self.account,
             ),
         )
+
+    def parts(self) -> tuple[ChildStatus, ...]:
+        """How each is; the engine itself first."""
+        engine = ChildStatus(name=self.name, pid=self.process_id(), state=self.state)
+        children = [ChildStatus(name=c.name, pid=c.pid, state=c.state) for c in self.children.values() if c.is_there]
+        children += [
+            ChildStatus(name=name, pid=0, state=f"down: {why}") for name, why in (self.resting | self.unlisted).items()
+        ]
+        return (engine, *children)
 
     def receiveMsg_GatewayHealth(self, message: GatewayHealth, sender: Any) -> None:
         if self.child_at(GATEWAY, sender) is None:

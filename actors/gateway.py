@@ -20,16 +20,17 @@ from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage
 from actors.crashpoints import reach
 from actors.first_answer import first_answer
 from actors.pumped_loop import PumpedLoop
-from core import departure, events
+from core import departure, events, private_data
 from core.breaker import Breaker, Permit, failed
 from core.departure import Moment
-from core.errors import IntentdError
+from core.errors import IntentdError, VenueSilent
+from core.health import StreamHealth
 from core.ids import NS_PER_MS, ClientOrderId
 from core.in_flight import InFlight
 from core.news import News, says_nothing_new
 from core.rates import Stop
 from core.records import AttemptRecord
-from core.reports import NotPlaced, OrderSnapshot, OutcomeUnknown, Report
+from core.reports import NotPlaced, OrderSnapshot, OutcomeUnknown, QueryFailed, Report
 from messages.book import (
     ApplyReport,
     OpeningBalancesRecorded,
@@ -57,7 +58,6 @@ from messages.venue import (
     PlaceOrder,
     QuoteFetched,
     RecentOrdersFetched,
-    StreamHealth,
     TradesFetched,
     WireQuiet,
 )
@@ -122,6 +122,7 @@ class Gateway(Guarded):
         with self.store.snapshot() as view:
             self.breaker = Breaker(self.settings.breaker, view.breaker())
             hit = view.last_event(events.RateLimitHit)
+            known_taker = private_data.known_taker(view)
         self.noted_revision = self.breaker.record.revision
         self.loop = PumpedLoop(self.monotonic_ns)
         self.watched = [self.loop.fileno()]
@@ -134,7 +135,10 @@ class Gateway(Guarded):
 
         async def start() -> GatewayReady:
             found = await first_answer(
-                self.client.start, self.settings.engine.start_timeout, self.monotonic_ns, self.venue_is_silent
+                lambda: self.client.start(known_taker),
+                self.settings.engine.start_timeout,
+                self.monotonic_ns,
+                self.venue_is_silent,
             )
             return GatewayReady(markets=found.markets, totals=found.totals, account=found.account)
 
@@ -204,6 +208,9 @@ class Gateway(Guarded):
         with self.store.snapshot() as view:
             moment = Moment(self.settings.engine.mode, account, self.stopping, self.now_ns())
             refused = departure.refusal(view, attempt, moment)
+            blind = private_data.refusal(view, attempt.side, moment.now_ns)
+        if refused is None and blind is not None:  # it waits in RETRY, and comes again while it is not stale
+            refused = self.client.come_again(attempt, blind.code, blind.reason, private_data.LOOK_AGAIN_NS)
         return refused or self.blocked_by_breaker(attempt)
 
     # ── the breaker ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -371,9 +378,23 @@ class Gateway(Guarded):
 
     def receiveMsg_FetchBalances(self, message: FetchBalances, sender: Any) -> None:
         async def fetch() -> BalancesFetched:
-            return BalancesFetched(purpose=message.purpose, totals=await self.client.balances())
+            totals = await self.client.balances()
+            if not isinstance(totals, QueryFailed):
+                await self.learn_account()
+            return BalancesFetched(purpose=message.purpose, totals=totals)
 
         self.run(sender, fetch)
+
+    async def learn_account(self) -> None:
+        """Started while the account could not be read, it does not know whose it is: live trading waits for that."""
+        if self.ready is None or self.ready.account.fingerprint:
+            return
+        try:
+            found = await self.client.start()
+        except VenueSilent:
+            return  # the next balances that are there lead here again
+        self.ready = replace(self.ready, markets=found.markets, account=found.account)
+        self.send(self.engine, self.ready)
 
     def receiveMsg_OpeningBalancesRecorded(self, message: OpeningBalancesRecorded, sender: Any) -> None:
         """The last step of the start: the book has its opening balances, now or from before."""

@@ -13,7 +13,20 @@ from typing import Any, Final
 
 from actors.base import Guarded
 from actors.crashpoints import reach
-from core import arming, book, breaker, drift, fencing, holdings, narrowing, replacing, risk, risk_figures, trading
+from core import (
+    arming,
+    book,
+    breaker,
+    drift,
+    fencing,
+    holdings,
+    narrowing,
+    private_data,
+    replacing,
+    risk,
+    risk_figures,
+    trading,
+)
 from core.errors import InvariantViolated
 from core.ids import NS_PER_S, IntentId
 from core.outcomes import apply_report, lose_track
@@ -43,6 +56,7 @@ from messages.book import (
     RecordBreaker,
     RecordEvents,
     RecordOpeningBalances,
+    RecordPrivateData,
     RecordRefusal,
     ReplaceRequested,
     ReportApplied,
@@ -312,6 +326,9 @@ class Portfolio(Guarded):
     def receiveMsg_RecordBreaker(self, message: RecordBreaker, sender: Any) -> None:
         if sender == self.gateway:  # one that is gone has no say any more
             self.within(None, lambda unit: breaker.note(unit, message.breaker, self.now_ns()))
+
+    def receiveMsg_RecordPrivateData(self, message: RecordPrivateData, _sender: Any) -> None:
+        self.within(None, lambda unit: private_data.note(unit, message.private_data, self.now_ns()))
 
     def receiveMsg_SettleTrades(self, message: SettleTrades, _sender: Any) -> None:
         self.within(None, lambda unit: settle(unit, message.settlement, self.now_ns()))

@@ -15,9 +15,17 @@ from actors.children import GATEWAY
 from core import inquiry, wants
 from core.inquiry import Effects, Moment
 from core.reconciling import Reconciliation
-from messages.book import ApplyReport, ExpireIntent, RecordEvents, ReportApplied, SettleTrades, TightenTrading
+from messages.book import (
+    ApplyReport,
+    ExpireIntent,
+    RecordEvents,
+    RecordPrivateData,
+    ReportApplied,
+    SettleTrades,
+    TightenTrading,
+)
 from messages.lifecycle import ChildReady, ConfigureChild, Rewire, StreamChanged, Tick
-from messages.reconciling import BookVerified, ResolveUnknown, UnknownResolved, VerifyBook
+from messages.reconciling import BookVerified, ExpireStale, ResolveUnknown, UnknownResolved, VerifyBook
 from messages.venue import (
     BalancesFetched,
     CancelAttempted,
@@ -86,6 +94,9 @@ class Reconciler(Guarded):
         self.routers[message.attempt.symbol] = sender
         self.do(lambda at: self.brain.resolve(message.attempt, at))
 
+    def receiveMsg_ExpireStale(self, _message: ExpireStale, _sender: Any) -> None:
+        self.do(self.brain.expire_stale)
+
     def receiveMsg_VerifyBook(self, message: VerifyBook, sender: Any) -> None:
         if len(self.askers) < ASKERS_MAX:
             self.askers[message.request_id] = sender
@@ -144,7 +155,14 @@ class Reconciler(Guarded):
                     self.send(self.askers.pop(request_id), BookVerified(request_id=request_id, verdict=verdict))
             case wants.Say(event, fields):
                 self.log.warning(event, **fields)
-            case wants.Apply() | wants.Expire() | wants.Settle() | wants.Record() | wants.Tighten():
+            case (
+                wants.Apply()
+                | wants.Expire()
+                | wants.Settle()
+                | wants.Record()
+                | wants.Tighten()
+                | wants.NotePrivateData()
+            ):
                 self.send(self.portfolio, to_portfolio(effect, self.name))
             case _:
                 self.send(self.gateway, to_gateway(effect))
@@ -163,6 +181,8 @@ def to_portfolio(effect: Any, by: str) -> Any:
             return RecordEvents(events=told_events, compared=compared)
         case wants.Tighten(state, concern):
             return TightenTrading(state=state, concern=concern, by=by)
+        case wants.NotePrivateData(record):
+            return RecordPrivateData(private_data=record)
 
 
 def to_gateway(question: inquiry.Question) -> Any:

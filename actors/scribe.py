@@ -1,12 +1,16 @@
-"""Scribe: writes the book's outbox to the order and audit streams, off the hot path, each event once.
+"""Scribe: writes the book's outbox to the order, audit and health streams, off the hot path, each event once.
 
 Where it stands is the file itself: the last whole line names the sequence it came from. After a crash the torn end of
 a file is cut off and writing goes on after the last whole line, so there is no gap and no double.
+
+The health stream has heartbeats in between, each with the sequence up to which the events before it are written. One
+that cannot be written is left out: how things are is worth no crash.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,12 @@ import msgspec
 
 from actors.base import Guarded
 from actors.crashpoints import reach
+from core import health
 from core.errors import StorageError
-from core.events import AUDIT_STREAM, ORDER_STREAM, AnyEvent, stream_of
-from messages.lifecycle import ChildReady, ConfigureChild, Tick
+from core.events import AUDIT_STREAM, HEALTH_STREAM, ORDER_STREAM, AnyEvent, streams_of
+from core.health import Health
+from messages.lifecycle import Beat, ChildReady, ConfigureChild, Tick
+from storage import health_file
 from storage.book_store import BookStore
 from storage.layout import PRIVATE_FILE
 
@@ -40,6 +47,11 @@ class Stream:
             self._write(b"".join(lines))
         if entries:
             self.last = max(self.last, entries[-1][0])
+
+    def note(self, told: Iterable[Any], sequence: int) -> None:
+        """Lines that are not of the outbox, in one go. What of it belongs here is written up to `sequence`."""
+        self._write(b"".join(_line(sequence, self._session_id, each) for each in told))
+        self.last = max(self.last, sequence)
 
     def _write(self, data: bytes) -> None:
         """All of it or none: a torn line in mid-file would be a gap. Raises `StorageError` when the disk is full."""
@@ -73,9 +85,9 @@ class Stream:
         return int(msgspec.json.decode(line)["seq"]) if line else 0
 
 
-def _line(sequence: int, session_id: str, event: AnyEvent) -> bytes:
+def _line(sequence: int, session_id: str, event: Any) -> bytes:
     fields: dict[str, Any] = msgspec.to_builtins(event)
-    ids = {"seq": sequence, "session_id": session_id, "order_req_id": fields.pop("intent_id")}
+    ids = {"seq": sequence, "session_id": session_id, "order_req_id": fields.pop("intent_id", None)}
     return msgspec.json.encode(ids | fields) + b"\n"
 
 
@@ -87,13 +99,19 @@ class Scribe(Guarded):
         super().__init__()
         self.streams: dict[str, Stream] = {}
         self.cursor = 0
+        self.last_health: Health | None = None
 
     def on_start(self, message: ConfigureChild) -> ChildReady:
         self.store = self.open_book()
         self.streams = {
             ORDER_STREAM: Stream(self.folder.order_log, message.session_id),
             AUDIT_STREAM: Stream(self.folder.audit_log, message.session_id),
+            HEALTH_STREAM: Stream(self.folder.health_log, message.session_id),
         }
+        self.last_health = health_file.read(self.folder)
+        fresh = self.streams[HEALTH_STREAM]
+        if not fresh.last:  # what was before stands in the audit stream, and a long story would hold up the start
+            fresh.last = min(self.streams[name].last for name in (ORDER_STREAM, AUDIT_STREAM))
         self.cursor = min(stream.last for stream in self.streams.values())
         self.follow()
         self.wake_after_ns(POLL_NS, Tick(name="follow"))
@@ -115,6 +133,27 @@ class Scribe(Guarded):
         self.follow()
         self.wake_after_ns(POLL_NS, payload)
 
+    def receiveMsg_Beat(self, message: Beat, _sender: Any) -> None:
+        """How everything is, after everything that led there."""
+        self.follow()
+        with self.store.snapshot() as view:
+            found = health.beat(
+                view,
+                message.engine,
+                self.last_health,
+                used_share=round(self.store.used_share(), 6),
+                stale_after_ns=self.settings.router.intent_stale_threshold,
+                now_ns=self.now_ns(),
+            )
+        try:
+            self.streams[HEALTH_STREAM].note([found.heartbeat, *found.budgets], self.cursor)
+            reach("scribe heartbeat: in the stream")
+            health_file.write(self.folder, found)
+        except (StorageError, OSError) as error:
+            self.log.warning("heartbeat_not_written", reason=str(error))
+            return
+        self.last_health = found
+
     def follow(self) -> None:
         """Write everything that the outbox has and the files have not, in bounded batches."""
         while True:
@@ -124,6 +163,6 @@ class Scribe(Guarded):
                 return
             reach("scribe write: before")
             for name, stream in self.streams.items():
-                stream.append([entry for entry in entries if stream_of(entry[1]) == name])
+                stream.append([entry for entry in entries if name in streams_of(entry[1])])
             reach("scribe write: after")
             self.cursor = entries[-1][0]

@@ -20,7 +20,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from core import events, fencing, holdings, ids, ledger, risk, risk_figures, trading
+from core import events, fencing, holdings, ids, ledger, private_data, risk, risk_figures, trading
 from core.errors import InvariantViolated
 from core.ids import IdempotencyKey, IntentId, PayloadHash
 from core.intent import Intent, Side
@@ -87,7 +87,7 @@ def open_intent(book: UnitOfWork, opening: Opening, limits: RiskSettings, now_ns
     if refused is not None:  # asked again because the answer was late: money that is free by now changes nothing
         return OpeningResult(outcome=OpeningOutcome.REFUSED, refusal=Refusal(refused.code, refused.reason))
     plan = _net_of_base_fees(book, opening)
-    refusal = plan if isinstance(plan, Refusal) else _refuse(book, opening, plan)
+    refusal = plan if isinstance(plan, Refusal) else _refuse(book, opening, plan, now_ns)
     if refusal is None:
         assert isinstance(plan, OrderPlan)
         refusal = _within_limits(book, opening, plan, limits, now_ns)
@@ -182,8 +182,22 @@ def expire_stale(book: UnitOfWork, intent_id: IntentId, stale_after_ns: int, now
     record = _intent(book, intent_id)
     if not is_stale(book, record, stale_after_ns, now_ns):
         return record
-    age_s = (now_ns - record.intent.created_ns) // ids.NS_PER_S
-    reason = f"STALE: {age_s} s old, and nothing of it was ever at the venue"
+    age_ns = now_ns - record.intent.created_ns
+    reason = f"STALE: {age_ns // ids.NS_PER_S} s old, and nothing of it was ever at the venue"
+    held = book.reservation(intent_id)
+    if held is None:
+        raise InvariantViolated(f"intent {intent_id} is {record.state} and holds nothing")
+    book.append_event(
+        events.StaleIntentCleanup(
+            at_ns=now_ns,
+            intent_id=intent_id,
+            symbol=record.intent.symbol,
+            age_ns=age_ns,
+            attempts=record.attempts,
+            released=held.amount,
+            currency=held.currency,
+        )
+    )
     return end_by_quantity(book, record, Cause.END_EXPIRED, now_ns, reason)
 
 
@@ -311,11 +325,11 @@ def _reducible(book: BookReader, symbol: str) -> Decimal:
     return max(ZERO, position.qty - sum(selling, ZERO)) if position else ZERO
 
 
-def _refuse(book: BookReader, opening: Opening, plan: OrderPlan) -> Refusal | None:
+def _refuse(book: BookReader, opening: Opening, plan: OrderPlan, now_ns: int) -> Refusal | None:
     intent, rules = opening.intent, opening.rules
-    halted = trading.refusal(book, intent.side)
-    if halted is not None:
-        return halted
+    braked = trading.refusal(book, intent.side) or private_data.refusal(book, intent.side, now_ns)
+    if braked is not None:
+        return braked
     stopped = book.quarantine(rules.symbol)
     if stopped is not None:
         return Refusal(

@@ -14,7 +14,7 @@ import msgspec
 from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
 from core.intent import Intent, Side, TimeInForce
 from core.lifecycle import Cause, State
-from core.records import BreakerState, Posting, RiskCheck, TradingState
+from core.records import BreakerState, Posting, PrivateDataState, RiskCheck, TradingState
 from core.reports import AbsenceProof, OrderStatus
 
 
@@ -393,6 +393,29 @@ class RateLimitHit(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class PrivateDataChanged(Event, frozen=True, kw_only=True):
+    """The account's data cannot be read any more, so nothing is bought; or it can be read again (E5)."""
+
+    from_state: PrivateDataState
+    to_state: PrivateDataState
+    since_ns: int
+    """When what was read last was asked for."""
+    reason: str
+    """Why it cannot be read."""
+
+
+class StaleIntentCleanup(Event, frozen=True, kw_only=True, tag="STALE_INTENT_CLEANUP"):
+    """An intent was too old and provably never at the venue (I6): it has expired, and its money is free again."""
+
+    symbol: str
+    age_ns: int
+    attempts: int
+    """Each of them is proven not to have been placed."""
+    released: Decimal
+    """What went back to free, in `currency`."""
+    currency: str
+
+
 AnyEvent = (
     OrderIntent
     | IntentRefused
@@ -430,6 +453,8 @@ AnyEvent = (
     | TradingDisarmed
     | BreakerChanged
     | RateLimitHit
+    | PrivateDataChanged
+    | StaleIntentCleanup
 )
 
 ORDER_STREAM: Final = "order"
@@ -450,9 +475,19 @@ AUDIT_EVENTS: Final = (
     TradingDisarmed,
     BreakerChanged,
     RateLimitHit,
+    PrivateDataChanged,
+    StaleIntentCleanup,
 )
+HEALTH_STREAM: Final = "health"
+HEALTH_EVENTS: Final = (AlertFired, BreakerChanged, RateLimitHit, PrivateDataChanged, StaleIntentCleanup)
+"""Those that stand in the health stream, too."""
 
 
 def stream_of(event: AnyEvent) -> str:
-    """The stream an event is written to."""
+    """The stream that tells of it; each event has one."""
     return AUDIT_STREAM if isinstance(event, AUDIT_EVENTS) else ORDER_STREAM
+
+
+def streams_of(event: AnyEvent) -> tuple[str, ...]:
+    """Every stream that it is written to."""
+    return (stream_of(event), HEALTH_STREAM) if isinstance(event, HEALTH_EVENTS) else (stream_of(event),)

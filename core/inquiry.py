@@ -241,6 +241,10 @@ class Inquiries:
         self._running.append((inquiry, when_over))
         return inquiry
 
+    def asked_ns(self, purpose: str) -> int | None:
+        """When the inquiry began whose question waits for this answer; None: nobody waits for it."""
+        return next((inquiry.asked_ns for inquiry, _ in self._running if purpose in inquiry.pending), None)
+
     def answered(self, purpose: str, answer: Any, at: Moment, *, complete: bool = True) -> Effects:
         """What to do next. Nothing for an answer that nobody waits for."""
         for entry in self._running:

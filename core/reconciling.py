@@ -9,6 +9,7 @@
 | `open_orders` | are the orders open that should be, and no others of ours? (C2, C4) |
 | `leftovers` | is an order gone that no intent wants any more? |
 | `balances` | do the balances agree, and the ledger with itself? (C2, C5) |
+| `account_watch` | can the account's data be read at all? (E5) |
 | `verifying` | everything, on demand |
 
 Each runs on its own interval (`[reconciler]` in the settings; 0 turns one off, except the search). All of them ask
@@ -23,6 +24,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from core import wants
+from core.account_watch import AccountWatch
 from core.balances import Balances, Ledger
 from core.book import is_stale
 from core.comparing import Comparisons
@@ -62,6 +64,7 @@ class Reconciliation:
         self._leftovers = Leftovers(self._inquiries)
         self._balances = Balances(self._inquiries, self._sweeps, alarm, settings.exchange.read_lag)
         self._ledger = Ledger(alarm)
+        self._account = AccountWatch(self._inquiries, own.private_data_max_age)
         self._verifying = Verifying(self._inquiries, settings.exchange.read_lag)
         self._start = Start(settings, self._searches, self._comparisons, self._sweeps, self._orders, self._balances)
         self.intervals = {
@@ -91,7 +94,7 @@ class Reconciliation:
         """It is time for this check."""
         if name == SEARCH:
             effects = self._inquiries.overdue(at) + self._searches.go_on(at) + self._verifying.go_on(at)
-            effects += self._leftovers.go_on(at)
+            effects += self._leftovers.go_on(at) + self._account.go_on(at)
             return effects + self._balances.look_for_reasons(at) + self._start.go_on(at)
         return self._checks[name](at) if self._start.is_over else []
 
@@ -105,10 +108,14 @@ class Reconciliation:
             if record.state is State.SENDING and attempt and at.now_ns - attempt.created_ns > longest_ns:
                 reason = f"no answer for {longest_ns // NS_PER_S} s"
                 effects.append(wants.Apply(OutcomeUnknown(client_order_id=attempt.client_order_id, reason=reason)))
-            elif is_stale(at.book, record, self._settings.router.intent_stale_threshold, at.now_ns):
-                effects.append(wants.Expire(record.intent.intent_id))
         self._searches.take_up(at)
-        return effects + self._searches.go_on(at) + self._ledger.go_on(at)
+        return effects + self.expire_stale(at) + self._searches.go_on(at) + self._ledger.go_on(at)
+
+    def expire_stale(self, at: Moment) -> Effects:
+        """End what is too old and provably never was at the venue; the portfolio looks once more itself (I6, B8)."""
+        threshold_ns = self._settings.router.intent_stale_threshold
+        stale = (record for record in at.book.open_intents() if is_stale(at.book, record, threshold_ns, at.now_ns))
+        return [wants.Expire(record.intent.intent_id) for record in stale]
 
     def stream_live(self, at: Moment) -> Effects:
         """The user stream tells what happens from now on; what happened before may never have been told."""
@@ -151,7 +158,9 @@ class Reconciliation:
         return self._answered(purpose, trades, at, complete=complete)
 
     def balances_told(self, purpose: str, totals: dict[str, Decimal] | QueryFailed, at: Moment) -> Effects:
-        return self._answered(purpose, totals, at)
+        asked_ns = self._inquiries.asked_ns(purpose)
+        effects = [] if asked_ns is None else self._account.told(asked_ns, totals, at)
+        return effects + self._answered(purpose, totals, at)
 
     def _answered(self, purpose: str, answer: Any, at: Moment, *, complete: bool = True) -> Effects:
         return self._inquiries.answered(purpose, answer, at, complete=complete) + self._start.go_on(at)

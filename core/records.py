@@ -400,6 +400,27 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     """ns UTC."""
 
 
+class PrivateDataState(StrEnum):
+    OK = "ok"
+    GONE = "gone"
+
+
+class PrivateData(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the account's data can be read, since its last change (`core/private_data.py`)."""
+
+    state: PrivateDataState = PrivateDataState.OK
+    since_ns: int = 0
+    """When what was read last was asked for: gone since then, or there again since then."""
+    reason: str = ""
+    """Why it cannot be read."""
+    revision: int = 0
+    """Rises with each change."""
+
+    @property
+    def is_gone(self) -> bool:
+        return self.state is PrivateDataState.GONE
+
+
 class BreakerState(StrEnum):
     CLOSED = "closed"
     OPEN = "open"

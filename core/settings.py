@@ -146,6 +146,8 @@ class ReconcilerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """An order that was sent and not answered for this long is unknown."""
     balance_interval: Interval = 30 * _S
     """How often balances are compared."""
+    private_data_max_age: LongInterval = 60 * _S
+    """When the account could not be read for so long, nothing is bought until it can be."""
     lookup_interval: Interval = 500 * _MS
     """Wait between two look-ups of an order whose outcome is unknown; it doubles up to sixteen times."""
     drift_looks_max: Annotated[int, Meta(ge=2)] = 6
@@ -241,7 +243,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 NOT_YET_ENFORCED: Final = frozenset(
     {
-        "engine.heartbeat",
         "portfolio.order_meta_max_age",
         "exits",
         "log.retention_decision_days",

@@ -9,7 +9,7 @@ import msgspec
 from core.concern import Concern
 from core.events import AnyEvent, StartReconciled
 from core.ids import ClientOrderId, IntentId
-from core.records import AttemptRecord, TradingState
+from core.records import AttemptRecord, PrivateData, TradingState
 from core.reports import Report
 from core.settling import Settlement
 from core.verdict import Verdict
@@ -59,6 +59,12 @@ class Tighten(msgspec.Struct, frozen=True):
 
     state: TradingState
     concern: Concern
+
+
+class NotePrivateData(msgspec.Struct, frozen=True):
+    """Portfolio: the account's data cannot be read any more, or can be again. Until the book shows it."""
+
+    record: PrivateData
 
 
 class Started(msgspec.Struct, frozen=True):

@@ -115,32 +115,45 @@ class VenueClient:
             on_exchange=self._trace,
         )
 
-    async def start(self) -> AtStart:
-        """Load markets and the account. Raises `StartupFailed` with what is wrong; `VenueSilent` if it may pass."""
+    async def start(self, known_taker: Decimal | None = None) -> AtStart:
+        """Load markets and the account. Raises `StartupFailed` with what is wrong; `VenueSilent` if it may pass.
+
+        `known_taker` is the account's fee as it was, where the account is known to be unreadable for a while: then its
+        failure is no reason not to start; the totals are empty, and nobody knows whose account it is.
+        """
         try:
             await self._ask(Lane.LOOK_UP, weights.EXCHANGE_INFO, {}, lambda _: self._ccxt.load_markets())
             self._take_in_limits()
-            told = await self._ask(Lane.LOOK_UP, weights.ACCOUNT, {}, self._ccxt.fetch_balance)
-            account = Account(
-                fingerprint=self._fingerprint(parsing.uid(told)),
-                address=self._ccxt.account_address,
-                rights=await self._key_rights() if self._settings.engine.mode in KEY_IS_CHECKED else None,
-            )
-            taker = parsing.commission(told)
+            taker, totals, account = await self._read_account(known_taker)
             found = (market_rules(market, taker) for market in self._ccxt.markets.values())
             markets = {rules.symbol: rules for rules in found if rules is not None}
-            totals = parsing.totals(told, self._ccxt.safe_currency_code)
         except StartupFailed:
             raise
         except NoRoom as error:  # the venue wants no questions at the moment
             raise VenueSilent(f"the venue cannot be asked ({error})") from None
         except Exception as error:
-            if outcomes.may_pass(error, address_is_given=bool(self._settings.exchange.base_url)):
+            if self._may_pass(error):
                 raise VenueSilent(f"the venue does not answer ({self._explain(error)})") from None
             raise StartupFailed(f"the venue cannot be used: {self._explain(error)}; check address and keys") from None
         if not markets:
             raise StartupFailed("the venue lists no market that can be traded; check exchange.base_url")
         return AtStart(markets, totals, account)
+
+    async def _read_account(self, known_taker: Decimal | None) -> tuple[Decimal, dict[str, Decimal], Account]:
+        """Taker fee, totals, and whose they are."""
+        address = self._ccxt.account_address
+        try:
+            told = await self._ask(Lane.LOOK_UP, weights.ACCOUNT, {}, self._ccxt.fetch_balance)
+            rights = await self._key_rights() if self._settings.engine.mode in KEY_IS_CHECKED else None
+        except Exception as error:
+            if known_taker is None or not (isinstance(error, NoRoom) or self._may_pass(error)):
+                raise
+            return known_taker, {}, Account(fingerprint="", address=address, rights=None)
+        account = Account(fingerprint=self._fingerprint(parsing.uid(told)), address=address, rights=rights)
+        return parsing.commission(told), parsing.totals(told, self._ccxt.safe_currency_code), account
+
+    def _may_pass(self, error: Exception) -> bool:
+        return outcomes.may_pass(error, address_is_given=bool(self._settings.exchange.base_url))
 
     def _take_in_limits(self) -> None:
         """As `exchangeInfo` has stated them, and the venue's clock. A second start changes nothing."""

@@ -9,7 +9,7 @@ from core.concern import Concern
 from core.events import AnyEvent
 from core.ids import IdempotencyKey, IntentId
 from core.planning import OrderPlan, Refusal
-from core.records import Arming, AttemptRecord, BreakerRecord, IntentRecord, Standing, TradingState
+from core.records import Arming, AttemptRecord, BreakerRecord, IntentRecord, PrivateData, Standing, TradingState
 from core.replacing import NewTerms, ReplaceResult
 from core.reports import Report
 from core.settling import Settlement
@@ -140,6 +140,16 @@ class RecordBreaker(Message, frozen=True, kw_only=True):
     """The circuit breaker has changed its state. From the gateway, until it reads it in the book. No answer."""
 
     breaker: BreakerRecord
+    """Repeating it, or an older one, changes nothing."""
+
+
+class RecordPrivateData(Message, frozen=True, kw_only=True):
+    """The account's data cannot be read any more, or can be again. From the reconciler, until it reads it in the book.
+
+    No answer.
+    """
+
+    private_data: PrivateData
     """Repeating it, or an older one, changes nothing."""
 
 

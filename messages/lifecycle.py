@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from core.health import EngineHealth
 from core.market import MarketRules
 from core.settings import Settings
 from messages import Message
@@ -88,6 +89,13 @@ class StreamChanged(Message, frozen=True, kw_only=True):
 
 class GatewayGone(Message, frozen=True, kw_only=True):
     """The gateway has died; until the next one introduces itself there is nobody to hand an order to."""
+
+
+class Beat(Message, frozen=True, kw_only=True):
+    """Engine → scribe: write down how everything is. No answer; one that is lost is followed by the next."""
+
+    engine: EngineHealth
+    """What the engine knows."""
 
 
 class Probe(Message, frozen=True, kw_only=True):

@@ -20,6 +20,10 @@ class UnknownResolved(Message, frozen=True, kw_only=True):
     report: Report
 
 
+class ExpireStale(Message, frozen=True, kw_only=True):
+    """Engine → reconciler, with each heartbeat: what is too old, and provably never left, shall end. No answer."""
+
+
 class VerifyBook(ClientRequest, frozen=True, kw_only=True):
     """Compare the whole book with the venue, now, and change nothing. Answer: `BookVerified`."""
 

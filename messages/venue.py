@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from core.account import Account
 from core.breaker import BreakerFigures
+from core.health import StreamHealth
 from core.ids import ClientOrderId, ExchangeOrderId, TradeId
 from core.market import MarketRules, Quote
 from core.rates import RateFigures
@@ -158,17 +159,6 @@ class GatewayReady(Message, frozen=True, kw_only=True):
     """Balances by currency."""
     account: Account
     """Whose they are."""
-
-
-class StreamHealth(Message, frozen=True, kw_only=True):
-    """Of the user stream."""
-
-    is_live: bool
-    """It tells what happens to orders."""
-    since_ns: int
-    """ns UTC."""
-    because: str
-    """Why it does not; empty while it does."""
 
 
 class GatewayHealth(Message, frozen=True, kw_only=True):

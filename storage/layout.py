@@ -38,13 +38,15 @@ class StateFolder:
         self.simulator_file = self.simulator / "venue.journal"
         self.order_log = self.logs / "orders" / "order.jsonl"
         self.audit_log = self.logs / "audit" / "order_audit.jsonl"
+        self.health_log = self.logs / "health" / "health.jsonl"
+        self.health_file = self.logs / "health" / "last.json"
         self.tracer_log = self.logs / "tracer" / "exchange.jsonl"
         self.program_log = self.logs / "intentd.jsonl"
 
     def create(self) -> StateFolder:
         """Make the folders, private to this user. Raises `StorageError` naming the folder that cannot be used."""
         folders = [self.root, self.book, self.run, self.simulator, self.logs]
-        folders += [path.parent for path in (self.order_log, self.audit_log, self.tracer_log)]
+        folders += [path.parent for path in (self.order_log, self.audit_log, self.health_log, self.tracer_log)]
         for folder in folders:
             self._make(folder)
         return self

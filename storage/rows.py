@@ -21,6 +21,7 @@ from core.records import (
     Leftover,
     OrderRecord,
     Position,
+    PrivateData,
     Quarantine,
     Reservation,
     RiskFigures,
@@ -45,6 +46,7 @@ standing: Codec[Standing] = Codec(Standing)
 arming: Codec[Arming] = Codec(Arming)
 epoch: Codec[Epoch] = Codec(Epoch)
 breaker: Codec[BreakerRecord] = Codec(BreakerRecord)
+private_data: Codec[PrivateData] = Codec(PrivateData)
 risk_figures: Codec[RiskFigures] = Codec(RiskFigures)
 drift: Codec[Drift] = Codec(Drift)
 leftovers: Codec[Leftover] = Codec(Leftover)

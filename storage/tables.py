@@ -32,6 +32,7 @@ from core.records import (
     Leftover,
     OrderRecord,
     Position,
+    PrivateData,
     Quarantine,
     Reservation,
     RiskFigures,
@@ -68,9 +69,9 @@ TABLES: Final = (
     "meta",
 )
 """`fills_by_intent` and `trail` are indexes: (intent, …) → nothing; `client_ids` leads to an attempt's key. `standing`
-holds what is in force now: the trading state, the arming, the epoch, the breaker, risk figures, known drift, orders to
-be canceled. `cursors` holds how far each symbol's trades are accounted for, and how far the outbox was compared with
-the venue."""
+holds what is in force now: the trading state, the arming, the epoch, the breaker, whether private data can be read,
+risk figures, known drift, orders to be canceled. `cursors` holds how far each symbol's trades are accounted for, and how
+far the outbox was compared with the venue."""
 
 
 class Reader:
@@ -140,6 +141,9 @@ class Reader:
 
     def breaker(self) -> BreakerRecord | None:
         return self._get("standing", ("breaker",), rows.breaker)
+
+    def private_data(self) -> PrivateData | None:
+        return self._get("standing", ("private_data",), rows.private_data)
 
     def risk_figures(self) -> RiskFigures | None:
         return self._get("standing", ("risk",), rows.risk_figures)

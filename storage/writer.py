@@ -28,6 +28,7 @@ from core.records import (
     Leftover,
     OrderRecord,
     Position,
+    PrivateData,
     Quarantine,
     Reservation,
     RiskFigures,
@@ -119,6 +120,9 @@ class Writer(Reader):
 
     def put_breaker(self, record: BreakerRecord) -> None:
         self._put("standing", ("breaker",), record, rows.breaker)
+
+    def put_private_data(self, record: PrivateData) -> None:
+        self._put("standing", ("private_data",), record, rows.private_data)
 
     def put_risk_figures(self, record: RiskFigures) -> None:
         self._put("standing", ("risk",), record, rows.risk_figures)

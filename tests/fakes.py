@@ -27,6 +27,7 @@ from core.records import (
     Leftover,
     OrderRecord,
     Position,
+    PrivateData,
     Quarantine,
     Reservation,
     RiskFigures,
@@ -160,6 +161,9 @@ class MemoryBook:
     def events_of(self, kinds: tuple[type[Event], ...], after: int, until: int) -> Iterator[tuple[int, AnyEvent]]:
         yield from (entry for entry in self.events(after, until - after) if isinstance(entry[1], kinds))
 
+    def last_event(self, kind: type[Event]) -> AnyEvent | None:
+        return next((event for event in reversed(self._events) if isinstance(event, kind)), None)
+
     def last_sequence(self, table: str) -> int:
         return len({"audit": self._events, "ledger": self._ledger}[table])
 
@@ -237,6 +241,9 @@ class MemoryBook:
     def breaker(self) -> BreakerRecord | None:
         return self._tables["standing"].get("breaker")
 
+    def private_data(self) -> PrivateData | None:
+        return self._tables["standing"].get("private_data")
+
     def drift(self) -> Drift | None:
         return self._tables["standing"].get("drift")
 
@@ -269,6 +276,9 @@ class MemoryBook:
 
     def put_breaker(self, record: BreakerRecord) -> None:
         self._put("standing", "breaker", record)
+
+    def put_private_data(self, record: PrivateData) -> None:
+        self._put("standing", "private_data", record)
 
     def put_drift(self, record: Drift) -> None:
         self._put("standing", "drift", record)

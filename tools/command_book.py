@@ -9,10 +9,8 @@ from typing import Any
 
 import click
 
-from core.budget import Budget, budget_of
-from core.events import BalancesCompared
+from core.budget import Budget, budgets_of
 from core.money import ZERO
-from core.records import IntentRecord, Reservation
 from storage.tables import Reader
 from tools import beancount, views
 from tools.options import Shared, book, shared_options
@@ -51,7 +49,8 @@ def budget(shared: Shared, *, everything: bool) -> int:
     Example: intentctl budget
     """
     with book(shared.folder) as view:
-        budgets = [entry for entry in budgets_of(view) if everything or entry.my_budget or entry.reserved_budget]
+        found = budgets_of(view, time.time_ns())
+    budgets = [entry for entry in found if everything or entry.my_budget or entry.reserved_budget or entry.budget_drift]
     if shared.json:
         print_json(budgets)
         return 0
@@ -62,19 +61,6 @@ def budget(shared: Shared, *, everything: bool) -> int:
 def print_budgets(budgets: list[Budget]) -> None:
     columns = ("currency", "my_budget", "reserved_budget", "expected_available", "budget_drift", "health")
     print_table("Budget", columns, [[getattr(entry, column) for column in columns] for entry in budgets])
-
-
-def budgets_of(view: Reader) -> list[Budget]:
-    """One per currency in the book."""
-    held: dict[str, list[tuple[Reservation, IntentRecord]]] = defaultdict(list)
-    for reservation in view.reservations():
-        record = view.intent(reservation.intent_id)
-        if record is not None:
-            held[reservation.currency].append((reservation, record))
-    compared = view.last_event(BalancesCompared)
-    drift = compared.drift if isinstance(compared, BalancesCompared) else None
-    now_ns = time.time_ns()
-    return [budget_of(balance, held[balance.currency], drift, now_ns) for balance in view.balances()]
 
 
 @click.command()

@@ -13,14 +13,15 @@ import msgspec
 from actors import system
 from actors.client import Client
 from core.errors import EngineNotRunning, IntentdError, RequestTimedOut, StorageError
+from core.private_data import standing as private_data_of
 from core.records import BreakerRecord
 from core.settings import Settings, duration_text
 from core.trading import standing
 from messages.admin import StatusReported
 from messages.venue import GatewayHealth
-from storage import beginning, settings_file
+from storage import beginning, health_file, settings_file
 from storage.layout import StateFolder
-from tools import views
+from tools import health_view, views
 from tools.options import Shared, book, shared_options
 from tools.output import jsonable, print_json, print_table
 
@@ -51,9 +52,11 @@ def status(shared: Shared) -> int:
         "engine": engine,
         "book": None,
         "arming": None,
-        "stream": _stream(health),
+        "stream": views.stream(health.stream) if health is not None else None,
         "rate_limits": _rate_limits(health),
         "breaker": None,
+        "private_data": None,
+        "health": health_view.health(health_file.read(shared.folder), time.time_ns()),
     }
     unread: StorageError | None = None
     try:
@@ -61,6 +64,7 @@ def status(shared: Shared) -> int:
             "book": _book_status(shared.folder),
             "arming": _arming_status(shared.folder, reported),
             "breaker": _breaker_status(shared.folder, health),
+            "private_data": _private_data_status(shared.folder),
         }
     except StorageError as error:  # what the engine says about it is to be seen all the same
         unread = error
@@ -97,13 +101,6 @@ def _engine_status(folder: StateFolder) -> tuple[dict[str, Any], StatusReported]
     return shown, reported
 
 
-def _stream(health: GatewayHealth | None) -> dict[str, Any] | None:
-    if health is None or health.stream is None:
-        return None
-    stream = health.stream
-    return {"is_live": stream.is_live, "since": views.time_text(stream.since_ns), "because": stream.because}
-
-
 def _rate_limits(health: GatewayHealth | None) -> dict[str, Any] | None:
     """As the gateway has told last; None while no engine runs."""
     if health is None:
@@ -128,6 +125,13 @@ def _breaker_status(folder: StateFolder, health: GatewayHealth | None) -> dict[s
     with book(folder) as view:
         record = view.breaker() or BreakerRecord()
     return views.breaker(record, health.breaker if health is not None else None)
+
+
+def _private_data_status(folder: StateFolder) -> dict[str, Any] | None:
+    if not beginning.exists(folder):
+        return None
+    with book(folder) as view:
+        return views.private_data(private_data_of(view))
 
 
 def _book_status(folder: StateFolder) -> dict[str, Any] | None:
@@ -155,8 +159,9 @@ def _print_status(shown: dict[str, Any]) -> None:
         rows = [(child["name"], child["pid"], child["state"]) for child in engine["children"]]
         print_table("Processes", ("name", "pid", "state"), rows)
     if shown["book"] is not None:
-        trading = shown["book"].pop("trading")
-        print_table("Trading", ("field", "value"), list(trading.items()))
+        trading, private = shown["book"].pop("trading"), shown["private_data"]
+        told = f"{private['state']} since {private['since']}: {private['reason']}" if private["reason"] else "ok"
+        print_table("Trading", ("field", "value"), [*trading.items(), ("private_data", told)])
         print_table("Book", ("field", "value"), list(shown["book"].items()))
     if shown["arming"] is not None:
         print_table("Live trading", ("field", "value"), views.arming_rows(shown["arming"]))
@@ -166,6 +171,8 @@ def _print_status(shown: dict[str, Any]) -> None:
         _print_rate_limits(shown["rate_limits"])
     if shown["breaker"] is not None:
         print_table("Circuit breaker", ("field", "value"), list(shown["breaker"].items()))
+    if shown["health"] is not None:
+        health_view.print_health(shown["health"])
 
 
 def _print_rate_limits(shown: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from actors.client import Client
 from core.book import OpeningOutcome
+from core.budget import budgets_of
 from core.errors import RequestTimedOut, StorageError
 from core.ids import IntentId
 from core.intent import RESTING, Intent
@@ -32,7 +33,7 @@ from storage.book_store import BookStore
 from storage.layout import StateFolder
 from storage.tables import Reader
 from tools import verdict, views
-from tools.command_book import budgets_of, ledger_summary, print_budgets, print_ledger, print_positions
+from tools.command_book import ledger_summary, print_budgets, print_ledger, print_positions
 from tools.demo_stream import Wish, market_buy, nearer, stream
 from tools.launch import Launch
 from tools.output import console_for, print_json, print_table
@@ -246,7 +247,7 @@ def _print_tables(folder: StateFolder, figures: dict[str, Any]) -> None:
             print_table("Intents by state", ("state", "intents"), list(figures["by_state"].items()))
             print_positions([views.position(record) for record in view.positions()])
             moved = _moved_currencies(view)
-            print_budgets([entry for entry in budgets_of(view) if entry.currency in moved])
+            print_budgets([entry for entry in budgets_of(view, time.time_ns()) if entry.currency in moved])
             ledger = ledger_summary(view)
             print_ledger(ledger | {"accounts": [row for row in ledger["accounts"] if row["currency"] in moved]})
     finally:

@@ -13,6 +13,7 @@ from core.arming import is_in_force
 from core.book import OpeningOutcome
 from core.breaker import BreakerFigures
 from core.effects import SubmitAnswer
+from core.health import StreamHealth
 from core.ids import NS_PER_MS, NS_PER_S
 from core.rates import RateFigures
 from core.records import (
@@ -23,6 +24,7 @@ from core.records import (
     BreakerState,
     IntentRecord,
     Position,
+    PrivateData,
     Standing,
 )
 from core.settings import Mode
@@ -159,6 +161,15 @@ def arming_rows(shown: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(name, texts.get(name, value)) for name, value in shown.items() if name != "command"]
 
 
+def private_data(record: PrivateData) -> dict[str, Any]:
+    return {
+        "state": str(record.state),
+        "since": time_text(record.since_ns),
+        "since_ns": record.since_ns,
+        "reason": record.reason,
+    }
+
+
 def rate_limits(figures: RateFigures) -> dict[str, Any]:
     return {
         "limits": {
@@ -170,6 +181,12 @@ def rate_limits(figures: RateFigures) -> dict[str, Any]:
         "refused_by_venue": figures.refused_by_venue,
         "placements_held": figures.placements_held,
     }
+
+
+def stream(told: StreamHealth | None) -> dict[str, Any] | None:
+    if told is None:
+        return None
+    return {"is_live": told.is_live, "since": time_text(told.since_ns), "because": told.because}
 
 
 def breaker(record: BreakerRecord, live: BreakerFigures | None) -> dict[str, Any]:

@@ -12,15 +12,16 @@ import pytest
 from msgspec.structs import replace
 
 from actors.gateway import HEALTH_TICK, Gateway
-from core import arming, book, breaker, fencing, trading
+from core import arming, book, breaker, fencing, private_data, trading
 from core.account import Account
 from core.breaker import Breaker
 from core.evidence import SENT_WITHIN_NS
 from core.ids import NS_PER_S, ClientOrderId
 from core.in_flight import InFlight
+from core.intent import Side
 from core.outcomes import apply_report
 from core.rates import Lane, RateFigures, Rates, Stop
-from core.records import AttemptRecord, BreakerState, TradingState
+from core.records import AttemptRecord, BreakerState, PrivateData, PrivateDataState, TradingState
 from core.reports import NotPlaced, OutcomeUnknown, Report
 from core.settings import UNLIMITED, RouterSettings, from_mapping
 from exchange import stream
@@ -268,6 +269,30 @@ def test_a_gateway_introduces_itself_until_it_is_answered(store: BookStore) -> N
     rewired(gateway, "next")
     gateway.on_timer(gateway.woken.pop()[1])
     assert len(gateway.to("next", RecordOpeningBalances)) == 2
+
+
+def lose_private_data(store: BookStore) -> None:
+    with store.transaction() as unit:
+        private_data.note(unit, PrivateData(state=PrivateDataState.GONE, reason="502", revision=1), 2)
+
+
+def test_a_buy_does_not_leave_while_private_data_is_gone(store: BookStore, attempt: AttemptRecord) -> None:
+    """Not even what was durable before; it waits, and is told when to come."""
+    gateway = RecordedGateway(store)
+    lose_private_data(store)
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    (report,) = answers(gateway)
+    assert (report.code, report.retryable, gateway.left) == ("PRIVATE_DATA_GONE", True, [])
+    assert report.retry_after_ns == private_data.LOOK_AGAIN_NS
+    assert (gateway.permits, gateway.breaker.figures(1).samples) == ({}, 0)
+
+
+def test_a_sell_leaves_while_private_data_is_gone(store: BookStore, attempt: AttemptRecord) -> None:
+    """Only buys wait."""
+    gateway = RecordedGateway(store)
+    lose_private_data(store)
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=replace(attempt, side=Side.SELL)), ROUTER)
+    assert gateway.left == [attempt.client_order_id]
 
 
 # ── the breaker and the budget ────────────────────────────────────────────────────────────────────────────────────────

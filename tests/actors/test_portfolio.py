@@ -19,7 +19,7 @@ from core.ids import NS_PER_S
 from core.intent import TimeInForce
 from core.lifecycle import State
 from core.planning import OrderPlan, Refusal
-from core.records import AttemptRecord, BreakerRecord, BreakerState, TradingState
+from core.records import AttemptRecord, BreakerRecord, BreakerState, PrivateData, PrivateDataState, TradingState
 from core.reports import OrderStatus
 from core.settings import from_mapping
 from messages.book import (
@@ -35,6 +35,7 @@ from messages.book import (
     OpenIntent,
     RecordBreaker,
     RecordOpeningBalances,
+    RecordPrivateData,
     RecordRefusal,
     ReportApplied,
     SetTradingState,
@@ -278,6 +279,17 @@ def test_the_breaker_is_kept_for_the_gateway_that_is_let_in(portfolio: RecordedP
     portfolio.commit()
     with portfolio.store.snapshot() as view:
         assert (view.breaker(), view.last_sequence("audit") - before) == (opened, 1)
+
+
+def test_what_can_be_read_is_kept_whoever_says_it_and_however_often(portfolio: RecordedPortfolio) -> None:
+    """A change is two events, the change itself and its alert; said again, it is nothing."""
+    gone = PrivateData(state=PrivateDataState.GONE, since_ns=5, reason="502", revision=1)
+    before = committed(portfolio)
+    for reconciler in ("the first", "its successor"):
+        portfolio.receiveMsg_RecordPrivateData(RecordPrivateData(private_data=gone), reconciler)
+    portfolio.commit()
+    with portfolio.store.snapshot() as view:
+        assert (view.private_data(), view.last_sequence("audit") - before) == (gone, 2)
 
 
 # ── trading is narrowed ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -15,10 +15,10 @@ from core import book, inquiry, wants
 from core.events import StartReconciled
 from core.ids import ClientOrderId, ExchangeOrderId, TradeId
 from core.outcomes import apply_report
-from core.records import AttemptRecord
+from core.records import AttemptRecord, PrivateData, PrivateDataState
 from core.reports import OpenOrder, OrderStatus, QueryFailed, Trade
 from core.settings import UNLIMITED, RouterSettings, Settings
-from messages.book import ApplyReport, RecordEvents, SettleTrades
+from messages.book import ApplyReport, RecordEvents, RecordPrivateData, SettleTrades
 from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
 from messages.reconciling import BookVerified, ResolveUnknown, UnknownResolved, VerifyBook
 from messages.venue import (
@@ -250,6 +250,19 @@ def test_a_failed_balance_is_passed_on_as_failed(reconciler: RecordedReconciler)
     failed = BalancesFetched(purpose=question.purpose, totals=QueryFailed(reason="502"))
     reconciler.receiveMsg_BalancesFetched(failed, "gateway")
     assert reconciler.to("engine", ChildReady) == []  # it is asked again
+
+
+def test_the_book_is_told_that_the_account_can_be_read_again(reconciler: RecordedReconciler, store: BookStore) -> None:
+    """A reconciler that starts finds it gone in the book; the first answer to any question about balances counts."""
+    with store.transaction() as unit:
+        unit.put_private_data(PrivateData(state=PrivateDataState.GONE, since_ns=5, reason="502", revision=3))
+    reconciler.begin()
+    reconciler.answer()
+    assert reconciler.to("portfolio", RecordPrivateData) == []
+    reconciler.answer()
+    (told, *again) = reconciler.to("portfolio", RecordPrivateData)
+    assert (told.private_data.is_gone, told.private_data.revision) == (False, 4)
+    assert set(again) <= {told}
 
 
 @pytest.mark.parametrize(

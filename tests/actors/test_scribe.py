@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from actors.scribe import TAIL_BYTES, Stream
-from core.events import AlertFired
+from actors.scribe import TAIL_BYTES, Scribe, Stream
+from core import book
+from core.errors import StorageError
+from core.events import AlertFired, AnyEvent, OrderCancel, RateLimitHit, StaleIntentCleanup
+from core.ids import IntentId
+from core.settings import Settings
+from messages.lifecycle import Beat, ConfigureChild
+from storage import health_file
+from storage.book_store import BookStore
+from storage.layout import StateFolder
+from tests.actors.recorded import Recorded
+from tests.builders import SECOND, T0, dec
+from tests.core.test_health import engine
 
 Opened = Callable[[], Stream]
 
@@ -72,3 +84,166 @@ def test_a_line_names_event_session_and_intent(path: Path) -> None:
     write(path, 7)
     line = json.loads(path.read_text())
     assert (line["seq"], line["event"], line["session_id"], line["order_req_id"]) == (7, "alert_fired", "session", None)
+
+
+# ── the health stream ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class RecordedScribe(Recorded, Scribe):
+    """A scribe on a real book and real files."""
+
+    def __init__(self, folder: StateFolder) -> None:
+        super().__init__()
+        self.sent, self.woken = [], []
+        self.folder = folder
+        self.clock_ns = T0
+
+    def now_ns(self) -> int:
+        return self.clock_ns
+
+    def begin(self) -> None:
+        self.on_start(ConfigureChild(settings=Settings(), state_root=str(self.folder.root), session_id="s"))
+
+    def beat(self) -> None:
+        self.clock_ns += SECOND
+        self.receiveMsg_Beat(Beat(engine=engine(quotes=("USDT",))), "engine")
+
+    def die(self) -> None:
+        """As with kill -9: nothing is flushed by anybody."""
+        for stream in self.streams.values():
+            stream.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StateFolder:
+    return StateFolder(tmp_path / "state").create()
+
+
+@pytest.fixture
+def store(folder: StateFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[BookStore]:
+    """One process opens a book once, so the scribe reads through the writer's own environment."""
+    opened = BookStore.open_writer(folder, 1, "binance/sim")
+    with opened.transaction() as unit:
+        book.record_opening_balances(unit, {"USDT": dec(100)}, T0)
+    monkeypatch.setattr(BookStore, "open_reader", lambda _folder: opened)
+    yield opened
+    opened.close()
+
+
+def tell(store: BookStore, *told: AnyEvent) -> None:
+    with store.transaction() as unit:
+        for event in told:
+            unit.append_event(event)
+
+
+def alert(code: str) -> AlertFired:
+    return AlertFired(at_ns=T0, code=code, text="")
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def told(folder: StateFolder) -> list[str]:
+    """What the health stream tells, one word each."""
+    return [line.get("code", line["event"]) for line in lines(folder.health_log)]
+
+
+def test_a_beat_is_written_after_what_led_there(folder: StateFolder, store: BookStore) -> None:
+    """Alerts and rate limits stand in the health stream, too, in their order; the story of orders does not."""
+    scribe = RecordedScribe(folder)
+    scribe.begin()
+    hit = RateLimitHit(at_ns=T0, status=429, lanes=("place",), until_ns=T0, reason="")
+    tell(store, alert("A"), hit, OrderCancel(at_ns=T0, reason="", filled_qty=dec(0), age_ns=0))
+    scribe.beat()
+    tell(store, alert("B"))
+    scribe.beat()
+    assert told(folder) == [
+        "A", "rate_limit_hit", "heartbeat", "BUDGET_HEALTH_CHECK", "B", "heartbeat", "BUDGET_HEALTH_CHECK",
+    ]  # fmt: skip
+    written = lines(folder.health_log)
+    assert [line["seq"] for line in written] == [2, 3, 4, 4, 5, 5, 5]
+    assert {line["session_id"] for line in written} == {"s"}
+    assert [line["event"] for line in lines(folder.audit_log)] == ["ledger_entry", "alert_fired", "rate_limit_hit",
+                                                                    "alert_fired"]  # fmt: skip
+    scribe.die()
+
+
+def test_a_scribe_that_was_killed_goes_on_without_gap_or_double(folder: StateFolder, store: BookStore) -> None:
+    """Whatever line its health stream ends with, and in the middle of one, too."""
+    first = RecordedScribe(folder)
+    first.begin()
+    tell(store, alert("A"))
+    first.beat()
+    tell(store, alert("B"))
+    first.follow()
+    first.beat()
+    first.die()
+    folder.health_log.write_bytes(folder.health_log.read_bytes()[:-30])
+    tell(store, alert("C"))
+    second = RecordedScribe(folder)
+    second.begin()
+    second.beat()
+    assert [word for word in told(folder) if len(word) == 1] == ["A", "B", "C"]
+    assert second.last_health is not None
+    second.die()
+
+
+def test_a_health_stream_that_is_not_there_begins_now(folder: StateFolder, store: BookStore) -> None:
+    """On a book with a long story nobody waits until all of it is copied; a new book's begins with its first event."""
+    first = RecordedScribe(folder)
+    first.begin()
+    tell(store, alert("A"), OrderCancel(at_ns=T0, reason="", filled_qty=dec(0), age_ns=0))
+    first.beat()
+    assert told(folder)[0] == "A"
+    first.die()
+    folder.health_log.unlink()
+    tell(store, alert("B"))
+    second = RecordedScribe(folder)
+    second.begin()
+    second.beat()
+    assert [word for word in told(folder) if len(word) == 1] == ["B"]
+    second.die()
+
+
+def test_the_last_beat_outlives_the_scribe(folder: StateFolder, store: BookStore) -> None:
+    """For whoever asks while none runs, and so that the next one knows what was cleaned up since."""
+    scribe = RecordedScribe(folder)
+    scribe.begin()
+    scribe.beat()
+    scribe.beat()
+    scribe.die()
+    kept = health_file.read(folder)
+    assert kept is not None
+    assert (kept.heartbeat.at_ns, kept.budgets[0].my_budget) == (T0 + 2 * SECOND, dec(100))
+    after = RecordedScribe(folder)
+    after.begin()
+    cleaned = StaleIntentCleanup(
+        at_ns=T0, intent_id=IntentId("i1"), symbol="BTC/USDT", age_ns=1, attempts=1, released=dec(1), currency="USDT"
+    )
+    tell(store, cleaned)
+    after.beat()
+    assert told(folder)[-3:] == ["STALE_INTENT_CLEANUP", "heartbeat", "BUDGET_HEALTH_CHECK"]
+    assert lines(folder.health_log)[-2]["cleaned"] == ["i1"]
+    after.die()
+
+
+def test_a_beat_that_cannot_be_written_ends_nothing(
+    folder: StateFolder, store: BookStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk: it is left out, and the next one that finds room names what was cleaned up since the last."""
+    scribe = RecordedScribe(folder)
+    scribe.begin()
+    scribe.beat()
+    before = scribe.last_health
+
+    def full(*_: Any) -> None:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Stream, "_write", full)
+        scribe.beat()
+    assert (scribe.last_health, told(folder).count("heartbeat")) == (before, 1)
+    scribe.beat()
+    assert told(folder).count("heartbeat") == 2
+    scribe.die()

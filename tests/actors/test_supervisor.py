@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from actors.base import ActorExitRequest
 from actors.children import CLASSES, GATEWAY, PORTFOLIO, RECONCILER, SCRIBE
-from actors.engine import Engine
+from actors.engine import HEARTBEAT_TICK, Engine
 from core import in_flight, trading
 from core.account import Account, KeyRights
 from core.breaker import Breaker
 from core.errors import StorageError
 from core.events import AlertFired
+from core.health import StreamHealth
 from core.ids import NS_PER_MS
 from core.rates import Rates
 from core.records import Arming, Standing, TradingState
@@ -32,8 +33,9 @@ from messages.book import (
     TightenTrading,
     TradingStateSet,
 )
-from messages.lifecycle import ChildFailed, ChildReady, QuietDue, RestartDue, StreamChanged, Tick
-from messages.venue import AwaitQuiet, GatewayHealth, GatewayReady, StreamHealth, WireQuiet
+from messages.lifecycle import Beat, ChildFailed, ChildReady, QuietDue, RestartDue, StreamChanged, Tick
+from messages.reconciling import ExpireStale
+from messages.venue import AwaitQuiet, GatewayHealth, GatewayReady, WireQuiet
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.actors.recorded import Recorded
@@ -513,3 +515,60 @@ def test_a_symbol_that_is_suspended_while_the_engine_runs_ends_nothing(engine: R
     engine.let_all_start()
     assert engine.is_ready(f"router {SYMBOL}")
     assert engine.all_ready()
+
+
+# ── the heartbeat ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def beat(engine: RecordedEngine) -> list[Beat]:
+    """The timer is due; what the scribe was told."""
+    engine.sent.clear()
+    engine.woken.clear()
+    engine.on_timer(Tick(name=HEARTBEAT_TICK))
+    scribe = engine.children.get(SCRIBE)
+    return engine.to(scribe.address, Beat) if scribe is not None else []
+
+
+def test_the_first_beat_comes_when_all_are_ready(running: RecordedEngine) -> None:
+    """Whoever asks a moment later sees something."""
+    (told,) = running.to(running.children[SCRIBE].address, Beat)
+    assert (told.engine.state, told.engine.quotes) == ("running", ("USDT",))
+    assert told.engine.parts == {"engine": "running"} | dict.fromkeys(CLASSES, "ready")
+
+
+def test_each_beat_tells_what_the_engine_knows_and_sets_the_next(running: RecordedEngine) -> None:
+    """With what is stale looked for, whatever the reconciler's own intervals are."""
+    (told,) = beat(running)
+    assert (told.engine.restarts, told.engine.rates, told.engine.stream) == (0, None, None)
+    assert len(running.to(running.children[RECONCILER].address, ExpireStale)) == 1
+    assert running.woken == [(running.settings.engine.heartbeat, Tick(name=HEARTBEAT_TICK))]
+
+
+def test_a_beat_passes_on_what_the_gateway_has_told(running: RecordedEngine) -> None:
+    """And nothing of a gateway that is gone."""
+    heard = health(is_live=True)
+    running.receiveMsg_GatewayHealth(heard, running.children[GATEWAY].address)
+    (told,) = beat(running)
+    assert (told.engine.rates, told.engine.breaker, told.engine.stream) == (heard.rates, heard.breaker, heard.stream)
+    running.let_die(GATEWAY)
+    (told,) = beat(running)
+    assert (told.engine.rates, told.engine.stream, told.engine.restarts) == (None, None, 1)
+
+
+def test_without_a_scribe_everything_goes_on(running: RecordedEngine) -> None:
+    """A beat is missing, and the next one is set all the same."""
+    running.let_die(SCRIBE)
+    beat(running)
+    assert [message for _, message in running.sent if isinstance(message, Beat)] == []
+    assert Tick(name=HEARTBEAT_TICK) in [payload for _, payload in running.woken]
+
+
+def test_a_halted_engine_beats_and_one_that_stops_does_so_once_more(running: RecordedEngine) -> None:
+    """Why it is halted, and that it stopped on purpose, can be read for as long as it stands."""
+    running.halt("a test")
+    (told,) = beat(running)
+    assert (told.engine.state, told.engine.reason) == ("halted", "a test")
+    running.begin_stop("enough")
+    last = running.to(running.children[SCRIBE].address, Beat)[-1]
+    assert (last.engine.state, last.engine.reason) == ("stopping", "enough")
+    assert (beat(running), running.woken) == ([], [])

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from core import drift, inquiry, trading, wants
+from core import drift, inquiry, private_data, trading, wants
 from core.book import expire_stale
 from core.ids import NS_PER_S, ClientOrderId, ExchangeOrderId, TradeId
 from core.inquiry import Effects, Moment, Question
@@ -304,7 +304,13 @@ class Office:
     def carry_out(self, effect: Any) -> None:
         match effect:
             case (
-                wants.Apply() | wants.TellRouter() | wants.Expire() | wants.Settle() | wants.Record() | wants.Tighten()
+                wants.Apply()
+                | wants.TellRouter()
+                | wants.Expire()
+                | wants.Settle()
+                | wants.Record()
+                | wants.Tighten()
+                | wants.NotePrivateData()
             ):
                 if isinstance(effect, wants.TellRouter):
                     self.told.append(effect)
@@ -351,6 +357,8 @@ class Office:
                     unit.put_compared(compared)
             case wants.Tighten(state, concern):
                 drift.act_on(unit, concern, state, "reconciler", self.desk.now_ns)
+            case wants.NotePrivateData(record):
+                private_data.note(unit, record, self.desk.now_ns)
 
     def resume(self) -> None:
         """An operator lets trading go on."""

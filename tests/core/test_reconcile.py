@@ -153,9 +153,10 @@ def test_a_quiet_budget_is_healthy() -> None:
 
 
 def test_before_the_first_comparison_nothing_is_verified() -> None:
-    """Unknown is not zero: the venue's figures are None."""
+    """Unknown is not zero: the venue's figures are None, and nobody can call that healthy."""
     found = budget("USDT", "10000")
-    assert (found.verified_budget, found.actual_available, found.health) == (None, None, "HEALTHY")
+    assert (found.verified_budget, found.actual_available, found.health) == (None, None, "WARNING")
+    assert (found.budget_drift, found.drift_pct) == (None, None)
 
 
 def test_reservations_are_told_by_side() -> None:

@@ -95,7 +95,8 @@ def test_a_quiet_day_costs_few_questions_and_no_memory(office: Office) -> None:
 
 @pytest.mark.parametrize("how", ["broken", "silent"])
 def test_an_hour_of_outage_grows_nothing_loses_nothing_and_heals(office: Office, how: str) -> None:
-    """Unknown, working and ended intents; afterwards each has its end, and nobody was alarmed."""
+    """Unknown, working and ended intents; afterwards each has its end, and the only alarm was that nobody can see the
+    account."""
     lost = [office.lost(f"l{number}", filled=number % 2 == 0) for number in range(8)]
     resting, order = office.working(qty="0.001")
     office.done(qty="0.001")
@@ -114,7 +115,7 @@ def test_an_hour_of_outage_grows_nothing_loses_nothing_and_heals(office: Office,
     assert office.desk.state(resting) is State.FILLED
     assert office.desk.record(resting.intent_id).filled_qty == dec("0.001")
     assert office.trading_state is TradingState.ACTIVE
-    assert office.events(AlertFired) == []
+    assert [alert.code for alert in office.events(AlertFired)] == ["PRIVATE_DATA_GONE", "PRIVATE_DATA_BACK"]
     assert office.brain._inquiries._running == []
 
 

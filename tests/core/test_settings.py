@@ -158,8 +158,8 @@ def test_a_wrong_value_is_refused(section: str, name: str, value: Any) -> None:
 
 def test_what_is_not_acted_upon_yet_is_named() -> None:
     """A file that sets something without effect hears about it, by name."""
-    mapping = {"exits": {"stop_loss": "0.9"}, "risk": {"max_positions": 5}, "engine": {"heartbeat": "5s"}}
-    assert sorted(unenforced(mapping)) == ["engine.heartbeat", "exits.stop_loss"]
+    mapping = {"exits": {"stop_loss": "0.9"}, "risk": {"max_positions": 5}, "portfolio": {"order_meta_max_age": "5h"}}
+    assert sorted(unenforced(mapping)) == ["exits.stop_loss", "portfolio.order_meta_max_age"]
     assert unenforced({}) == []
 
 

@@ -80,6 +80,19 @@ def test_a_start_brings_markets_and_balances(venue: Venue) -> None:
     assert account.totals["USDT"] == Decimal(at_venue["free"]) + Decimal(at_venue["locked"])
 
 
+def test_a_start_without_the_account_needs_a_known_fee(venue: Venue) -> None:
+    """While it is known to be unreadable a start takes the fee as it was; else it waits for the account."""
+
+    async def start_again(client: VenueClient) -> Any:
+        venue.set_faults({"server_error": {"on": ["account"], "point": "before"}})
+        with pytest.raises(VenueSilent):
+            await client.start()
+        return await client.start(Decimal("0.002"))
+
+    account = ask(venue, start_again)
+    assert (account.totals, account.markets["BTC/USDT"].taker_fee) == ({}, Decimal("0.002"))
+
+
 def test_a_placed_order_carries_its_trades(venue: Venue) -> None:
     """The placement's own answer names the order, our id, and every trade with its fee."""
     report = ask(venue, lambda client: client.place(attempt(1), nothing))

@@ -1,4 +1,4 @@
-"""Bugs of the brakes: limits that are measured wrongly, and a trading state that is told and not kept."""
+"""Bugs of the brakes: limits measured wrongly, a trading state that is told and not kept, sell-only that buys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from actors.front_desk import FrontDesk
-from core import narrowing, risk, risk_figures
+from actors.gateway import Gateway
+from core import narrowing, private_data, risk, risk_figures
+from core.account_watch import AccountWatch
 from tests.simulation.planted import bug, swap
 
 
@@ -43,3 +45,24 @@ def halt_told_before_the_wire_is_quiet(stack: ExitStack) -> None:
 @bug("reducing lets working buys work")
 def reducing_cancels_nothing(stack: ExitStack) -> None:
     swap(stack, narrowing, "after_change", lambda _book, *, cancel_open, now_ns: [])  # noqa: ARG005
+
+
+@bug("a buy that waits leaves while the account's data is gone")
+def buys_while_private_data_is_gone(stack: ExitStack) -> None:
+    blocked = Gateway.blocked_by_book
+
+    def let_buys_pass(gateway: Gateway, attempt: Any) -> Any:
+        refused = blocked(gateway, attempt)
+        return None if refused is not None and refused.code == private_data.GONE else refused
+
+    swap(stack, Gateway, "blocked_by_book", let_buys_pass)
+
+
+@bug("the account's data is gone for good, whatever is read afterwards")
+def private_data_never_come_back(stack: ExitStack) -> None:
+    told = AccountWatch.told
+
+    def forget(watch: AccountWatch, asked_ns: int, totals: Any, at: Any) -> Any:
+        return [] if watch._is_gone else told(watch, asked_ns, totals, at)
+
+    swap(stack, AccountWatch, "told", forget)

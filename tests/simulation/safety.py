@@ -15,6 +15,7 @@ The venue's truth and the committed book are looked at directly; nothing that an
 * the trail has no hole: events count up, every transition begins where the one before ended;
 * what is not ours is listed as external and nothing else is, none of it is touched or booked, and its trades add up;
 * no cursor of trades stands behind a trade that the book does not have; no order was proven absent that is there;
+* nothing is bought while the account's data is gone;
 * no risk limit is exceeded, and nothing reaches the venue that an operator was told is stopped;
 * trading is narrowed, and an alarm of drift raised, only when nothing explains a difference; nothing leaves then that
   the trading state forbids.
@@ -27,13 +28,13 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from core import events, holdings, reconcile, risk_figures, trading
+from core import events, holdings, private_data, reconcile, risk_figures, trading
 from core.events import AnyEvent
 from core.ids import ClientOrderId, ExchangeOrderId, IntentId, TradeId
 from core.intent import Side, TimeInForce
 from core.lifecycle import State, is_terminal
 from core.money import ZERO, text
-from core.records import AttemptRecord, IntentRecord, TradingState
+from core.records import AttemptRecord, IntentRecord, PrivateDataState, TradingState
 from core.settings import Settings
 from exchange.simulator.orders import Order, Trade
 from messages.intents import IntentAnswered, IntentCancelNoted, IntentDone, IntentReplaceNoted
@@ -77,6 +78,8 @@ class Safety:
         self._totals = dict(self._opening)
         """What the book must have, by currency."""
         self._sequence = 0
+        self._is_blind = False
+        """The account's data is gone, by the last event that was looked at."""
         self._states: dict[IntentId, State] = {}
         self._booked: set[tuple[str, str]] = set()
         self._orders_seen = dict.fromkeys(MARKETS, 0)
@@ -131,6 +134,7 @@ class Safety:
             attempt = view.attempt_by_client_id(ClientOrderId(client_id))
             record = view.intent(attempt.intent_id) if attempt else None
             epoch, standing = view.epoch(), trading.standing(view).state
+            is_blind = private_data.standing(view).is_gone
         if attempt is None or record is None:
             self.broken(f"order {client_id} is sent and is not in the committed book")
             return
@@ -141,6 +145,8 @@ class Safety:
         may_leave = standing is TradingState.ACTIVE or (standing is TradingState.REDUCING and attempt.side is Side.SELL)
         if not may_leave:
             self.broken(f"{attempt.side} {client_id} is sent while trading is {standing}")
+        if is_blind and attempt.side is Side.BUY:
+            self.broken(f"{client_id} is sent to buy while the account's data is gone")
         if _wanted(attempt) != {name: order.get(name) for name in _wanted(attempt)}:
             self.broken(f"order {client_id} is sent as {dict(order)}, and the book has {_wanted(attempt)}")
 
@@ -229,8 +235,8 @@ class Safety:
                 self._moved(event, batch)
             case events.RiskLimitsEval() if event.intent_id and any(check.hit for check in event.checks):
                 self.broken(f"{event.intent_id} is accepted beyond a limit: {event.checks}")
-            case events.OrderIntent() if view.refusal(event.intent.intent_id) is not None:
-                self.broken(f"{event.intent_id} is accepted after it was refused")
+            case events.OrderIntent():
+                self._accepted(view, event)
             case events.IntentRefused() if event.intent_id and view.intent(event.intent_id) is not None:
                 self.broken(f"{event.intent_id} is refused after it was accepted")
             case events.OrderFill():
@@ -245,6 +251,12 @@ class Safety:
                     self.broken(f"a ledger entry does not balance: {dict(sums)}")
             case _:
                 self._take_in_findings(view, event)
+
+    def _accepted(self, view: Reader, event: events.OrderIntent) -> None:
+        if self._is_blind and event.intent.side is Side.BUY:
+            self.broken(f"{event.intent_id} is accepted to buy while the account's data is gone")
+        if view.refusal(event.intent.intent_id) is not None:
+            self.broken(f"{event.intent_id} is accepted after it was refused")
 
     def _take_in_findings(self, view: Reader, event: AnyEvent) -> None:
         """What the reconciler has found must be so."""
@@ -261,10 +273,15 @@ class Safety:
                 self.compared.add(event.intent_id)
             case events.TradingStateChanged():
                 self._trading_changed(view, event)
+            case events.PrivateDataChanged():
+                self._is_blind = event.to_state is PrivateDataState.GONE
             case events.AlertFired():
-                is_false = event.code == "BALANCE_DRIFT" and not self._venue.transferred
-                if event.code in NEVER_TRUE or is_false:
-                    self.broken(f"false alarm {event.code}: {event.text}")
+                self._alarmed(event)
+
+    def _alarmed(self, event: events.AlertFired) -> None:
+        is_false = event.code == "BALANCE_DRIFT" and not self._venue.transferred
+        if event.code in NEVER_TRUE or is_false:
+            self.broken(f"false alarm {event.code}: {event.text}")
 
     def _trading_changed(self, view: Reader, event: events.TradingStateChanged) -> None:
         """By the daemon only because of drift, and only when there is some; the reason is what is missing, exactly."""

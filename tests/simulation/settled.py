@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 
+from core import private_data
 from core.ids import ExchangeOrderId, TradeId
 from core.lifecycle import is_terminal
 from core.money import ZERO, text
@@ -31,6 +32,7 @@ def unsettled(book: SharedBook, venue: Venue, safety: Safety, strategies: Iterab
     ]
     with book.view() as view:
         wrong += _unended(view)
+        wrong += ["the account's data is still gone"] if private_data.standing(view).is_gone else []
         wrong += _uncompared(view, safety)
         wrong += _unlisted(view, venue)
         wrong += _unbooked(view, venue)

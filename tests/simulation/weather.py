@@ -98,6 +98,8 @@ RESTLESS: Final = 0.25
 LATE_FILLS: Final = "fill_after_cancel"
 BY_HAND: Final = 0.4
 """Share of the seeds in which somebody else trades on the account."""
+BLIND: Final = 0.2
+"""Share of the seeds in which the account cannot be read for a while."""
 DRIFTS: Final = 0.1
 """Share of the seeds in which the balances change without a trade. Their storm is longer: wishes meet a halt."""
 
@@ -145,6 +147,10 @@ def forecast(seed: int, random: Random, *, restless: bool = False) -> Weather:
     listening = Random(f"{seed}/stream")
     if listening.random() > LISTENS:
         chosen = chosen | {"exchange": chosen["exchange"] | {"user_stream": False}}
+    private = Random(f"{seed}/private")
+    is_blind = private.random() < BLIND
+    if is_blind:
+        chosen = chosen | {"reconciler": chosen.get("reconciler", {}) | {"private_data_max_age": "3s"}}
     brakes = Random(f"{seed}/brakes")
     if brakes.random() < TIGHT:
         chosen = chosen | {"breaker": SKITTISH}
@@ -157,7 +163,7 @@ def forecast(seed: int, random: Random, *, restless: bool = False) -> Weather:
         settings=from_mapping(chosen),
         wishes=random.randint(5, 12) * (2 if drifts else 1),
         storm_ns=random.randint(6, 20) * (3 if drifts else 1) * NS_PER_S,
-        venue=venue,
+        venue=_blinded(venue, private if is_blind else None),
         requests_lost=random.choice((0.0, 0.02, 0.1)) if "venue" in kinds else 0.0,
         road=_road(random) if "road" in kinds else RoadWeather(),
         crash=_crash(random) if "crash" in kinds else CrashWeather(),
@@ -190,6 +196,16 @@ def _venue_faults(seed: int, random: Random) -> dict[str, Any]:
     if random.random() < 0.7:
         names = sorted({*random.sample(names, random.randint(1, 6)), *random.sample(RARE, 1)})
     return {"seed": seed} | {name: VENUE_FAULTS[name] for name in names}
+
+
+def _blinded(faults: dict[str, Any], random: Random | None) -> dict[str, Any]:
+    """With the account unreadable for some questions in a row; not for the first ones, without which nothing starts."""
+    if random is None:
+        return faults
+    first = random.randint(3, 6)
+    rule = {"on": ["account"], "nth": list(range(first, first + random.randint(4, 16))), "point": "before"}
+    others = faults.get("server_error", [])
+    return faults | {"server_error": [*others, rule]}
 
 
 def _stream_faults(random: Random) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from core.records import (
     OrderRecord,
     Position,
     Posting,
+    PrivateData,
+    PrivateDataState,
     Quarantine,
     QuoteFigures,
     Reservation,
@@ -120,8 +122,10 @@ def test_nothing_is_found_under_an_unknown_key(book: Book) -> None:
             view.quarantine(SYMBOL),
             view.breaker(),
             view.arming(),
+            view.private_data(),
+            view.last_event(events.AlertFired),
         ]
-    assert found == [None] * 13
+    assert found == [None] * 15
 
 
 def test_an_empty_book_lists_nothing(book: Book) -> None:
@@ -369,14 +373,17 @@ def test_leftovers_are_kept_until_they_are_deleted(book: Book) -> None:
     )
     opened = BreakerRecord(state=BreakerState.OPEN, revision=3, cool_off_ns=5)
     armed = Arming(account="f", since_ns=T0, until_ns=T0 + 5, by="operator", reason="a test", asked_ns=T0 - 1)
+    gone = PrivateData(state=PrivateDataState.GONE, since_ns=T0, reason="502", revision=1)
     with book.transaction() as unit:
         unit.put_leftover(one)
         unit.put_leftover(other)
         unit.put_drift(Drift(known={"BTC": dec(1)}))
         unit.put_breaker(opened)
         unit.put_arming(armed)
+        unit.put_private_data(gone)
     with book.snapshot() as view:
         assert (view.breaker(), view.drift(), view.arming()) == (opened, Drift(known={"BTC": dec(1)}), armed)
+        assert view.private_data() == gone
         assert [one, other] == list(view.leftovers())
     with book.transaction() as unit:
         unit.delete_leftover(one.client_order_id)

@@ -24,6 +24,7 @@ max_open_orders = 1000
 
 [engine]
 restarts_max = 10000
+heartbeat = "1s"
 hang_timeout = "{HANG_TIMEOUT_S}s"
 
 [exchange]
