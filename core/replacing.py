@@ -30,7 +30,7 @@ from decimal import Decimal
 import msgspec
 from msgspec.structs import replace
 
-from core import events, holdings, risk, trading
+from core import events, holdings, private_data, risk, trading
 from core.errors import InvalidInput
 from core.ids import IntentId
 from core.intent import RESTING, Side, validate_amount, validate_free_text
@@ -83,7 +83,7 @@ def request(book: UnitOfWork, intent_id: IntentId, wanted: NewTerms, settings: S
         return ReplaceResult(record=record)  # the same request again, because its answer was lost or late
     rules = _rules(book, record)
     terms = _terms(record, wanted, rules)
-    refusal = _not_now(book, record, wanted) or _refuse(book, record, terms, rules, settings, now_ns)
+    refusal = _not_now(book, record, wanted, now_ns) or _refuse(book, record, terms, rules, settings, now_ns)
     if refusal is not None:
         told = events.ReplaceRefused(at_ns=now_ns, intent_id=intent_id, code=refusal.code, reason=refusal.reason)
         book.append_event(told)
@@ -213,7 +213,7 @@ def _terms(record: IntentRecord, wanted: NewTerms, rules: MarketRules) -> Amendm
     )
 
 
-def _not_now(book: BookReader, record: IntentRecord, wanted: NewTerms) -> Refusal | None:
+def _not_now(book: BookReader, record: IntentRecord, wanted: NewTerms, now_ns: int) -> Refusal | None:
     """Why this intent takes no other terms, whatever they are."""
     intent_id = record.intent.intent_id
     if is_terminal(record.state):
@@ -227,7 +227,8 @@ def _not_now(book: BookReader, record: IntentRecord, wanted: NewTerms) -> Refusa
     stopped = book.quarantine(record.intent.symbol)
     if stopped is not None:
         return Refusal("SYMBOL_QUARANTINED", f"{record.intent.symbol}: {stopped.reason}; cancel it, or look first")
-    return trading.refusal(book, record.intent.side)
+    side = record.intent.side
+    return trading.refusal(book, side) or private_data.refusal(book, side, now_ns)
 
 
 def _refuse(

@@ -70,8 +70,8 @@ TABLES: Final = (
 )
 """`fills_by_intent` and `trail` are indexes: (intent, …) → nothing; `client_ids` leads to an attempt's key. `standing`
 holds what is in force now: the trading state, the arming, the epoch, the breaker, whether private data can be read,
-risk figures, known drift, orders to be canceled. `cursors` holds how far each symbol's trades are accounted for, and how
-far the outbox was compared with the venue."""
+risk figures, known drift, orders to be canceled. `cursors` holds how far each symbol's trades are accounted for, and
+how far the outbox was compared with the venue."""
 
 
 class Reader:

@@ -19,7 +19,7 @@ from core.intent import Side, TimeInForce
 from core.lifecycle import State
 from core.outcomes import LOOK_UP
 from core.planning import plan_retry
-from core.records import Amendment, AttemptRecord, IntentRecord, TradingState
+from core.records import Amendment, AttemptRecord, IntentRecord, PrivateData, PrivateDataState, TradingState
 from core.replacing import NewTerms, ReplaceResult
 from core.reports import OrderStatus
 from core.settings import UNLIMITED, RouterSettings, Settings
@@ -406,6 +406,19 @@ def test_nothing_is_replaced_while_trading_is_stopped() -> None:
     halted = ask(desk, attempt.intent_id, price="41000").refusal
     codes = [refusal.code for refusal in (quarantined, halted) if refusal is not None]
     assert codes == ["SYMBOL_QUARANTINED", "TRADING_HALTED"]
+
+
+def test_no_buy_is_replaced_while_the_account_cannot_be_read() -> None:
+    """It would be canceled, and what takes its place could not leave; a sale goes on."""
+    desk = Desk()
+    bought, sold = working(desk), desk.accept(sell(tif=TimeInForce.GTC, limit_price="60000", key="s"))
+    desk.apply(snapshot(sold))
+    with desk.book.transaction() as unit:
+        unit.put_private_data(PrivateData(state=PrivateDataState.GONE, since_ns=desk.now_ns, reason="502", revision=1))
+    refusal = ask(desk, bought.intent_id, price="41000").refusal
+    assert refusal is not None
+    assert refusal.code == "PRIVATE_DATA_GONE"
+    assert taken(desk, sold.intent_id, price="61000").state is State.CANCELING
 
 
 def test_a_sale_that_only_reduces_does_not_grow_beyond_the_position() -> None:
