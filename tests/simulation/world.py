@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from core import trading
-from core.ids import NS_PER_S
+from core.ids import NS_PER_MS, NS_PER_S
 from core.records import TradingState
 from storage.book_store import venue_name
 from tests.simulation.crashes import Crashes, CrashWeather
@@ -40,8 +40,8 @@ from tests.simulation.weather import Weather, forecast
 START_NS: Final = 1_697_123_460 * NS_PER_S
 CALM_NS: Final = 600 * NS_PER_S
 """The longest wait until everything is settled."""
-LOOK_NS: Final = 1 * NS_PER_S
-"""Between two looks whether it is."""
+LOOK_NS: Final = 1_037 * NS_PER_MS
+"""Between two looks whether it is; no multiple of what is done on intervals, else all of them meet the same moment."""
 CLIENTS: Final = 2
 LOOKS_BY_OPERATOR: Final = 3
 AFTER_OPENING_NS: Final = 1 * NS_PER_S
