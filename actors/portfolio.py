@@ -179,6 +179,7 @@ class Portfolio(Guarded):
             return CancelRequested(intent_id=message.intent_id, record=record, attempt=attempt)
 
         self.within(sender, cancel)
+        self.commit()  # it does not wait until the batch is full
 
     def receiveMsg_RecordRefusal(self, message: RecordRefusal, _sender: Any) -> None:
         self.within(
@@ -221,6 +222,7 @@ class Portfolio(Guarded):
             return TradingStateSet(request_id=message.request_id, standing=standing, canceling=canceling)
 
         self.within(sender, put)
+        self.commit()
 
     def narrow(self, unit: Writer, *, cancel_open: bool = False) -> int:
         """Cancel what the trading state does not want to work any longer, and tell its routers. Returns how many."""

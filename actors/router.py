@@ -16,7 +16,8 @@ from core.patience import Patience
 from core.planning import Refusal
 from core.records import IntentRecord
 from core.reports import OutcomeUnknown
-from core.routing import Router, Submission
+from core.routing import Router
+from core.submission import Submission
 from messages.book import (
     ApplyReport,
     AttemptBegun,

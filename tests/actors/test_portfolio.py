@@ -13,6 +13,7 @@ from actors.portfolio import Portfolio
 from core import trading
 from core.book import OpeningOutcome
 from core.concern import Concern
+from core.ids import IntentId
 from core.intent import TimeInForce
 from core.lifecycle import State
 from core.planning import OrderPlan, Refusal
@@ -22,6 +23,7 @@ from core.settings import from_mapping
 from messages.book import (
     ApplyReport,
     BeginAttempt,
+    CancelRequested,
     CommitBatch,
     FlushBook,
     IntentOpened,
@@ -31,6 +33,7 @@ from messages.book import (
     RecordOpeningBalances,
     RecordRefusal,
     ReportApplied,
+    RequestCancel,
     SetTradingState,
     TightenTrading,
     TradingStateSet,
@@ -199,6 +202,15 @@ def test_a_full_batch_is_committed_without_waiting(portfolio: RecordedPortfolio)
     assert committed(portfolio) == BATCH
     portfolio.receiveMsg_CommitBatch(fresh, "self")
     assert committed(portfolio) == BATCH + 1
+
+
+def test_a_cancel_does_not_wait_until_the_batch_is_full(portfolio: RecordedPortfolio) -> None:
+    """It is durable and answered at once, and so is what was in the open batch."""
+    portfolio.receiveMsg_RecordRefusal(refusal(), CLIENT)
+    nobody = IntentId("1-BTCUSDT-0")
+    portfolio.receiveMsg_RequestCancel(RequestCancel(intent_id=nobody, reason="enough"), CLIENT)
+    assert portfolio.to(CLIENT) == [CancelRequested(intent_id=nobody, record=None, attempt=None)]
+    assert committed(portfolio) == 1
 
 
 def test_a_batch_that_was_not_committed_has_not_happened(portfolio: RecordedPortfolio) -> None:

@@ -8,8 +8,9 @@ from core import effects as do
 from core.effects import Timer, TimerKind
 from core.intent import IntentRequest
 from core.records import AttemptRecord, IntentRecord
-from core.routing import Router, Submission
+from core.routing import Router
 from core.settings import RouterSettings
+from core.submission import Submission
 from tests.builders import (
     T0,
     Desk,

@@ -34,8 +34,9 @@ from core.reports import (
     QueryFailed,
     Trade,
 )
-from core.routing import Router, Submission
+from core.routing import Router
 from core.settings import UNLIMITED
+from core.submission import Submission
 from tests.builders import Desk, dec, not_placed, quote, request, snapshot, unknown
 
 FATES = ["fills", "fills in part", "finds nobody", "is refused", "answer lost", "lost on the way", "rests"]
