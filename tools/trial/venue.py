@@ -61,6 +61,10 @@ class Venue:
         """Somebody deposits or, if negative, withdraws."""
         self._process.transfer(asset, amount)
 
+    def move(self, symbol: str, mid: Decimal) -> None:
+        """The market goes there; resting orders that it crosses trade."""
+        self._process.move(symbol.replace("/", ""), mid)
+
     def behave(self) -> None:
         self._process.misbehave({})
 
