@@ -87,6 +87,13 @@ def limits_command(*, seed: int, state: str | None, as_json: bool, **chosen: int
 @click.option("--intents", type=click.IntRange(1, 50_000), default=5_000, show_default=True, help="Queued at once.")
 @click.option("--cancels", type=click.IntRange(1, 90), default=60, show_default=True, help="Of orders that rest.")
 @click.option(
+    "--symbols",
+    type=click.IntRange(1, len(rates.SYMBOLS)),
+    default=4,
+    show_default=True,
+    help="With one, a single router has them all.",
+)
+@click.option(
     "--order-limit", type=click.IntRange(min=1), default=100, show_default=True, help="Of the venue, in ten seconds."
 )
 @click.option(

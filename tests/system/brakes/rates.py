@@ -27,7 +27,7 @@ from tools.demo_stream import Purpose, stream
 from tools.trial import judgement
 from tools.trial.strategy import Wish
 
-SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")
+SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT", "ADA/USDT", "DOGE/USDT", "LTC/USDT", "LINK/USDT")
 WINDOW_S = 10
 """Of the venue's order limit."""
 RESTING_AT = Decimal("0.95")
@@ -54,7 +54,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Of the venue, in ten seconds."""
     weight_limit: int = 6_000
     """Of the venue, a minute."""
+    symbols: int = 4
     seed: int = 1
+
+    @property
+    def names(self) -> Sequence[str]:
+        return SYMBOLS[: self.symbols]
 
     @property
     def venue_options(self) -> Sequence[str]:
@@ -84,10 +89,10 @@ max_daily_drawdown_pct = 0
 class Wanted:
     """Everything that was submitted on one client, and what was answered."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, symbols: Sequence[str]) -> None:
         self.wishes: dict[str, Wish] = {}
         self._client = client
-        self._routers = {symbol: router(client, symbol) for symbol in SYMBOLS}
+        self._routers = {symbol: router(client, symbol) for symbol in symbols}
         self._asked: dict[str, Wish] = {}
 
     def submit(self, wish: Wish) -> None:
@@ -141,7 +146,7 @@ def run(ground: Ground, plan: Plan) -> dict[str, Any]:
     began_s = time.monotonic()
     ground.start(plan.settings(ground.venue.base_url))
     with ground.client() as client:
-        wanted = Wanted(client)
+        wanted = Wanted(client, plan.names)
         cancels = Cancels(place_resting(ground, wanted, plan), plan.expected_s)
         submit_s = queue_all(ground, wanted, flood_requests(plan), cancels)
         work_off(ground, wanted, cancels, plan)
@@ -188,7 +193,7 @@ def place_resting(ground: Ground, wanted: Wanted, plan: Plan) -> list[tuple[Inte
 def resting_requests(plan: Plan) -> Iterator[IntentRequest]:
     prices = reference_prices()
     for number in range(plan.cancels):
-        symbol = SYMBOLS[number % len(SYMBOLS)]
+        symbol = plan.names[number % plan.symbols]
         limit = (prices[symbol] * RESTING_AT).quantize(Decimal(1).scaleb(prices[symbol].adjusted() - 3))
         yield IntentRequest(
             symbol=symbol,
@@ -204,8 +209,8 @@ def resting_requests(plan: Plan) -> Iterator[IntentRequest]:
 
 def flood_requests(plan: Plan) -> list[IntentRequest]:
     """Of orders that are over as soon as the venue has them."""
-    prices = {symbol: reference_prices()[symbol] for symbol in SYMBOLS}
-    wishes = stream(2 * plan.intents, SYMBOLS, prices, plan.seed)
+    prices = {symbol: reference_prices()[symbol] for symbol in plan.names}
+    wishes = stream(2 * plan.intents, plan.names, prices, plan.seed)
     return [wish.request for wish in wishes if wish.purpose is Purpose.INTENT and wish.request.tif not in RESTING][
         : plan.intents
     ]
@@ -225,7 +230,7 @@ def work_off(ground: Ground, wanted: Wanted, cancels: Cancels, plan: Plan) -> No
     """Until nothing is open, or nothing happens any more."""
     total = plan.intents + plan.cancels
     began_s = moved_s = time.monotonic()
-    least, looked_s = total, 0.0
+    most, looked_s = 0, 0.0
     while True:
         cancels.send_due(wanted)
         wanted.listen(min(cancels.next_in_s, POLL_S))
@@ -235,8 +240,8 @@ def work_off(ground: Ground, wanted: Wanted, cancels: Cancels, plan: Plan) -> No
         looked_s = now_s
         with ground.book() as view:
             opened, known = view.open_count(), view.count("intents")
-        if opened < least:
-            least, moved_s = opened, now_s
+        if known - opened > most:
+            most, moved_s = known - opened, now_s
         if (not opened and not cancels.left and known == total) or now_s - moved_s > STUCK_S:
             return
         ground.progress.tell("working off", known - opened, total, plan.expected_s - (now_s - began_s))

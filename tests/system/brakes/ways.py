@@ -37,7 +37,7 @@ AWAY = (0.0005, 0.003)
 MOVED = 0.004
 """The market moves so far up and down, as a share of its opening price."""
 MOVE_S = 0.3
-WINDOW = 12
+WINDOW = 30
 """Intents that are open at one time, until the market has to move."""
 STEP_S = 0.05
 END_TIMEOUT_S = 180.0
