@@ -36,6 +36,8 @@ RESTING_NOTIONAL = Decimal(20)
 EARLY_S = 10.0
 """The flood is felt most right after it: so long, cancels come closely."""
 EARLY_SHARE = 0.4
+SLIPPAGE_BPS = 1_000
+"""What an intent may pay at most is fixed when it is accepted, and the market walks away while it waits for minutes."""
 CANCEL_WITHIN_MS = 1_000
 LOOK_S = 1.0
 """Between two looks at the book."""
@@ -76,6 +78,7 @@ base_url = "{venue_url}"
 
 [router]
 intent_stale_threshold = "24h"
+slippage_bps = {SLIPPAGE_BPS}
 
 [risk]
 max_exposure_pct = 0
