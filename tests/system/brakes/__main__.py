@@ -84,7 +84,7 @@ def limits_command(*, seed: int, state: str | None, as_json: bool, **chosen: int
 
 
 @cli.command(name="rates")
-@click.option("--intents", type=click.IntRange(1, 50_000), default=5_000, show_default=True, help="Queued at once.")
+@click.option("--intents", type=click.IntRange(1, 10_000), default=5_000, show_default=True, help="Queued at once.")
 @click.option("--cancels", type=click.IntRange(1, 90), default=60, show_default=True, help="Of orders that rest.")
 @click.option(
     "--symbols",
@@ -178,17 +178,32 @@ def _ground(name: str, state: str | None, seed: int, venue_options: Sequence[str
 def _report(title: str, figures: Mapping[str, Any], *, as_json: bool) -> int:
     """Print the result and return the exit code."""
     wrong = figures["problems"]
-    shown = dict(figures) | {"verdict": "FAILED" if wrong else "PASSED"}
+    verdict = "FAILED" if wrong else "PASSED"
     if as_json:
-        print_json(shown)
+        print_json(dict(figures) | {"verdict": verdict})
     else:
-        book = shown.pop("book", {})
-        rows = [(name, value) for name, value in shown.items() if name not in {"problems", "verdict"}]
-        print_table(title, ("figure", "value"), [*rows, *((f"book: {name}", value) for name, value in book.items())])
-        click.echo(shown["verdict"])
+        shown = {name: value for name, value in figures.items() if name != "problems"}
+        print_table(title, ("figure", "value"), list(_rows(shown)))
+        click.echo(verdict)
     for line in wrong:
         click.echo(f"FAILED: {line}", err=True)
     return 1 if wrong else 0
+
+
+def _rows(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """What is inside of something has a line of its own; balances that agree have none."""
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            inner = {key: item for key, item in value.items() if name != "balance_drift" or item}
+            yield from _rows(inner, f"{prefix}{name}.") if inner else [(f"{prefix}{name}", "none")]
+        elif isinstance(value, list):
+            yield f"{prefix}{name}", "; ".join(map(_entry, value)) or "none"
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _entry(value: Any) -> str:
+    return ", ".join(map(str, value.values())) if isinstance(value, Mapping) else str(value)
 
 
 def main() -> None:

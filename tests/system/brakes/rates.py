@@ -189,7 +189,8 @@ def place_resting(ground: Ground, wanted: Wanted, plan: Plan) -> list[tuple[Inte
             [(record.intent.intent_id, record.intent.symbol) for record in found] if len(found) == plan.cancels else []
         )
 
-    found: list[tuple[IntentId, str]] = until(placed, "the resting orders are at the venue", ANSWER_TIMEOUT_S)
+    patience_s = ANSWER_TIMEOUT_S + plan.cancels / plan.order_limit * WINDOW_S
+    found: list[tuple[IntentId, str]] = until(placed, "the resting orders are at the venue", patience_s)
     return found
 
 
