@@ -19,20 +19,27 @@ from thespian.actors import ActorAddress, ActorExitRequest, PoisonMessage
 from actors import wire
 from actors.addressing import Envelope, UnixAddress
 from actors.mailbox import Mailbox
+from messages.urgent import URGENT
 
 AHEAD_MAX = 2_000
 AHEAD_BYTES_MAX = 32 * 1024 * 1024
+TURN_MAX = 64
+"""Messages of one turn: what is held for others, timers and watches must not wait until thousands are handled."""
+URGENT_RUN = 32
+"""After so many urgent messages one that is not has its turn: a flood of them must not stop everything else."""
 KNOWN_SENDERS_MAX = 4_096
 SHOWN_MAX = 200
 """Characters of a stranger's name that are worth telling."""
 
 
 class Inbox:
-    """The messages of one process that wait to be handled, oldest first."""
+    """The messages of one process that wait to be handled: urgent ones first, and the oldest first of each kind."""
 
     def __init__(self, mailbox: Mailbox, own_address: Any) -> None:
         self._mailbox = mailbox
         self._own_address = own_address
+        self._urgent: deque[Envelope] = deque()
+        self._urgent_in_a_row = 0
         self._waiting: deque[Envelope] = deque()
         self._size = 0
         self._width = 1
@@ -42,22 +49,28 @@ class Inbox:
         """Among what has arrived is a request to end; it may be handled already."""
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._urgent) + len(self._waiting)
 
     def messages(self) -> list[Envelope]:
         with self.lock:
-            return list(self._waiting)
+            return [*self._urgent, *self._waiting]
 
     def begin_turn(self) -> int:
-        """How many messages are there now."""
+        """How many messages to handle before the next look at everything else."""
         if self._width > 1 and self.has_room():
             self._width = 1
-        return len(self._waiting)
+        return min(len(self), TURN_MAX)
 
     def pop(self) -> Envelope:
         """Raises `IndexError` when there is none."""
         with self.lock:
-            envelope = self._waiting.popleft()
+            is_urgents_turn = self._urgent_in_a_row < URGENT_RUN or not self._waiting
+            if self._urgent and is_urgents_turn:
+                self._urgent_in_a_row += 1
+                envelope = self._urgent.popleft()
+            else:
+                self._urgent_in_a_row = 0
+                envelope = self._waiting.popleft()
             self._size -= envelope.size
         return envelope
 
@@ -73,11 +86,11 @@ class Inbox:
             self._waiting.extendleft(reversed(envelopes))
 
     def has_room(self) -> bool:
-        return len(self._waiting) < AHEAD_MAX and self._size < AHEAD_BYTES_MAX
+        return len(self) < AHEAD_MAX and self._size < AHEAD_BYTES_MAX
 
     def has_wide_room(self) -> bool:
         """By the bound that may have been widened."""
-        return len(self._waiting) < AHEAD_MAX * self._width and self._size < AHEAD_BYTES_MAX * self._width
+        return len(self) < AHEAD_MAX * self._width and self._size < AHEAD_BYTES_MAX * self._width
 
     def widen(self) -> None:
         if not self.has_wide_room():
@@ -86,7 +99,7 @@ class Inbox:
     def take_in(self) -> None:
         """Take out of the mailbox what has arrived, as far as there is room."""
         with self.lock:
-            while len(self._waiting) < AHEAD_MAX and self._size < AHEAD_BYTES_MAX:  # `has_room`, once a message
+            while len(self) < AHEAD_MAX and self._size < AHEAD_BYTES_MAX:  # `has_room`, once a message
                 if (taken := self._mailbox.take()) is None:
                     return
                 self._note(*taken)
@@ -108,6 +121,7 @@ class Inbox:
         with self.lock:
             while self._mailbox.take() is not None:
                 pass
+            self._urgent.clear()
             self._waiting.clear()
             self._size = 0
 
@@ -124,7 +138,8 @@ class Inbox:
             message = PoisonMessage(None, f"{size} bytes from {path} cannot be read: {error!r}")
         if isinstance(message, ActorExitRequest):
             self.end_arrived = True
-        self._waiting.append(Envelope(sender, message, size))
+        queue = self._urgent if type(message) in URGENT else self._waiting
+        queue.append(Envelope(sender, message, size))
         self._size += size
 
     def _meet(self, path: str) -> Any:

@@ -1,6 +1,7 @@
 """What a process sends, and what it holds back because a mailbox is full.
 
-A message that finds no room is held, and everything for the same receiver is held behind it, so the order is kept. Each
+A message that finds no room is held, and everything for the same receiver is held behind it, so the order is kept; only
+what is urgent goes before what is not. Each
 full mailbox has a `Door`, which wakes the process when there is room; then as much leaves as it takes. When the
 receiver dies, what is held for it comes back to the sender, all at once.
 
@@ -40,11 +41,13 @@ Item = tuple[str, bytes, Any]
 class Held:
     """What is held for one receiver."""
 
-    __slots__ = ("behind", "door", "is_client", "queue", "size")
+    __slots__ = ("behind", "door", "is_client", "queue", "size", "urgent")
 
     def __init__(self, path: str, door: Door) -> None:
         self.door = door
         self.queue: deque[tuple[bytes, Any]] = deque()
+        self.urgent = 0
+        """So many at the front of the queue are."""
         self.size = 0
         """Bytes."""
         self.is_client = is_client(path)
@@ -124,13 +127,13 @@ class Outgoing:
         with self._lock:
             return path not in self._held and self._mailbox.put(path, payload) is Put.DONE
 
-    def send(self, path: str, payload: bytes, token: Any) -> Put:
-        """Now, or later: FULL means that the message is held."""
+    def send(self, path: str, payload: bytes, token: Any, *, is_urgent: bool = False) -> Put:
+        """Now, or later: FULL means that the message is held, an urgent one before those that are not."""
         with self._lock:
             put = Put.FULL if path in self._held else self._mailbox.put(path, payload)
-            return self._hold(path, payload, token) if put is Put.FULL else put
+            return self._hold(path, payload, token, is_urgent=is_urgent) if put is Put.FULL else put
 
-    def _hold(self, path: str, payload: bytes, token: Any) -> Put:
+    def _hold(self, path: str, payload: bytes, token: Any, *, is_urgent: bool) -> Put:
         held = self._held.get(path)
         if held is None:
             door = self._mailbox.door_to(path)
@@ -138,7 +141,11 @@ class Outgoing:
                 return Put.GONE
             held = self._held[path] = Held(path, door)
             self._epoll.register(door, select.EPOLLOUT)
-        held.queue.append((payload, token))
+        if is_urgent:
+            held.queue.insert(held.urgent, (payload, token))
+            held.urgent += 1
+        else:
+            held.queue.append((payload, token))
         held.size += len(payload)
         self.count += 1
         self.size += len(payload)
@@ -159,6 +166,7 @@ class Outgoing:
                 if put is Put.GONE:
                     break
                 held.queue.popleft()
+                held.urgent = max(0, held.urgent - 1)
                 held.size -= len(payload)
                 self.count -= 1
                 self.size -= len(payload)

@@ -207,6 +207,7 @@ class Portfolio(Guarded):
             return CancelRequested(intent_id=message.intent_id, record=record, attempt=attempt)
 
         self.within(sender, cancel)
+        self.commit()  # it does not wait until the batch is full
 
     def receiveMsg_RequestReplace(self, message: RequestReplace, sender: Any) -> None:
         def amend(unit: Writer) -> ReplaceRequested:
@@ -258,6 +259,7 @@ class Portfolio(Guarded):
             return TradingStateSet(request_id=message.request_id, standing=standing, canceling=canceling)
 
         self.within(sender, put)
+        self.commit()
 
     def receiveMsg_ArmTrading(self, message: ArmTrading, sender: Any) -> None:
         def arm(unit: Writer) -> ArmingSet:

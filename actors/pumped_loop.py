@@ -6,7 +6,9 @@ So this loop never waits: it is *pumped*. `pump` runs everything that is ready a
 it ready again; the descriptor `fileno` becomes readable when its sockets do, or when another thread calls it. The actor
 watches the one and sets a timer for the other.
 
-The trick is in the loop's selector: asked to wait, it looks once and, if there is nothing, stops the loop.
+The trick is in the loop's selector: asked to wait, it looks once and, if there is nothing, stops the loop. It does so,
+too, when a pump has lasted for `PUMP_MAX_NS`: a venue that answers quickly always has something ready, and the actor's
+mail, a cancel in it, must not wait for the last of a thousand orders.
 """
 
 from __future__ import annotations
@@ -19,16 +21,20 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 NS_PER_S = 1_000_000_000
+PUMP_MAX_NS = 20_000_000
 
 
 class _Unwaiting(selectors.DefaultSelector):
-    """Looks, and never waits; `on_idle` is told how long the loop would have waited."""
+    """Looks, and never waits; `on_idle` is told how long the loop would have waited, or 0 when the time is over."""
 
     on_idle: Callable[[float | None], None]
+    is_over: Callable[[], bool]
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         found = super().select(0)
-        if not found and (timeout is None or timeout > 0):
+        if self.is_over():
+            self.on_idle(0)
+        elif not found and (timeout is None or timeout > 0):
             self.on_idle(timeout)
         return found
 
@@ -40,6 +46,9 @@ class PumpedLoop:
         """`monotonic_ns` is the clock of its timers."""
         selector = _Unwaiting()
         selector.on_idle = self._note_idle
+        selector.is_over = self._is_over
+        self._clock_ns = monotonic_ns
+        self._until_ns: int | None = None
         self._selector = selector
         self._loop = asyncio.SelectorEventLoop(selector)
         self._loop.time = lambda: monotonic_ns() / NS_PER_S  # type: ignore[method-assign]
@@ -49,6 +58,9 @@ class PumpedLoop:
     def _note_idle(self, wait_s: float | None) -> None:
         self._wait_s = wait_s
         self._loop.stop()
+
+    def _is_over(self) -> bool:
+        return self._until_ns is not None and self._clock_ns() >= self._until_ns
 
     def fileno(self) -> int:
         """Readable when the loop has something to do."""
@@ -62,7 +74,9 @@ class PumpedLoop:
         task.add_done_callback(done)
 
     def pump(self) -> float | None:
-        """Run until nothing is ready. Returns in how many seconds a timer will be due; None when there is none."""
+        """Run until nothing is ready, or for long enough. Returns in how many seconds to come again; None: there is no
+        timer."""
+        self._until_ns = self._clock_ns() + PUMP_MAX_NS
         self._loop.run_forever()
         return self._wait_s
 
@@ -86,5 +100,6 @@ class PumpedLoop:
         """Cancel what is running and release everything."""
         for task in tuple(self._tasks):
             task.cancel()
-        self.pump()
+        self._until_ns = None
+        self._loop.run_forever()
         self._loop.close()

@@ -6,7 +6,8 @@ system call and taken out by another; there are no connections, no acknowledgeme
 What thespian asks of a transport, and how this one gives it:
 
 - **Order.** What one process sends to another arrives in the order in which it was sent. The kernel keeps it, and so
-  do we: while something is held for a receiver, whatever follows is held behind it.
+  do we: while something is held for a receiver, whatever follows is held behind it. Only cancels and halts
+  (`messages/urgent.py`) overtake everything else, among what is held and in the inbox.
 - **Between actors nothing is dropped.** When a mailbox is full, the message is *held* by its sender (`Outgoing`) and
   leaves as soon as there is room. A sender that holds too much for one receiver waits inside `send` (`Waiting`): the
   slow hold back the fast, and memory stays bounded. The admin never waits (thespian demands it); it says little.
@@ -18,7 +19,8 @@ What thespian asks of a transport, and how this one gives it:
 - **To oneself.** What an actor sends to itself is handled after everything that had arrived by then and that it may
   read ahead (group commit relies on it: the mark that ends a batch comes after the requests). It is not written down.
 - **File descriptors** that an actor watches are looked at with the mailbox, once a turn; a turn handles what was there
-  at its beginning, so neither mail nor watches nor timers starve the others. Timers fire oldest first.
+  at its beginning, some dozens of messages at most, so neither mail nor watches nor timers nor what is held starve the
+  others. Timers and watches come first in a turn, the oldest timer before all.
 - **Signals** set a flag and wake the process: a child that died, a request to end.
 - **Threads** may send and set timers; one thread at a time runs `run`, which thespian sees to.
 
@@ -62,6 +64,7 @@ from actors.outgoing import CLIENT_PREFIX, Outgoing
 from actors.waiting import Waiting, finish
 from actors.watches import Timers, Watches
 from messages import Message
+from messages.urgent import URGENT
 
 FOLDER_CAPABILITY = "Socket Folder"
 
@@ -206,7 +209,7 @@ class UnixTransport:
             self._keep(intent.message)
             intent.tx_done(SendStatus.Sent)
         else:
-            self._send(path, wire.dumps(intent.message), intent)
+            self._send(path, wire.dumps(intent.message), intent, is_urgent=type(intent.message) in URGENT)
 
     def is_behind(self, client: Any) -> bool:
         """Whether a client reads so little that it should get nothing more until it has taken what is held for it."""
@@ -223,8 +226,8 @@ class UnixTransport:
         self._inbox.keep(message)
         self._tell_runner()
 
-    def _send(self, path: str, payload: bytes, intent: Any) -> None:
-        put = self._outgoing.send(path, payload, intent)
+    def _send(self, path: str, payload: bytes, intent: Any, *, is_urgent: bool) -> None:
+        put = self._outgoing.send(path, payload, intent, is_urgent=is_urgent)
         if put is Put.DONE:
             intent.tx_done(SendStatus.Sent)
         elif put is Put.GONE:
@@ -330,7 +333,7 @@ class UnixTransport:
             elif descriptor in self._watches:
                 ready.append(descriptor)
         if ready:
-            self._inbox.keep(WatchMessage(ready))
+            self._inbox.put_first([WatchMessage(ready)])
         if self._timers and (due := self._timers.pop_due()):
             self._inbox.put_first(due)
         self._turn, self._just_looked = self._inbox.begin_turn(), True

@@ -2,9 +2,10 @@
 
 Theory of operation
 -------------------
-A wish waits for a quote that is fresh enough, is planned, and goes to the book (`Open`). Only what the book has made
-durable is sent, once per attempt, and its outcome is awaited (`Place`). Whatever is heard of an order goes to the book
-(`Apply`), whose answer, the record as it now stands, is the only thing that decides what is next:
+A wish waits for a quote that is fresh enough, is planned, and goes to the book (`Open`), `OPENING_MAX` at a time: what
+waits here stands in nobody's way, and a cancel need not queue behind it. Only what the book has made durable is sent,
+once per attempt, and its outcome is awaited (`Place`). Whatever is heard of an order goes to the book (`Apply`), whose
+answer, the record as it now stands, is the only thing that decides what is next:
 
 | the record is in | next |
 |---|---|
@@ -19,7 +20,7 @@ The brain keeps no truth of its own: after a restart `resume` builds it from the
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from typing import Final, NamedTuple
 
 from core import effects as do
@@ -39,6 +40,10 @@ from core.submission import Submission
 
 LIST_PATIENCE_NS: Final = 20 * ids.NS_PER_S
 """A list that was not answered for so long is asked for once more."""
+OPENING_MAX: Final = 64
+"""Wishes on their way through the book at one time."""
+UNPLANNED_MAX: Final = 20_000
+"""Wishes that wait for their turn; the next one is refused."""
 FOLLOWED: Final = frozenset({State.SENT, State.PARTIAL, State.CANCELING})
 
 
@@ -58,7 +63,7 @@ class Router:
         self.settings = settings
         self.quote: Quote | None = None
         self.quote_asked = False
-        self.unplanned: list[Submission] = []
+        self.unplanned: deque[Submission] = deque()
         self.unplanned_retries: list[IntentId] = []
         self.opening: dict[IntentId, _Opening] = {}
         self.opening_by_key: dict[IdempotencyKey, IntentId] = {}
@@ -86,8 +91,8 @@ class Router:
     # ── what clients ask for ──────────────────────────────────────────────────────────────────────────────────────
 
     def can_plan(self, now_ns: int) -> bool:
-        """Whether a wish that arrives now is planned at once, without waiting for a quote."""
-        return not self.unplanned and self._is_fresh(self.quote, now_ns)
+        """Whether a wish that arrives now is planned at once, without waiting for a quote or for its turn."""
+        return not self.unplanned and self._room > 0 and self._is_fresh(self.quote, now_ns)
 
     def submit(self, submission: Submission, known: SubmitAnswer | None, now_ns: int) -> list[Effect]:
         """A wish arrived. `known` is what the book's snapshot says about its key, if anything."""
@@ -97,6 +102,9 @@ class Router:
         if opening is not None and opening.payload_hash == submission.payload_hash:
             opening.joined.append(submission)
             return []
+        if len(self.unplanned) >= UNPLANNED_MAX:
+            reason = f"{UNPLANNED_MAX} wishes for {self.rules.symbol} wait already; ask again later"
+            return self._refuse(submission, Refusal("QUEUE_FULL", reason))
         self.unplanned.append(submission)
         return self._plan_all(now_ns)
 
@@ -142,7 +150,9 @@ class Router:
             self.live[intent_id] = (result.record, result.attempt)
             if told is None or told[0].state is State.SENDING:  # else its outcome is known already
                 effects += self._place(result.record, result.attempt)
-        return effects if told is None else effects + self.applied(*told)
+        if told is not None:
+            effects += self.applied(*told)
+        return effects + self._plan_all(now_ns)
 
     def applied(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> list[Effect]:
         """The book has taken in a report, an attempt, an end or a cancel; `record` is how the intent stands now."""
@@ -179,7 +189,7 @@ class Router:
                 return []
 
     def begun(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int) -> list[Effect]:
-        """The next attempt is durable, unless the intent went elsewhere meanwhile."""
+        """The next attempt is durable, unless the intent went elsewhere."""
         intent_id = record.intent.intent_id
         self.beginning.discard(intent_id)
         effects = self.applied(record, attempt, now_ns) + self._place(record, attempt)
@@ -232,9 +242,8 @@ class Router:
             return self._plan_all(now_ns, just_quoted=True)
         refusal = Refusal("MARKET_DATA_UNAVAILABLE", f"no price of {self.rules.symbol} ({quote.reason}); try again")
         effects: list[Effect] = []
-        for submission in self._take_unplanned():
-            effects.append(do.NoteRefusal(self.rules.symbol, submission.key, refusal))
-            effects += self._answer(submission, SubmitAnswer(outcome=OpeningOutcome.REFUSED, refusal=refusal))
+        while self.unplanned:
+            effects += self._refuse(self.unplanned.popleft(), refusal)
         for intent_id in self._take_unplanned_retries():
             record = self.live[intent_id][0]
             timer = Timer(TimerKind.RETRY, intent_id, record.attempts)
@@ -346,9 +355,13 @@ class Router:
             self.waiting.add(submission.request_id)
         return [do.Answer(submission.request_id, answer)]
 
+    def _refuse(self, submission: Submission, refusal: Refusal) -> list[Effect]:
+        answer = SubmitAnswer(outcome=OpeningOutcome.REFUSED, refusal=refusal)
+        return [do.NoteRefusal(self.rules.symbol, submission.key, refusal), *self._answer(submission, answer)]
+
     def _plan_all(self, now_ns: int, *, just_quoted: bool = False) -> list[Effect]:
         """Plan everything that waits, if there is a quote to plan against; else ask for one."""
-        if not self.unplanned and not self.unplanned_retries:
+        if not (self.unplanned and self._room > 0) and not self.unplanned_retries:
             return []
         quote = self.quote
         if quote is None or not (just_quoted or self._is_fresh(quote, now_ns)):
@@ -357,20 +370,20 @@ class Router:
             self.quote_asked = True
             return [do.AskQuote()]
         effects: list[Effect] = []
-        for submission in self._take_unplanned():
-            effects += self._plan_submission(submission, quote)
+        while self.unplanned and self._room > 0:
+            effects += self._plan_submission(self.unplanned.popleft(), quote)
         for intent_id in self._take_unplanned_retries():
             effects += self._plan_retry(intent_id, quote)
         return effects
 
     def _is_fresh(self, quote: Quote | None, now_ns: int) -> bool:
-        return (
-            quote is not None and 0 <= now_ns - quote.observed_ns <= self.settings.quote_max_age
-        )  # a clock is set back
+        # not of a time to come, either: a clock may be set back
+        return quote is not None and 0 <= now_ns - quote.observed_ns <= self.settings.quote_max_age
 
-    def _take_unplanned(self) -> list[Submission]:
-        taken, self.unplanned = self.unplanned, []
-        return taken
+    @property
+    def _room(self) -> int:
+        """Wishes that may go to the book now."""
+        return OPENING_MAX - len(self.opening)
 
     def _take_unplanned_retries(self) -> list[IntentId]:
         taken, self.unplanned_retries = self.unplanned_retries, []
@@ -383,8 +396,7 @@ class Router:
             return []
         plan = plan_first(submission.request, self.rules, quote, self.settings)
         if isinstance(plan, Refusal):
-            answer = SubmitAnswer(outcome=OpeningOutcome.REFUSED, refusal=plan)
-            return [do.NoteRefusal(self.rules.symbol, submission.key, plan), *self._answer(submission, answer)]
+            return self._refuse(submission, plan)
         accepted = self._intent(submission, quote)
         self.opening[accepted.intent_id] = _Opening(submission.payload_hash, submission, [])
         self.opening_by_key.setdefault(submission.key, accepted.intent_id)

@@ -1,4 +1,4 @@
-"""A client's wish on its way in, and under which keys it is known."""
+"""A wish on its way in, as its router keeps it until the book has taken it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.intent import IntentRequest
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """A client's request on its way in; `at_ns` is when it arrived. Its hash and keys are worked out once."""
+    """What a client sent; `at_ns` is when it arrived. Its hash and keys are worked out once."""
 
     request_id: str
     request: IntentRequest

@@ -1,7 +1,7 @@
 """`/_sim/…`: the truth about the venue, for verdicts and tests, and the levers to move it. Not part of Binance.
 
 GET  /_sim/orders  /_sim/trades  /_sim/balances      everything, without limits or keys
-GET  /_sim/stats                                     requests seen, by method and path, and who listens
+GET  /_sim/stats                                     requests seen and how they ended, and who listens
 PUT  /_sim/price   {"symbol": "BTCUSDT", "mid": "61000"}
 PUT  /_sim/transfer   {"asset": "USDT", "amount": "-100"}   a deposit or, if negative, a withdrawal
 GET  /_sim/faults   PUT /_sim/faults {…}   DELETE /_sim/faults
@@ -74,7 +74,8 @@ class Control:
 
     async def _stats(self, _request: web.Request) -> web.Response:
         venue = self._venue
-        return _json({"requests": dict(sorted(venue.requests.items())), "subscriptions": venue.streams.subscriptions})
+        requests, answers = (dict(sorted(counted.items())) for counted in (venue.requests, venue.answers))
+        return _json({"requests": requests, "answers": answers, "subscriptions": venue.streams.subscriptions})
 
     async def _price(self, request: web.Request) -> web.Response:
         engine = self._venue.engine

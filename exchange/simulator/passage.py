@@ -91,6 +91,8 @@ class Passage:
         """Fills that no read shows yet. Not saved, as faults are not."""
         self.requests: Counter[str] = Counter()
         """Seen so far, by method and path."""
+        self.answers: Counter[str] = Counter()
+        """How they ended, by method, path and status; `none` where the connection ended without an answer."""
         self.publish: Callable[[list[Json]], None] | None = None
         """Gets the events of each step, in their order; None: nobody listens."""
         self.clock_ns = clock_ns
@@ -132,7 +134,7 @@ class Passage:
         plan = self.faults.plan(Kind.STREAM, self.clock_ns())
         if plan.before is not None:
             return spoiled(NO_ANSWER, plan.before)
-        return Connected(Session(self._credentials, self._limits, self.clock_ns, plan.skew_ms), plan)
+        return Connected(Session(self._credentials, self._limits, self.clock_ns, plan.skew_ms, self._answered), plan)
 
     def carry_out(self, admitted: Admitted) -> Outcome:
         """The true answer, a refusal too, or what a fault makes of it. Raises `OSError` when it cannot be saved."""
@@ -157,6 +159,10 @@ class Passage:
         events = self._announcer.events(happened, balances, shown, now_ns)
         if events:
             self.publish(events)
+
+    def _answered(self, status: int) -> None:
+        """A request to the WebSocket API."""
+        self.answers[f"WS {STREAM_PATH} {status}"] += 1
 
     def _answer(self, admitted: Admitted) -> Answer:
         endpoint, params, plan = admitted

@@ -104,6 +104,10 @@ class SimulatorProcess:
         """Deposit or, if negative, withdraw. Raises `SimulatorFailed` when so much is not free."""
         self._put("transfer", {"asset": asset, "amount": f"{amount:f}"})
 
+    def move(self, symbol: str, mid: Decimal) -> None:
+        """Move a market, written like BTCUSDT. Raises `SimulatorFailed` for a price that cannot be."""
+        self._put("price", {"symbol": symbol, "mid": f"{mid:f}"})
+
     def _put(self, what: str, content: Any) -> None:
         body = msgspec.json.encode(content)
         call = Request(f"{self.base_url}/_sim/{what}", data=body, method="PUT")  # noqa: S310  (http on loopback)

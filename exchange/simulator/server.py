@@ -49,22 +49,22 @@ class Venue(Passage):
         key = request.headers.get("X-MBX-APIKEY")
         admitted = self.admit(Request(request.method, request.path, query, body, key))
         if not isinstance(admitted, Admitted):
-            return _sent(request, admitted)
+            return self._sent(request, admitted)
         self._end_streams_in_outage()
         await _pause(admitted.plan.delay_ms)
         outcome = self._execute(admitted)
         await _pause(outcome.late_ms)
-        return _sent(request, outcome.answer)
+        return self._sent(request, outcome.answer)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         connected = self.connect()
         if not isinstance(connected, Connected):
             self._end_streams_in_outage()
-            return _sent(request, connected)
+            return self._sent(request, connected)
         await _pause(connected.plan.delay_ms)
         down = self.faults.outage(self.clock_ns())
         if down is not None:
-            return _sent(request, spoiled(NO_ANSWER, down))
+            return self._sent(request, spoiled(NO_ANSWER, down))
         return await self.streams.serve(request, connected)
 
     async def run_market(self) -> None:
@@ -77,6 +77,11 @@ class Venue(Passage):
     def _end_streams_in_outage(self) -> None:
         if self.faults.outage(self.clock_ns()) is not None:
             self.streams.cut()
+
+    def _sent(self, request: web.Request, answer: Answer | None) -> web.Response:
+        """The answer, counted; without one the connection ends."""
+        self.answers[f"{request.method} {request.path} {'none' if answer is None else answer.status}"] += 1
+        return _sent(request, answer)
 
     def _execute(self, admitted: Admitted) -> Outcome:
         try:
@@ -93,7 +98,6 @@ async def _pause(time_ms: int) -> None:
 
 
 def _sent(request: web.Request, answer: Answer | None) -> web.Response:
-    """The answer; without one the connection ends."""
     if answer is not None:
         return web.Response(
             status=answer.status, body=answer.body, headers=answer.headers, content_type=answer.content_type

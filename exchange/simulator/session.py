@@ -37,9 +37,15 @@ class Session:
     """Of one connection."""
 
     def __init__(
-        self, credentials: auth.Credentials, limits: RateLimits, clock_ns: Callable[[], int], skew_ms: int
+        self,
+        credentials: auth.Credentials,
+        limits: RateLimits,
+        clock_ns: Callable[[], int],
+        skew_ms: int,
+        answered: Callable[[int], None],
     ) -> None:
-        """`clock_ns` is the venue's clock, ns UTC; `skew_ms` is how far it is ahead for this client."""
+        """`clock_ns` is the venue's clock, ns UTC; `skew_ms` is how far it is ahead for this client; `answered` is told
+        the status of each answer."""
         self.subscription: int | None = None
         """The id under which it is told what happens; None: it is not."""
         self._subscribed = 0
@@ -47,6 +53,7 @@ class Session:
         self._limits = limits
         self._clock_ns = clock_ns
         self._skew_ns = skew_ms * _NS_PER_MS
+        self._note_status = answered
         self._methods: dict[str, Callable[[Json], Any]] = {
             "ping": lambda _params: {},
             "time": lambda _params: {"serverTime": wire.ms(self._now_ns())},
@@ -110,6 +117,7 @@ class Session:
         return self._clock_ns() + self._skew_ns
 
     def _answered(self, number: Any, status: int, content: Json) -> Json:
+        self._note_status(status)
         return {"id": number, "status": status, **content, "rateLimits": self._limits.weight_rows(self._clock_ns())}
 
     def _told(self, error: VenueError) -> Json:

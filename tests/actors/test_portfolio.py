@@ -15,7 +15,7 @@ from core import arming, trading
 from core.book import OpeningOutcome
 from core.concern import Concern
 from core.events import AlertFired
-from core.ids import NS_PER_S
+from core.ids import NS_PER_S, IntentId
 from core.intent import TimeInForce
 from core.lifecycle import State
 from core.planning import OrderPlan, Refusal
@@ -27,6 +27,7 @@ from messages.book import (
     ArmingSet,
     ArmTrading,
     BeginAttempt,
+    CancelRequested,
     CommitBatch,
     DisarmTrading,
     FlushBook,
@@ -38,6 +39,7 @@ from messages.book import (
     RecordPrivateData,
     RecordRefusal,
     ReportApplied,
+    RequestCancel,
     SetTradingState,
     TightenTrading,
     TradingStateSet,
@@ -206,6 +208,15 @@ def test_a_full_batch_is_committed_without_waiting(portfolio: RecordedPortfolio)
     assert committed(portfolio) == BATCH
     portfolio.receiveMsg_CommitBatch(fresh, "self")
     assert committed(portfolio) == BATCH + 1
+
+
+def test_a_cancel_does_not_wait_until_the_batch_is_full(portfolio: RecordedPortfolio) -> None:
+    """It is durable and answered at once, and so is what was in the open batch."""
+    portfolio.receiveMsg_RecordRefusal(refusal(), CLIENT)
+    nobody = IntentId("1-BTCUSDT-0")
+    portfolio.receiveMsg_RequestCancel(RequestCancel(intent_id=nobody, reason="enough"), CLIENT)
+    assert portfolio.to(CLIENT) == [CancelRequested(intent_id=nobody, record=None, attempt=None)]
+    assert committed(portfolio) == 1
 
 
 def test_a_batch_that_was_not_committed_has_not_happened(portfolio: RecordedPortfolio) -> None:

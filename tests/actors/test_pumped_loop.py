@@ -38,8 +38,9 @@ def drive(loop: PumpedLoop, results: list[Any]) -> None:
             select.select([loop.fileno()], [], [], min(5, wait_s if wait_s is not None else 5))
 
 
-def test_a_pump_does_all_that_is_ready_and_returns(loop: PumpedLoop) -> None:
-    """Many steps without waiting are one pump."""
+def test_a_pump_does_all_that_is_ready_and_returns() -> None:
+    """Many steps without waiting are one pump, as long as they take no time."""
+    loop = PumpedLoop(lambda: 0)
 
     async def steps() -> str:
         for _ in range(100):
@@ -50,6 +51,23 @@ def test_a_pump_does_all_that_is_ready_and_returns(loop: PumpedLoop) -> None:
     loop.start(steps(), lambda task: results.append(task.result()))
     assert loop.pump() is None
     assert results == ["done"]
+    loop.close()
+
+
+def test_a_pump_ends_though_something_is_always_ready(loop: PumpedLoop) -> None:
+    """Whoever owns the loop has other things to do, and comes again at once."""
+    steps: list[int] = []
+
+    async def busy() -> None:
+        while True:
+            steps.append(0)
+            await asyncio.sleep(0)
+
+    loop.start(busy(), lambda _task: None)
+    assert loop.pump() == 0
+    done = len(steps)
+    assert loop.pump() == 0
+    assert len(steps) > done > 1
 
 
 def test_a_timer_is_announced_and_not_waited_for(loop: PumpedLoop) -> None:

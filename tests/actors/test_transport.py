@@ -29,8 +29,15 @@ from thespian.system.transport import (
 from actors import outgoing
 from actors.addressing import UnixAddress, address_of
 from actors.transport import UnixTransport
+from core.ids import IntentId
 from messages.admin import AskStatus
+from messages.intents import CancelIntent
 from tests.actors.ends import NOW, SOON, actor, collect, received, send
+
+
+def cancel(number: int) -> CancelIntent:
+    return CancelIntent(request_id=str(number), intent_id=IntentId("1-BTCUSDT-0"), reason="enough")
+
 
 # ── order, loss, size ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -56,6 +63,77 @@ def test_what_finds_no_room_is_held_and_leaves_in_order(ends: tuple[UnixTranspor
         here.run(TransmitOnly, NOW)
     assert got == list(range(200))
     assert {str(intent.result) for intent in intents} == {str(SendStatus.Sent)}
+
+
+def test_a_cancel_overtakes_what_is_held_and_what_waits(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """It comes before all that is not in the mailbox yet; cancels keep their own order, and so does the rest."""
+    here, there = ends
+    for number in range(200):
+        send(here, there.myAddress, number)
+    for number in range(3):
+        send(here, there.myAddress, cancel(number))
+    got: list[Any] = []
+    while len(got) < 203:
+        got += received(there)
+        here.run(TransmitOnly, NOW)
+    assert [message for message in got if isinstance(message, int)] == list(range(200))
+    assert [message.request_id for message in got if isinstance(message, CancelIntent)] == ["0", "1", "2"]
+    assert max(got.index(cancel(number)) for number in range(3)) < 100
+
+
+def test_a_cancel_is_handled_before_what_was_read_already(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """Whatever is between them, what an actor has sent to itself, too."""
+    here, there = ends
+    for number in range(5):
+        send(here, there.myAddress, number)
+    order: list[Any] = []
+
+    def handle(envelope: Any) -> bool:
+        order.append(envelope.message)
+        if envelope.message == 0:
+            send(there, there.myAddress, "mark")
+            send(here, there.myAddress, cancel(7))
+        return len(order) < 7
+
+    there.run(handle, SOON)
+    assert order.index(cancel(7)) <= 2
+    assert [message for message in order if message != cancel(7)] == [0, 1, 2, 3, 4, "mark"]
+
+
+def test_a_flood_of_cancels_does_not_starve_the_rest(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """After some dozens of them it is somebody else's turn."""
+    here, there = ends
+    send(here, there.myAddress, cancel(0))
+    send(here, there.myAddress, "the rest")
+
+    def handle(envelope: Any) -> bool:
+        if isinstance(envelope.message, CancelIntent):
+            send(here, there.myAddress, cancel(1))
+            return True
+        return False
+
+    result = there.run(handle, SOON)
+    assert isinstance(result, Thespian__Run_HandlerResult)
+
+
+def test_a_long_turn_does_not_keep_back_what_is_held(ends: tuple[UnixTransport, UnixTransport]) -> None:
+    """Who has hundreds of messages to handle sends meanwhile what is held, as soon as the receiver has room."""
+    here, there = ends
+    for number in range(200):
+        send(here, here.myAddress, number)
+    intents = [send(here, there.myAddress, number) for number in range(200)]
+    at_once = sum(intent.result is not None for intent in intents)
+    got: list[int] = []
+    handled: list[int] = []
+
+    def handle(envelope: Any) -> bool:
+        handled.append(envelope.message)
+        got.extend(received(there))
+        return len(handled) < 199
+
+    here.run(handle, SOON)
+    assert got == list(range(len(got)))
+    assert len(got) > 2 * at_once
 
 
 def test_a_slow_receiver_does_not_hold_up_the_others(ends: tuple[UnixTransport, UnixTransport], tmp_path: Path) -> None:

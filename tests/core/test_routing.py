@@ -6,13 +6,14 @@ import pytest
 from msgspec.structs import replace
 
 from core import effects as do
-from core import replacing
+from core import replacing, routing
 from core.book import OpeningOutcome, OpeningResult, open_intent
 from core.effects import SubmitAnswer, Timer, TimerKind
 from core.ids import IntentId
 from core.intent import TimeInForce
 from core.replacing import NewTerms
 from core.reports import OrderAbsent, OrderStatus, QueryFailed
+from core.routing import OPENING_MAX
 from core.settings import UNLIMITED, Settings
 from tests.builders import (
     SECOND,
@@ -26,7 +27,7 @@ from tests.builders import (
     snapshot,
     unknown,
 )
-from tests.core.floor import Floor, kinds, router, submission
+from tests.core.floor import SETTINGS, Floor, kinds, router, submission
 
 # ── from a wish to the book ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -57,6 +58,56 @@ def test_without_a_price_a_wish_is_refused() -> None:
     assert answer.answer.refusal is not None
     assert (noted.refusal.code, answer.answer.refusal.code) == ("MARKET_DATA_UNAVAILABLE", "MARKET_DATA_UNAVAILABLE")
     assert not brain.in_flight
+
+
+def test_no_more_wishes_than_a_few_are_on_their_way_through_the_book(floor: Floor) -> None:
+    """The others wait in the router, in their order; each answer of the book lets the next one go."""
+    wanted = [
+        floor.router.submit(submission(f"r{number}", request(key=f"k{number}")), None, T0)
+        for number in range(OPENING_MAX + 2)
+    ]
+    assert [kinds(effects) for effects in wanted] == [["Open"]] * OPENING_MAX + [[], []]
+    assert not floor.router.can_plan(T0)
+    (first,) = wanted[0]
+    assert isinstance(first, do.Open)
+    result = floor.desk.submit(request(key="k0"))
+    told = floor.router.opened(first.opening.intent.intent_id, result, T0)
+    asked = [effect.opening.intent.idempotency_key for effect in told if isinstance(effect, do.Open)]
+    assert asked == [f"k{OPENING_MAX}"]
+
+
+def test_a_wish_that_waited_long_is_planned_with_a_fresh_quote(floor: Floor) -> None:
+    """Whoever waits for his turn must not be planned against the price of then."""
+    (first, *_) = [
+        floor.router.submit(submission(f"r{number}", request(key=f"k{number}")), None, T0)
+        for number in range(OPENING_MAX + 1)
+    ]
+    (asked,) = first
+    assert isinstance(asked, do.Open)
+    later = T0 + SETTINGS.quote_max_age + 1
+    told = floor.router.opened(asked.opening.intent.intent_id, floor.desk.submit(request(key="k0")), later)
+    assert "AskQuote" in kinds(told)
+    assert kinds(floor.router.quoted(quote(observed_ns=later), later)) == ["Open"]
+
+
+def test_a_queue_that_is_full_refuses(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded, and who was refused may ask again."""
+    monkeypatch.setattr(routing, "UNPLANNED_MAX", 1)
+    for number in range(OPENING_MAX + 1):
+        floor.router.submit(submission(f"r{number}", request(key=f"k{number}")), None, T0)
+    told = floor.router.submit(submission("one too many", request(key="late")), None, T0)
+    (refused,) = [effect.answer.refusal for effect in told if isinstance(effect, do.Answer)]
+    assert refused is not None
+    assert refused.code == "QUEUE_FULL"
+    assert "NoteRefusal" in kinds(told)
+
+
+def test_a_cancel_does_not_wait_for_the_wishes_before_it(floor: Floor) -> None:
+    """It goes to the book at once, however many wait for their turn."""
+    resting = floor.accept(request(key="resting"))
+    for number in range(2 * OPENING_MAX):
+        floor.router.submit(submission(f"w{number}", request(key=f"k{number}")), None, T0)
+    assert kinds(floor.router.cancel("c1", resting.intent_id, "enough")) == ["NoteCancel"]
 
 
 def test_what_cannot_be_planned_is_refused(floor: Floor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -329,6 +330,19 @@ def test_requests_are_counted(venue: Venue) -> None:
     before = venue.ask("GET", "/_sim/stats").body["requests"].get("GET /api/v3/ping", 0)
     venue.ask("GET", "/api/v3/ping")
     assert venue.ask("GET", "/_sim/stats").body["requests"]["GET /api/v3/ping"] == before + 1
+
+
+def test_answers_are_counted_by_status(venue: Venue) -> None:
+    """What was refused, and what was not answered at all, is told by the venue itself."""
+    before = Counter(venue.ask("GET", "/_sim/stats").body["answers"])
+    venue.ask("GET", "/api/v3/ping")
+    venue.ask("GET", "/api/v3/account")
+    venue.set_faults({"close_connection": {"on": ["market"]}})
+    with pytest.raises(ConnectionError):
+        venue.ask("GET", "/api/v3/time")
+    told = Counter(venue.ask("GET", "/_sim/stats").body["answers"])
+    names = ("GET /api/v3/ping 200", "GET /api/v3/account 401", "GET /api/v3/time none")
+    assert told - before == dict.fromkeys(names, 1)
 
 
 # ── limits ────────────────────────────────────────────────────────────────────────────────────────────────────────────

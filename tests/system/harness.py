@@ -47,7 +47,9 @@ class Marked:
         self.mark = uuid.uuid4().hex
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        return os.environ | {MARK_VARIABLE: self.mark, "PYTHONPATH": str(ROOT), **(extra or {})}
+        """With the marks of whoever started us, so that they find what we start, too."""
+        marks = " ".join(filter(None, (os.environ.get(MARK_VARIABLE), self.mark)))
+        return os.environ | {MARK_VARIABLE: marks, "PYTHONPATH": str(ROOT), **(extra or {})}
 
     def alive(self) -> list[psutil.Process]:
         """Every living process with the mark."""
@@ -55,7 +57,8 @@ class Marked:
 
     def _is_marked(self, process: psutil.Process) -> bool:
         try:
-            return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK_VARIABLE) == self.mark
+            marks = process.environ().get(MARK_VARIABLE, "").split()
+            return process.status() != psutil.STATUS_ZOMBIE and self.mark in marks
         except psutil.Error:
             return False
 

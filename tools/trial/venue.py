@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final, Self
@@ -38,8 +38,9 @@ class Truth(msgspec.Struct, frozen=True):
 class Venue:
     """A context: the simulator is stopped at the end."""
 
-    def __init__(self, seed: int) -> None:
-        self._process = SimulatorProcess.start(seed=seed, arguments=UNLIMITED)
+    def __init__(self, seed: int, options: Sequence[str] = UNLIMITED) -> None:
+        """`options` are the simulator's."""
+        self._process = SimulatorProcess.start(seed=seed, arguments=options)
 
     def __enter__(self) -> Self:
         return self
@@ -60,11 +61,15 @@ class Venue:
         """Somebody deposits or, if negative, withdraws."""
         self._process.transfer(asset, amount)
 
+    def move(self, symbol: str, mid: Decimal) -> None:
+        """The market goes there; resting orders that it crosses trade."""
+        self._process.move(symbol.replace("/", ""), mid)
+
     def behave(self) -> None:
         self._process.misbehave({})
 
     def truth(self) -> Truth:
-        orders, trades, balances = (self._ask(what) for what in ("orders", "trades", "balances"))
+        orders, trades, balances = (self.ask(what) for what in ("orders", "trades", "balances"))
         executed: dict[str, Decimal] = defaultdict(Decimal)
         for order in orders:
             executed[order["clientOrderId"]] += Decimal(order["executedQty"])
@@ -77,6 +82,7 @@ class Venue:
             balances={name: Decimal(row["free"]) + Decimal(row["locked"]) for name, row in balances.items()},
         )
 
-    def _ask(self, what: str) -> Any:
+    def ask(self, what: str) -> Any:
+        """What `/_sim/WHAT` tells."""
         with urlopen(f"{self.base_url}/_sim/{what}", timeout=TIMEOUT_S) as answer:  # noqa: S310  (http on loopback)
             return msgspec.json.decode(answer.read())
