@@ -16,6 +16,7 @@ from core.intent import Intent, Side, TimeInForce
 from core.lifecycle import Cause, State
 from core.records import BreakerState, Posting, RiskCheck, TradingState
 from core.reports import AbsenceProof, OrderStatus
+from core.stopping import StopReport
 
 
 def _snake(name: str) -> str:
@@ -285,6 +286,13 @@ class StartReconciled(Event, frozen=True, kw_only=True):
     elapsed_ns: int
 
 
+class StopReconciled(Event, frozen=True, kw_only=True):
+    """The engine stops: how it leaves the book, and how that compares with the venue (E6)."""
+
+    reason: str
+    report: StopReport
+
+
 class AlertFired(Event, frozen=True, kw_only=True):
     """Something an operator should look at."""
 
@@ -359,6 +367,7 @@ AnyEvent = (
     | BalancesCompared
     | ExternalOrderSeen
     | StartReconciled
+    | StopReconciled
     | AlertFired
     | SymbolQuarantined
     | QuarantineLifted
@@ -377,6 +386,7 @@ AUDIT_EVENTS: Final = (
     BalancesCompared,
     ExternalOrderSeen,
     StartReconciled,
+    StopReconciled,
     AlertFired,
     SymbolQuarantined,
     QuarantineLifted,

@@ -10,6 +10,7 @@
 | `leftovers` | is an order gone that no intent wants any more? |
 | `balances` | do the balances agree, and the ledger with itself? (C2, C5) |
 | `verifying` | everything, on demand |
+| `closing` | before a stop: how do they stand? |
 
 Each runs on its own interval (`[reconciler]` in the settings; 0 turns one off, except the search). All of them ask
 through `inquiry`, which keeps an answer, an empty answer and no answer apart. Nothing here is a truth of its own: after
@@ -25,6 +26,7 @@ from typing import Any, Final
 from core import wants
 from core.balances import Balances, Ledger
 from core.book import is_stale
+from core.closing import Closing
 from core.comparing import Comparisons
 from core.drift import Alarm
 from core.ids import NS_PER_S, ClientOrderId
@@ -63,6 +65,7 @@ class Reconciliation:
         self._balances = Balances(self._inquiries, self._sweeps, alarm, settings.exchange.read_lag)
         self._ledger = Ledger(alarm)
         self._verifying = Verifying(self._inquiries, settings.exchange.read_lag)
+        self._closing = Closing(self._inquiries, self._sweeps)
         self._start = Start(settings, self._searches, self._comparisons, self._sweeps, self._orders, self._balances)
         self.intervals = {
             SEARCH: min(own.lookup_interval or SEARCH_INTERVAL_MAX_NS, SEARCH_INTERVAL_MAX_NS),
@@ -91,7 +94,7 @@ class Reconciliation:
         """It is time for this check."""
         if name == SEARCH:
             effects = self._inquiries.overdue(at) + self._searches.go_on(at) + self._verifying.go_on(at)
-            effects += self._leftovers.go_on(at)
+            effects += self._leftovers.go_on(at) + self._closing.go_on(at)
             return effects + self._balances.look_for_reasons(at) + self._start.go_on(at)
         return self._checks[name](at) if self._start.is_over else []
 
@@ -123,6 +126,10 @@ class Reconciliation:
     def verify(self, request_id: str, at: Moment) -> Effects:
         """Somebody wants everything compared."""
         return self._verifying.verify(request_id, at)
+
+    def close(self, within_ns: int, at: Moment) -> Effects:
+        """The engine stops, and has so much time to hear how book and venue compare."""
+        return self._closing.begin(within_ns, at)
 
     def again(self, at: Moment) -> Effects:
         """The gateway was replaced: whatever it was asked, the new one is asked."""

@@ -28,7 +28,16 @@ from core.settings import Mode, Settings
 from exchange import credentials
 from exchange.simulator import auth
 from exchange.simulator.process import SimulatorFailed, SimulatorProcess
-from messages.admin import AskStatus, EngineBorn, EngineStarted, EngineStopped, StartEngine, StatusReported, StopEngine
+from messages.admin import (
+    AskStatus,
+    EngineBorn,
+    EngineStarted,
+    EngineStopped,
+    StartEngine,
+    StatusReported,
+    StopDelayed,
+    StopEngine,
+)
 from messages.lifecycle import StartDelayed
 from storage.layout import PRIVATE_FILE, StateFolder
 from tools import signals
@@ -60,7 +69,9 @@ class Launch:
         self.is_wanted: Callable[[], bool] = lambda: True
         """Asked every moment while an engine starts; False gives the start up."""
         self.say: Callable[[str], None] = lambda _text: None
-        """Gets what somebody who waits for a start should know."""
+        """Gets what somebody who waits for a start, or for a stop, should know."""
+        self.is_forced: Callable[[], bool] = lambda: False
+        """Asked every moment during a graceful stop; True cuts it short."""
         self.simulator: SimulatorProcess | None = None
         self._crew = Crew(folder.crew_file)
         self._stack = contextlib.ExitStack()
@@ -87,6 +98,12 @@ class Launch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close()
+
+    @property
+    def ending(self) -> EngineStopped:
+        """How it went, when it is over."""
+        forced = EngineStopped(reason="a second signal", failed=False, forced=True)
+        return forced if self._is_forced else self._stopped or EngineStopped(reason="it has not answered", failed=True)
 
     def _close(self) -> None:
         """End everything. A stop signal meanwhile cuts the graceful part short, never the rest."""
@@ -150,7 +167,12 @@ class Launch:
             raise StartupFailed(f"the simulator: {error.strerror}; mend it") from error
 
     def _stop_simulator(self) -> None:
-        if self.simulator is not None:
+        """What it has answered is on disk at any moment."""
+        if self.simulator is None:
+            return
+        if self._is_forced:
+            self.simulator.kill()
+        else:
             self.simulator.stop()
 
     def _start_system(self) -> None:
@@ -259,6 +281,8 @@ class Launch:
             self._stopped = message
         elif isinstance(message, StatusReported):
             self._heard_s = now_s
+        elif isinstance(message, StopDelayed):
+            self.say(f"waiting for {message.waits_for}")
         if self._stopped is None:
             self._stopped = self._judge(now_s)
         return self._stopped
@@ -312,7 +336,7 @@ class Launch:
     # ── end ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def stop(self, reason: str) -> None:
-        """Gracefully: what is in flight settles, everything is flushed."""
+        """Gracefully: what is in flight settles, book and venue are compared, everything is flushed."""
         if self._stopped is not None:
             return
         try:
@@ -320,16 +344,25 @@ class Launch:
         except EngineNotRunning as error:
             self._stopped = EngineStopped(reason=str(error), failed=True)
         deadline = time.monotonic() + self.settings.engine.stop_timeout / NS_PER_S + 1
-        while self._stopped is None and not self._hurry and (left := deadline - time.monotonic()) > 0:
+        while self._stopped is None and not self._must_hurry and (left := deadline - time.monotonic()) > 0:
             self.wait(min(left, LISTEN_S))
+
+    @property
+    def _must_hurry(self) -> bool:
+        return bool(self._hurry) or self.is_forced()
+
+    @property
+    def _is_forced(self) -> bool:
+        """Somebody did not want to wait until the engine had stopped."""
+        return self._must_hurry if self._stopped is None else self._stopped.forced
 
     def _end_system(self) -> None:
         """In order if it still answers, and in any case."""
         self.folder.engine_file.unlink(missing_ok=True)
         if self._engine_pid:
             self.stop("the launcher ends")
-            in_order = self._stopped is not None and not self._stopped.failed
-            if in_order and self._door is not None and self._door.shutdown(END_GRACE_S, lambda: not self._hurry):
+            in_order = self._stopped is not None and not self._stopped.failed and not self._stopped.forced
+            if in_order and self._door is not None and self._door.shutdown(END_GRACE_S, lambda: not self._must_hurry):
                 self._crew.await_end(END_GRACE_S)
         self._kill_system()
 
