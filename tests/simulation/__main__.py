@@ -82,7 +82,7 @@ def _say(summary: Summary, *, as_json: bool) -> None:
     print(
         f"{summary.seeds} seeds, {summary.violations} violations, {summary.crashes} crashes, {summary.faults} faults, "
         f"{summary.steps} steps, {summary.intents} intents, {summary.fills} fills, "
-        f"{summary.external} external orders, {summary.drifts} drifts, {summary.elapsed_s} s"
+        f"{summary.external} external orders, {summary.stops} stops, {summary.drifts} drifts, {summary.elapsed_s} s"
     )
 
 

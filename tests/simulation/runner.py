@@ -31,6 +31,7 @@ class Summary(msgspec.Struct, kw_only=True):
     intents: int = 0
     fills: int = 0
     external: int = 0
+    stops: int = 0
     drifts: int = 0
     elapsed_s: float = 0.0
     failing: list[dict[str, str | int | float]] = []
@@ -43,6 +44,7 @@ class Summary(msgspec.Struct, kw_only=True):
         self.intents += outcome.intents
         self.fills += outcome.fills
         self.external += outcome.external
+        self.stops += outcome.stops
         self.drifts += outcome.drifts
         if outcome.violation:
             self.violations += 1
