@@ -32,7 +32,7 @@ from core.stopping import (
     still_unknown,
     working,
 )
-from messages.admin import EngineStopped, StopDelayed, StopEngine
+from messages.admin import EngineStopped, StopBegun, StopDelayed, StopEngine
 from messages.book import CancelOpenIntents, OpenIntentsCanceled, RecordEvents
 from messages.lifecycle import PrepareStop, StopPrepared, Tick
 from messages.reconciling import CompareAtStop, ComparedAtStop
@@ -99,7 +99,8 @@ class Stopper(FrontDesk):
         if self.state == "stopped":
             self.answer(sender, self.last_word())
             return
-        self.stop_askers.append(sender)
+        if sender not in [self.launcher, *self.stop_askers]:
+            self.stop_askers.append(sender)
         if message.force:
             self.end_by_force(message.reason)
         elif self.state != "stopping":
@@ -113,6 +114,8 @@ class Stopper(FrontDesk):
         self.stop_reason = reason
         self.stop = Stop(on_stop or engine.on_stop, self.monotonic_ns(), engine.stop_timeout)
         self.log.info("engine_stopping", reason=reason, on_stop=str(self.stop.on_stop))
+        if not self.orphaned:
+            self.answer(self.launcher, StopBegun(reason=reason))
         self.stop_book = None if was_damaged else self.book_at_stop()
         if self.orphaned or was_starting:
             why = "nobody would hear of it" if self.orphaned else "the start was not over"

@@ -67,6 +67,12 @@ class StopEngine(ClientRequest, frozen=True, kw_only=True):
     """At once, with everything in flight as it is; also where a graceful stop lasts already."""
 
 
+class StopBegun(Message, frozen=True, kw_only=True):
+    """Engine → launcher: a graceful stop has begun. Should the engine die now, it is not to be replaced."""
+
+    reason: str
+
+
 class StopDelayed(Message, frozen=True, kw_only=True):
     """Engine → launcher: the stop still lasts."""
 

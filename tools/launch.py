@@ -35,6 +35,7 @@ from messages.admin import (
     EngineStopped,
     StartEngine,
     StatusReported,
+    StopBegun,
     StopDelayed,
     StopEngine,
 )
@@ -72,6 +73,8 @@ class Launch:
         """Gets what somebody who waits for a start, or for a stop, should know."""
         self.is_forced: Callable[[], bool] = lambda: False
         """Asked every moment during a graceful stop; True cuts it short."""
+        self.is_stopping = False
+        """A graceful stop has begun, whoever wanted it: what ends now is not replaced."""
         self.simulator: SimulatorProcess | None = None
         self._crew = Crew(folder.crew_file)
         self._stack = contextlib.ExitStack()
@@ -281,11 +284,19 @@ class Launch:
             self._stopped = message
         elif isinstance(message, StatusReported):
             self._heard_s = now_s
+        elif isinstance(message, StopBegun):
+            self._stop_begun(message.reason)
         elif isinstance(message, StopDelayed):
             self.say(f"waiting for {message.waits_for}")
         if self._stopped is None:
             self._stopped = self._judge(now_s)
         return self._stopped
+
+    def _stop_begun(self, reason: str) -> None:
+        """Somebody else may have told the engine."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            self.say(f"stopping ({reason})")
 
     def _mind_simulator(self) -> None:
         if self.simulator is not None and not self.simulator.is_running:
@@ -337,6 +348,7 @@ class Launch:
 
     def stop(self, reason: str) -> None:
         """Gracefully: what is in flight settles, book and venue are compared, everything is flushed."""
+        self.is_stopping = True
         if self._stopped is not None:
             return
         try:
