@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from tests.simulation import planted_brakes  # noqa: F401  (its bugs join the others)
+from tests.simulation import planted_brakes, planted_stops  # noqa: F401  (their bugs join the others)
 from tests.simulation.planted import BUGS
 from tests.simulation.runner import run_task
 from tests.simulation.world import Outcome
