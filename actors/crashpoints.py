@@ -32,6 +32,7 @@ RECEIVES: Final = {
     "portfolio": (
         "OpenIntent", "BeginAttempt", "ApplyReport", "RequestCancel", "RecordOpeningBalances", "RecordEvents",
         "RecordRefusal", "SettleTrades", "TightenTrading", "SetTradingState", "GatewayGone", "Rewire", "PrepareStop",
+        "CancelOpenIntents",
     ),
     "gateway": (
         "PlaceOrder", "CancelOrder", "FetchOrder", "FetchQuote", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades",
@@ -44,12 +45,12 @@ RECEIVES: Final = {
     ),
     "reconciler": (
         "ResolveUnknown", "OrderReported", "OpenOrdersFetched", "RecentOrdersFetched", "TradesFetched",
-        "BalancesFetched", "VerifyBook", "Rewire", "PrepareStop",
+        "BalancesFetched", "VerifyBook", "CompareAtStop", "Rewire", "PrepareStop",
     ),
     "scribe": ("PrepareStop",),
     "engine": (
         "StartEngine", "ChildReady", "GatewayReady", "FindRouter", "ChildActorExited", "VerifyBook", "SetTradingState",
-        "StopEngine",
+        "StopEngine", "OpenIntentsCanceled", "ComparedAtStop",
     ),
 }  # fmt: skip
 """Before the message is handled."""
@@ -57,7 +58,7 @@ RECEIVES: Final = {
 SENDS: Final = {
     "portfolio": (
         "PlaceOrder", "IntentOpened", "AttemptBegun", "ReportApplied", "CancelRequested", "OpeningBalancesRecorded",
-        "TradingStateSet",
+        "TradingStateSet", "OpenIntentsCanceled",
     ),
     "gateway": (
         "ApplyReport", "QuoteFetched", "OrderReported", "CancelAttempted", "OpenOrdersFetched", "RecentOrdersFetched",
@@ -69,7 +70,8 @@ SENDS: Final = {
     ),
     "reconciler": (
         "UnknownResolved", "ApplyReport", "RecordEvents", "SettleTrades", "TightenTrading", "BookVerified",
-        "ChildReady", "FetchOrder", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades", "FetchBalances",
+        "ComparedAtStop", "ChildReady", "FetchOrder", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades",
+        "FetchBalances",
     ),
     "engine": ("ConfigureChild", "Rewire", "RouterFound", "EngineStarted", "EngineStopped"),
 }  # fmt: skip

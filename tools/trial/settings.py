@@ -25,6 +25,7 @@ max_open_orders = 1000
 [engine]
 restarts_max = 10000
 hang_timeout = "{HANG_TIMEOUT_S}s"
+on_stop = "cancel"
 
 [exchange]
 base_url = "{venue_url}"
