@@ -160,7 +160,7 @@ def up(config: Path | None, state: str) -> int:
     stopped_by: list[str] = []
     launch = Launch(StateFolder(state), settings)
     launch.say = _say
-    launch.is_forced = lambda: len(stopped_by) > 1
+    launch.is_forced = lambda: signals.insists(stopped_by)
     with signals.noted(stopped_by.append), launch:
         if launch.swept:
             _say(f"ended {launch.swept} processes that an earlier launcher had left behind")

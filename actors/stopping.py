@@ -210,7 +210,7 @@ class Stopper(FrontDesk):
     def waits_for(self, stop: Stop) -> str:
         match stop.phase:
             case Phase.SETTLING:
-                late = [child.name for child in self.routers() if child.is_ready and not child.prepared]
+                late = [child.name for child in self.routers() if not child.prepared]
                 return f"orders on the wire ({', '.join(late)})" if late else "orders whose outcome is unknown"
             case Phase.CANCELING:
                 left = len(self.left_to_cancel(stop))
@@ -226,7 +226,7 @@ class Stopper(FrontDesk):
         """Whether something may still come that a router waits for. Without a book or a gateway nothing will."""
         if not self.is_hub_ready():
             return False
-        if any(child.is_ready and not child.prepared for child in self.routers()):
+        if any(not child.prepared for child in self.routers()):
             return True
         return self.is_patient(stop) and still_unknown(self.open_intents())
 
@@ -277,7 +277,8 @@ class Stopper(FrontDesk):
         if not stop.is_noted:
             return True
         left = self.left_to_cancel(stop)
-        followed = [record for record in left if self.is_ready(router_name(record.intent.symbol))]
+        routers = {child.name for child in self.routers()}
+        followed = [record for record in left if router_name(record.intent.symbol) in routers]
         known = [record for record in followed if record.state is not State.UNKNOWN]
         return self.is_ready(GATEWAY) and (bool(known) or (bool(followed) and self.is_patient(stop)))
 

@@ -369,6 +369,21 @@ def test_a_part_that_fails_is_like_one_that_is_dead(engine: StoppingEngine) -> N
     assert engine.stop.phase != "settling"
 
 
+def test_a_router_that_has_just_been_replaced_is_waited_for(canceler: StoppingEngine) -> None:
+    """It takes up its orders in a moment, and cancels what shall be canceled."""
+    attempt = resting(canceler)
+    canceler.let_die(ROUTER)
+    canceler.told_to_stop()
+    assert canceler.asked_to_cancel() == 0
+    canceler.receiveMsg_ChildReady(ChildReady(name=ROUTER, pid=9), canceler.children[ROUTER].address)
+    canceler.prepared(ROUTER)
+    canceler.noted()
+    assert canceler.asked_to_compare() == []
+    canceler.desk.apply(snapshot(attempt, "canceled"))
+    canceler.pass_time(0.2)
+    assert len(canceler.asked_to_compare()) == 1
+
+
 def test_orders_of_a_router_that_is_gone_are_noted_and_not_waited_for(canceler: StoppingEngine) -> None:
     """Nobody follows them; the next start does, and the report counts them."""
     resting(canceler)
