@@ -8,7 +8,6 @@ for, never the end. What became of the intents is read in the book itself, so it
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -19,17 +18,18 @@ from actors.front_desk import FrontDesk
 from actors.supervisor import BOOK_DAMAGED
 from core.errors import StorageError
 from core.events import StopReconciled
-from core.ids import NS_PER_MS, NS_PER_S, IntentId
+from core.ids import NS_PER_MS, NS_PER_S
 from core.lifecycle import State
 from core.records import IntentRecord
 from core.settings import OnStop
 from core.stopping import (
-    UNKNOWN_PATIENCE_NS,
+    DOUBT_PATIENCE_NS,
     Compared,
+    Phase,
+    Stop,
     StopReport,
     by_state,
-    flush_time_ns,
-    still_unknown,
+    is_in_doubt,
     working,
 )
 from messages.admin import EngineStopped, StopBegun, StopDelayed, StopEngine
@@ -47,38 +47,6 @@ TELL_NS: Final = 1 * NS_PER_S
 """A phase that lasts longer is worth a line to whoever waits."""
 ANSWER_SHARE: Final = 10
 """A tenth of the comparison's time is for its answer to come back."""
-
-
-class Phase(StrEnum):
-    SETTLING = "settling"
-    CANCELING = "canceling"
-    COMPARING = "comparing"
-    FLUSHING = "flushing"
-
-
-class Stop:
-    """One graceful stop, as far as it has come."""
-
-    def __init__(self, on_stop: OnStop, began_ns: int, timeout_ns: int) -> None:
-        """`began_ns` is monotonic."""
-        self.on_stop = on_stop
-        self.began_ns = began_ns
-        self.ends_ns = began_ns + timeout_ns
-        self.flush_ns = self.ends_ns - flush_time_ns(timeout_ns)
-        """When whatever comes before the last phase is cut short."""
-        self.phase = Phase.SETTLING
-        self.step = 0
-        """Counts phases, and parts in the last one; tells a timer that is stale."""
-        self.step_began_ns = began_ns
-        self.looks = 0
-        self.is_noted = False
-        """The cancels are durable."""
-        self.to_cancel: frozenset[IntentId] = frozenset()
-        self.compared: Compared | None = None
-        self.flushed: list[str] = []
-        """Parts that were asked to write what they have."""
-        self.not_done: list[str] = []
-        self.report: StopReport | None = None
 
 
 class Stopper(FrontDesk):
@@ -211,7 +179,7 @@ class Stopper(FrontDesk):
         match stop.phase:
             case Phase.SETTLING:
                 late = [child.name for child in self.routers() if not child.prepared]
-                return f"orders on the wire ({', '.join(late)})" if late else "orders whose outcome is unknown"
+                return f"orders on the wire ({', '.join(late)})" if late else "orders whose outcome is not known yet"
             case Phase.CANCELING:
                 left = len(self.left_to_cancel(stop))
                 return f"{left} intents that are being canceled"
@@ -228,14 +196,14 @@ class Stopper(FrontDesk):
             return False
         if any(not child.prepared for child in self.routers()):
             return True
-        return self.is_patient(stop) and still_unknown(self.open_intents())
+        return self.is_patient(stop) and is_in_doubt(self.open_intents())
 
     def is_hub_ready(self) -> bool:
         return self.is_ready(PORTFOLIO) and self.is_ready(GATEWAY)
 
     def is_patient(self, stop: Stop) -> bool:
-        """An unknown outcome is looked for at once, and as a rule found; its proof may take longer than the stop."""
-        return self.is_ready(RECONCILER) and self.monotonic_ns() - stop.step_began_ns < UNKNOWN_PATIENCE_NS
+        """A cancel is answered soon, and an unknown outcome as a rule found; a proof may take longer than the stop."""
+        return self.is_ready(RECONCILER) and self.monotonic_ns() - stop.step_began_ns < DOUBT_PATIENCE_NS
 
     def open_intents(self) -> list[IntentRecord]:
         """As the book has them now; none if it cannot be read."""
@@ -256,7 +224,9 @@ class Stopper(FrontDesk):
         stop.phase = Phase.CANCELING
         stop.to_cancel = frozenset(record.intent.intent_id for record in self.open_intents())
         self.set_clocks(stop.flush_ns)
-        if stop.to_cancel and not self.is_ready(PORTFOLIO):
+        if self.stop_book is None:
+            stop.not_done.append("canceling: the book cannot be read")
+        elif stop.to_cancel and not self.is_ready(PORTFOLIO):
             stop.not_done.append("canceling: the portfolio is gone, so nothing could be noted")
         elif stop.to_cancel:
             self.ask_to_cancel()

@@ -5,7 +5,7 @@ what it could not do is said here, never guessed.
 
 | phase | is over when |
 |---|---|
-| settling | every router has heard of what it had on the wire |
+| settling | every router has heard of what it had on the wire; what is in doubt had a moment to show |
 | canceling | every intent is over, if `engine.on_stop` wants that |
 | comparing | book and venue were compared (`core/closing.py`) |
 | flushing | each part has written what it had |
@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Final
 
 import msgspec
 
-from core.ids import NS_PER_S
+from core.ids import NS_PER_S, IntentId
 from core.lifecycle import State
 from core.records import IntentRecord
 from core.settings import OnStop
@@ -28,7 +29,7 @@ from core.verdict import Difference
 FLUSH_SHARE: Final = 10
 """A tenth of the time is kept for the last phase, and the start of none of the others touches it."""
 FLUSH_MAX_NS: Final = 1 * NS_PER_S
-UNKNOWN_PATIENCE_NS: Final = 2 * NS_PER_S
+DOUBT_PATIENCE_NS: Final = 2 * NS_PER_S
 """An order whose answer was lost is found by the first look as a rule; the proof of its absence takes too long."""
 AT_VENUE: Final = frozenset({State.SENT, State.PARTIAL, State.CANCELING})
 
@@ -64,7 +65,7 @@ class StopReport(msgspec.Struct, frozen=True, kw_only=True):
     canceled: int
     """Intents that are over because of the stop, or since it began, where it cancels."""
     uncanceled: int
-    """Intents that should be over then and are not; their cancels are durable, and the next start goes on with them."""
+    """Intents that should be over then and are not. What was noted of it is durable, and the next start goes on."""
     compared: Compared
     not_done: tuple[str, ...]
     """What was cut short, with the reason."""
@@ -74,6 +75,38 @@ class StopReport(msgspec.Struct, frozen=True, kw_only=True):
     def is_clean(self) -> bool:
         """Nothing for the operator to look at: what was wanted is done, and nothing was found to differ."""
         return not (self.compared.differences or self.not_done or self.uncanceled)
+
+
+class Phase(StrEnum):
+    SETTLING = "settling"
+    CANCELING = "canceling"
+    COMPARING = "comparing"
+    FLUSHING = "flushing"
+
+
+class Stop:
+    """One graceful stop, as far as it has come."""
+
+    def __init__(self, on_stop: OnStop, began_ns: int, timeout_ns: int) -> None:
+        """`began_ns` is monotonic."""
+        self.on_stop = on_stop
+        self.began_ns = began_ns
+        self.ends_ns = began_ns + timeout_ns
+        self.flush_ns = self.ends_ns - flush_time_ns(timeout_ns)
+        """When whatever comes before the last phase is cut short."""
+        self.phase = Phase.SETTLING
+        self.step = 0
+        """Counts phases, and parts in the last one; tells a timer that is stale."""
+        self.step_began_ns = began_ns
+        self.looks = 0
+        self.is_noted = False
+        """The cancels are durable."""
+        self.to_cancel: frozenset[IntentId] = frozenset()
+        self.compared: Compared | None = None
+        self.flushed: list[str] = []
+        """Parts that were asked to write what they have."""
+        self.not_done: list[str] = []
+        self.report: StopReport | None = None
 
 
 def flush_time_ns(stop_timeout_ns: int) -> int:
@@ -89,5 +122,6 @@ def working(records: Iterable[IntentRecord]) -> int:
     return sum(record.state in AT_VENUE for record in records)
 
 
-def still_unknown(records: Iterable[IntentRecord]) -> bool:
-    return any(record.state is State.UNKNOWN for record in records)
+def is_in_doubt(records: Iterable[IntentRecord]) -> bool:
+    """Whether a look at the venue may end what is under way: an outcome that is not known, a cancel."""
+    return any(record.state in {State.UNKNOWN, State.CANCELING} for record in records)

@@ -18,7 +18,7 @@ from core.intent import TimeInForce
 from core.lifecycle import State
 from core.records import AttemptRecord
 from core.settings import OnStop, from_mapping
-from core.stopping import UNKNOWN_PATIENCE_NS, Compared, StopReport
+from core.stopping import DOUBT_PATIENCE_NS, Compared, StopReport
 from core.verdict import Difference
 from messages.admin import EngineStopped, FindRouter, RouterFound, StopDelayed, StopEngine
 from messages.book import CancelOpenIntents, OpenIntentsCanceled, RecordEvents
@@ -247,11 +247,22 @@ def test_an_unknown_outcome_gets_a_look_and_no_more(engine: StoppingEngine) -> N
     engine.told_to_stop()
     engine.prepared(ROUTER)
     assert engine.asked_to_compare() == []
-    engine.pass_time(UNKNOWN_PATIENCE_NS / SECOND + 0.2)
+    engine.pass_time(DOUBT_PATIENCE_NS / SECOND + 0.2)
     assert len(engine.asked_to_compare()) == 1
     engine.compared()
     engine.flush()
     assert engine.report.open == {"UNKNOWN": 1}
+
+
+def test_a_cancel_that_a_client_has_asked_for_is_followed_first(engine: StoppingEngine) -> None:
+    """It is answered in a moment, and then nothing moves while book and venue are compared."""
+    attempt = in_state(engine.desk, State.CANCELING, TimeInForce.GTC)
+    engine.told_to_stop()
+    engine.prepared(ROUTER)
+    assert engine.asked_to_compare() == []
+    engine.desk.apply(snapshot(attempt, "canceled"))
+    engine.pass_time(0.2)
+    assert len(engine.asked_to_compare()) == 1
 
 
 def test_an_unknown_intent_is_never_ended_by_a_stop(canceler: StoppingEngine) -> None:
