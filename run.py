@@ -11,11 +11,11 @@ from pathlib import Path
 
 import click
 
-from core.settings import Settings, unenforced
+from core.settings import Settings, duration_text, unenforced
 from storage import settings_file
 from storage.layout import DEFAULT_STATE, StateFolder
 from tools import demo as demo_run
-from tools import signals
+from tools import signals, stop_summary
 from tools.launch import Launch
 from tools.options import FOLDER, STATE_VARIABLE, run
 from tools.trial import crash_report
@@ -151,6 +151,8 @@ def up(config: Path | None, state: str) -> int:
 
     Whatever dies or hangs is replaced: a part by the engine, the engine by this process. In mode sim without
     exchange.base_url the bundled simulator is started, too.
+
+    A stop is graceful; a second signal ends everything at once. Exit code 4 when there is something to look at.
     """
     settings, mapping = settings_file.load(config)
     for name in unenforced(mapping):
@@ -158,6 +160,7 @@ def up(config: Path | None, state: str) -> int:
     stopped_by: list[str] = []
     launch = Launch(StateFolder(state), settings)
     launch.say = _say
+    launch.is_forced = lambda: signals.insists(stopped_by)
     with signals.noted(stopped_by.append), launch:
         if launch.swept:
             _say(f"ended {launch.swept} processes that an earlier launcher had left behind")
@@ -165,10 +168,16 @@ def up(config: Path | None, state: str) -> int:
             raise KeyboardInterrupt
         _say_ready(launch)
         if Watchdog(launch, _say, lambda: bool(stopped_by)).run() is None:
-            _say(f"stopping ({stopped_by[0]})")
+            _say(f"stopping ({stopped_by[0]}), {_seconds(settings)} at most; once more ends everything at once")
             launch.stop(stopped_by[0])
+    for line in stop_summary.lines(launch.ending):
+        _say(line)
     click.echo("stopped", err=True)
-    return 0
+    return stop_summary.exit_code(launch.ending)
+
+
+def _seconds(settings: Settings) -> str:
+    return duration_text(settings.engine.stop_timeout)
 
 
 def _say(text: str) -> None:

@@ -22,6 +22,7 @@ from core.lifecycle import is_terminal
 from core.planning import Refusal
 from core.records import TradingState
 from core.replacing import NewTerms, ReplaceResult
+from core.settings import OnStop
 from core.verdict import Verdict
 from messages import RequestRefused
 from messages.admin import AskStatus, EngineStopped, FindRouter, RouterFound, StatusReported, StopEngine
@@ -190,8 +191,12 @@ class Client:
         answer: BookVerified = self.await_answer(BookVerified, request_id, timeout_s)
         return answer.verdict
 
-    def stop(self, reason: str, timeout_s: float) -> EngineStopped:
-        self.tell(self._engine, StopEngine(request_id=new_request_id(), reason=reason))
+    def stop(
+        self, reason: str, timeout_s: float, *, on_stop: OnStop | None = None, force: bool = False
+    ) -> EngineStopped:
+        """How it ended. `on_stop`: what becomes of working orders, where not what the settings say."""
+        wish = StopEngine(request_id=new_request_id(), reason=reason, on_stop=on_stop, force=force)
+        self.tell(self._engine, wish)
         stopped: EngineStopped = self._await(lambda message: isinstance(message, EngineStopped), timeout_s)
         return stopped
 

@@ -33,6 +33,7 @@ RECEIVES: Final = {
     "portfolio": (
         "OpenIntent", "BeginAttempt", "ApplyReport", "RequestCancel", "RecordOpeningBalances", "RecordEvents",
         "RecordRefusal", "SettleTrades", "TightenTrading", "SetTradingState", "GatewayGone", "Rewire", "PrepareStop",
+        "CancelOpenIntents",
     ),
     "gateway": (
         "PlaceOrder", "CancelOrder", "FetchOrder", "FetchQuote", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades",
@@ -45,12 +46,12 @@ RECEIVES: Final = {
     ),
     "reconciler": (
         "ResolveUnknown", "OrderReported", "OpenOrdersFetched", "RecentOrdersFetched", "TradesFetched",
-        "BalancesFetched", "VerifyBook", "ExpireStale", "Rewire", "PrepareStop",
+        "BalancesFetched", "VerifyBook", "ExpireStale", "CompareAtStop", "Rewire", "PrepareStop",
     ),
     "scribe": ("Beat", "PrepareStop"),
     "engine": (
         "StartEngine", "ChildReady", "GatewayReady", "FindRouter", "ChildActorExited", "VerifyBook", "SetTradingState",
-        "StopEngine",
+        "StopEngine", "OpenIntentsCanceled", "ComparedAtStop",
     ),
 }  # fmt: skip
 """Before the message is handled."""
@@ -58,7 +59,7 @@ RECEIVES: Final = {
 SENDS: Final = {
     "portfolio": (
         "PlaceOrder", "IntentOpened", "AttemptBegun", "ReportApplied", "CancelRequested", "OpeningBalancesRecorded",
-        "TradingStateSet",
+        "TradingStateSet", "OpenIntentsCanceled",
     ),
     "gateway": (
         "ApplyReport", "QuoteFetched", "OrderReported", "CancelAttempted", "OpenOrdersFetched", "RecentOrdersFetched",
@@ -70,7 +71,8 @@ SENDS: Final = {
     ),
     "reconciler": (
         "UnknownResolved", "ApplyReport", "RecordEvents", "SettleTrades", "TightenTrading", "BookVerified",
-        "ChildReady", "FetchOrder", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades", "FetchBalances",
+        "ComparedAtStop", "ChildReady", "FetchOrder", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades",
+        "FetchBalances",
     ),
     "engine": ("ConfigureChild", "Rewire", "RouterFound", "EngineStarted", "EngineStopped"),
 }  # fmt: skip

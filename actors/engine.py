@@ -4,8 +4,9 @@ Order of a start: Portfolio (the book) → Gateway (markets, account, opening ba
 the venue with the book) and Scribe → a router for each symbol with open intents. Only then is the launcher told. Other
 routers start on first use.
 
-It stands on two floors: `actors/supervisor.py` replaces parts that die, `actors/front_desk.py` answers clients and
-operators. A part that says at the first start why it cannot work ends the start, with its words.
+It stands on three floors: `actors/supervisor.py` replaces parts that die, `actors/front_desk.py` answers clients and
+operators, `actors/stopping.py` is the graceful stop. A part that says at the first start why it cannot work ends the
+start, with its words.
 """
 
 from __future__ import annotations
@@ -13,33 +14,30 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from actors.base import CREDENTIAL_VARIABLES, ActorExitRequest
-from actors.children import GATEWAY, PORTFOLIO, RECONCILER, SCRIBE, STOP_ORDER
-from actors.front_desk import FrontDesk
+from actors.base import CREDENTIAL_VARIABLES
+from actors.children import GATEWAY, PORTFOLIO, RECONCILER, SCRIBE
+from actors.stopping import Stopper
 from actors.supervisor import HALT_TICK, PROBE_TICK, PROBES_PER_TIMEOUT
 from core.account import Account, KeyWarning, warnings
 from core.events import AlertFired
 from core.health import EngineHealth
-from messages.admin import EngineBorn, EngineStarted, EngineStopped, StartEngine, StopEngine
+from messages.admin import EngineBorn, EngineStarted, EngineStopped, StartEngine
 from messages.book import RecordEvents
-from messages.lifecycle import Beat, PrepareStop, QuietDue, RestartDue, StartDelayed, StopPrepared, Tick
+from messages.lifecycle import Beat, QuietDue, RestartDue, StartDelayed, Tick
 from messages.reconciling import ExpireStale
 from messages.venue import GatewayReady
 from storage.layout import StateFolder
 
-STOP_TICK, LAUNCHER_TICK, HEARTBEAT_TICK = "stop", "launcher", "heartbeat"
+LAUNCHER_TICK, HEARTBEAT_TICK = "launcher", "heartbeat"
 LAUNCHER_CHECK_NS = 500_000_000
 
 
-class Engine(FrontDesk):
+class Engine(Stopper):
     name = "engine"
     first = StartEngine
 
     def __init__(self) -> None:
         super().__init__()
-        self.launcher: Any = None
-        self.stop_askers: list[Any] = []
-        self.orphaned = False
         self.warned_of: tuple[KeyWarning, ...] = ()
 
     # ── start ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -112,7 +110,7 @@ class Engine(FrontDesk):
         self.log.critical("launcher_gone", launcher_pid=self.start.launcher_pid)
         if self.state in {"stopped", "failed"}:
             self.actorSystemShutdown()
-        else:
+        elif self.state != "stopping":
             self.begin_stop("the launcher is gone")
 
     # ── the heartbeat ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -146,53 +144,6 @@ class Engine(FrontDesk):
             stream=told.stream if told else None,
         )
 
-    # ── stop ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def receiveMsg_StopEngine(self, message: StopEngine, sender: Any) -> None:
-        self.stop_askers.append(sender)
-        if self.state in {"stopping", "failed"}:
-            if self.state == "failed":
-                self.answer(sender, EngineStopped(reason=self.stop_reason, failed=True))
-            return
-        self.begin_stop(message.reason)
-
-    def begin_stop(self, reason: str) -> None:
-        self.state = "stopping"
-        self.stop_reason = reason
-        self.log.info("engine_stopping", reason=reason)
-        self.tell_health()
-        self.wake_after_ns(self.settings.engine.stop_timeout, Tick(name=STOP_TICK))
-        for child in self.routers():
-            self.send(child.address, PrepareStop())
-        self.go_on_stopping()
-
-    def receiveMsg_StopPrepared(self, message: StopPrepared, sender: Any) -> None:
-        child = self.child_at(message.name, sender)
-        if child is not None and not child.prepared:
-            child.prepared = True
-            self.go_on_stopping()
-
-    def go_on_stopping(self) -> None:
-        """Routers first, then the others one after the other; then everybody is told."""
-        if any(child.is_ready and not child.prepared for child in self.routers()):
-            return
-        for name in STOP_ORDER:
-            child = self.children.get(name)
-            if child is not None and child.is_ready and not child.prepared:
-                self.send(child.address, PrepareStop())
-                return
-        self.stopped()
-
-    def stopped(self) -> None:
-        if self.state == "stopped":
-            return
-        self.state = "stopped"
-        self.log.info("engine_stopped", reason=self.stop_reason)
-        for receiver in [*([] if self.orphaned else [self.launcher]), *self.stop_askers]:
-            self.answer(receiver, EngineStopped(reason=self.stop_reason, failed=False))
-        if self.orphaned:
-            self.actorSystemShutdown()
-
     def on_timer(self, payload: Any) -> None:
         if isinstance(payload, RestartDue):
             self.restart(payload.name)
@@ -207,11 +158,5 @@ class Engine(FrontDesk):
         elif payload.name == HALT_TICK:
             if self.state == "halted":
                 self.halt_in_book()
-        elif payload.name == STOP_TICK and self.state == "stopping":
-            late = [child.name for child in self.children.values() if child.is_ready and not child.prepared]
-            self.log.warning("stop_timed_out", waiting_for=late)
-            self.stopped()
-
-    def receiveMsg_ActorExitRequest(self, message: ActorExitRequest, sender: Any) -> None:
-        self.state = "stopping" if self.state in {"running", "halted"} else self.state
-        super().receiveMsg_ActorExitRequest(message, sender)
+        else:
+            self.on_stop_tick(payload)

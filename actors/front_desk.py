@@ -70,10 +70,11 @@ class FrontDesk(Supervisor):
     def refuse_symbol(self, symbol: str) -> Refusal | None:
         if self.state == "halted":
             return Refusal("ENGINE_HALTED", f"{self.stop_reason}; look at {self.log_path()}, then `intentctl resume`")
-        if self.state != "running":
+        has_router = self.is_ready(router_name(symbol))
+        if self.state != "running" and not (self.state == "stopping" and has_router):
             return Refusal("ENGINE_NOT_READY", f"the engine is {self.state}; see `intentctl status`")
-        if symbol in self.markets or self.is_ready(router_name(symbol)):
-            return None  # a router that is there goes on with what it has, and the venue says itself what it refuses
+        if symbol in self.markets or has_router:
+            return None  # a router that is there knows what it has, and refuses what is new itself while all stops
         if router_name(symbol) in self.unlisted:
             return Refusal("SYMBOL_NOT_TRADED", f"{symbol}: the venue does not trade it at the moment")
         if not SYMBOL_PATTERN.fullmatch(symbol):

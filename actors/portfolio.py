@@ -42,6 +42,7 @@ from messages.book import (
     AttemptBegun,
     BeginAttempt,
     BookFlushed,
+    CancelOpenIntents,
     CancelRequested,
     CommitBatch,
     DisarmTrading,
@@ -52,6 +53,7 @@ from messages.book import (
     LiftQuarantine,
     OpeningBalancesRecorded,
     OpenIntent,
+    OpenIntentsCanceled,
     QuarantineAnswered,
     RecordBreaker,
     RecordEvents,
@@ -299,7 +301,17 @@ class Portfolio(Guarded):
 
     def narrow(self, unit: Writer, *, cancel_open: bool = False) -> int:
         """Cancel what the trading state does not want to work any longer, and tell its routers. Returns how many."""
-        changed = narrowing.after_change(unit, cancel_open=cancel_open, now_ns=self.now_ns())
+        return self.tell_routers(unit, narrowing.after_change(unit, cancel_open=cancel_open, now_ns=self.now_ns()))
+
+    def receiveMsg_CancelOpenIntents(self, message: CancelOpenIntents, sender: Any) -> None:
+        def cancel(unit: Writer) -> OpenIntentsCanceled:
+            changed = narrowing.at_stop(unit, message.reason, self.now_ns())
+            return OpenIntentsCanceled(noted=self.tell_routers(unit, changed))
+
+        self.within(sender, cancel)
+
+    def tell_routers(self, unit: Writer, changed: list[IntentRecord]) -> int:
+        """What was changed without their asking. Returns how many."""
         for record in changed:
             router = self.routers.get(record.intent.symbol)
             if router is not None:  # one that starts finds it in the book

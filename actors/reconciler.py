@@ -25,7 +25,15 @@ from messages.book import (
     TightenTrading,
 )
 from messages.lifecycle import ChildReady, ConfigureChild, Rewire, StreamChanged, Tick
-from messages.reconciling import BookVerified, ExpireStale, ResolveUnknown, UnknownResolved, VerifyBook
+from messages.reconciling import (
+    BookVerified,
+    CompareAtStop,
+    ComparedAtStop,
+    ExpireStale,
+    ResolveUnknown,
+    UnknownResolved,
+    VerifyBook,
+)
 from messages.venue import (
     BalancesFetched,
     CancelAttempted,
@@ -102,6 +110,9 @@ class Reconciler(Guarded):
             self.askers[message.request_id] = sender
             self.do(lambda at: self.brain.verify(message.request_id, at))
 
+    def receiveMsg_CompareAtStop(self, message: CompareAtStop, _sender: Any) -> None:
+        self.do(lambda at: self.brain.close(message.within_ns, at))
+
     # ── what the venue answers ────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMsg_OrderReported(self, message: OrderReported, _sender: Any) -> None:
@@ -153,6 +164,8 @@ class Reconciler(Guarded):
             case wants.Verified(request_ids, verdict):
                 for request_id in request_ids:
                     self.send(self.askers.pop(request_id), BookVerified(request_id=request_id, verdict=verdict))
+            case wants.Closed(compared):
+                self.send(self.engine, ComparedAtStop(compared=compared))
             case wants.Say(event, fields):
                 self.log.warning(event, **fields)
             case (

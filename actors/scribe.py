@@ -20,7 +20,8 @@ from actors.base import Guarded
 from actors.crashpoints import reach
 from core import health
 from core.errors import StorageError
-from core.events import AUDIT_STREAM, HEALTH_STREAM, ORDER_STREAM, AnyEvent, streams_of
+from core.event_streams import AUDIT_STREAM, HEALTH_STREAM, ORDER_STREAM, streams_of
+from core.events import AnyEvent
 from core.health import Health
 from messages.lifecycle import Beat, ChildReady, ConfigureChild, Tick
 from storage import health_file

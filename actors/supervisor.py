@@ -233,7 +233,7 @@ class Supervisor(Guarded):
             return
         child.state = "gone"
         if self.state == "stopping":
-            self.go_on_stopping()
+            self.lost_while_stopping(child)
         elif self.state in {"starting", "running"}:
             self.replace(child, f"the {child.name} process (pid {child.pid}) died")
         elif self.state == "halted":
@@ -255,6 +255,15 @@ class Supervisor(Guarded):
                 self.replace(child, message.reason, told_why=True)
         elif self.state == "halted":
             self.lost_while_halted(child, message.reason)
+        elif self.state == "stopping":
+            self.lost_while_stopping(child)
+
+    def lost_while_stopping(self, child: Child) -> None:
+        """It is not replaced, and nobody waits for it; what was to leave through it has not left."""
+        self.log.warning("child_lost", child=child.name, reason="it ended while the engine stops")
+        if child.name == GATEWAY:
+            self.gateway_gone()
+        self.go_on_stopping()
 
     def lost_while_halted(self, child: Child, reason: str) -> None:
         """It is not replaced; and a portfolio may have died before it could write the halt."""
@@ -398,7 +407,7 @@ class Supervisor(Guarded):
         elif self.state == "halted":
             self.lost_while_halted(child, reason)
         elif self.state == "stopping":
-            self.go_on_stopping()
+            self.lost_while_stopping(child)
 
     def lives(self, pid: int) -> bool:
         """Whether there is such a process, and it is more than a zombie."""

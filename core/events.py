@@ -1,13 +1,13 @@
 """What the story consists of: the typed events that leave the book through its outbox.
 
 Each event is written in the same transaction as the change it tells of, so the streams have no gap and no double,
-whatever crashes. `STREAMS` says which event goes to which stream. Events are past facts; `at_ns` is ns UTC.
+whatever crashes. `core/event_streams.py` says which of them goes to which stream. Events are past facts; `at_ns` is ns
+UTC.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final
 
 import msgspec
 
@@ -16,6 +16,7 @@ from core.intent import Intent, Side, TimeInForce
 from core.lifecycle import Cause, State
 from core.records import BreakerState, Posting, PrivateDataState, RiskCheck, TradingState
 from core.reports import AbsenceProof, OrderStatus
+from core.stopping import StopReport
 
 
 def _snake(name: str) -> str:
@@ -327,6 +328,13 @@ class StartReconciled(Event, frozen=True, kw_only=True):
     elapsed_ns: int
 
 
+class StopReconciled(Event, frozen=True, kw_only=True):
+    """The engine stops: how it leaves the book, and how that compares with the venue (E6)."""
+
+    reason: str
+    report: StopReport
+
+
 class AlertFired(Event, frozen=True, kw_only=True):
     """Something an operator should look at."""
 
@@ -445,6 +453,7 @@ AnyEvent = (
     | BalancesCompared
     | ExternalOrderSeen
     | StartReconciled
+    | StopReconciled
     | AlertFired
     | SymbolQuarantined
     | QuarantineLifted
@@ -456,38 +465,3 @@ AnyEvent = (
     | PrivateDataChanged
     | StaleIntentCleanup
 )
-
-ORDER_STREAM: Final = "order"
-AUDIT_STREAM: Final = "audit"
-AUDIT_EVENTS: Final = (
-    RiskLimitsEval,
-    StateChanged,
-    LedgerEntry,
-    ReconciliationResult,
-    BalancesCompared,
-    ExternalOrderSeen,
-    StartReconciled,
-    AlertFired,
-    SymbolQuarantined,
-    QuarantineLifted,
-    TradingStateChanged,
-    TradingArmed,
-    TradingDisarmed,
-    BreakerChanged,
-    RateLimitHit,
-    PrivateDataChanged,
-    StaleIntentCleanup,
-)
-HEALTH_STREAM: Final = "health"
-HEALTH_EVENTS: Final = (AlertFired, BreakerChanged, RateLimitHit, PrivateDataChanged, StaleIntentCleanup)
-"""Those that stand in the health stream, too."""
-
-
-def stream_of(event: AnyEvent) -> str:
-    """The stream that tells of it; each event has one."""
-    return AUDIT_STREAM if isinstance(event, AUDIT_EVENTS) else ORDER_STREAM
-
-
-def streams_of(event: AnyEvent) -> tuple[str, ...]:
-    """Every stream that it is written to."""
-    return (stream_of(event), HEALTH_STREAM) if isinstance(event, HEALTH_EVENTS) else (stream_of(event),)

@@ -1,7 +1,8 @@
-"""What a narrower trading state does to orders that are working already.
+"""What a narrower trading state does to orders that are working already, and what a stop does.
 
 REDUCING cancels every intent that buys; HALTED leaves what works at the venue, unless the operator wants it canceled,
-too. Each cancel is a wish like that of a client: durable at once, and the intent ends by what was filled.
+too. A graceful stop cancels everything, if that is wanted. Each cancel is a wish like that of a client: durable at
+once, and the intent ends by what was filled.
 """
 
 from __future__ import annotations
@@ -31,7 +32,15 @@ def after_change(book: UnitOfWork, *, cancel_open: bool, now_ns: int) -> list[In
         sides = BUYS
     else:
         return []
-    reason = f"TRADING_{standing.state}: {standing.reason}"
+    return _cancel(book, sides, f"TRADING_{standing.state}: {standing.reason}", now_ns)
+
+
+def at_stop(book: UnitOfWork, reason: str, now_ns: int) -> list[IntentRecord]:
+    """The engine stops, and nothing shall work on without it. Calling it again changes nothing; returns the same."""
+    return _cancel(book, EVERYTHING, f"ENGINE_STOPS: {reason}", now_ns)
+
+
+def _cancel(book: UnitOfWork, sides: Collection[Side], reason: str, now_ns: int) -> list[IntentRecord]:
     changed = []
     for record in list(book.open_intents()):
         if record.intent.side not in sides or record.cancel_requested:

@@ -11,6 +11,7 @@
 | `balances` | do the balances agree, and the ledger with itself? (C2, C5) |
 | `account_watch` | can the account's data be read at all? (E5) |
 | `verifying` | everything, on demand |
+| `closing` | before a stop: how do they stand? |
 
 Each runs on its own interval (`[reconciler]` in the settings; 0 turns one off, except the search). All of them ask
 through `inquiry`, which keeps an answer, an empty answer and no answer apart. Nothing here is a truth of its own: after
@@ -27,6 +28,7 @@ from core import wants
 from core.account_watch import AccountWatch
 from core.balances import Balances, Ledger
 from core.book import is_stale
+from core.closing import Closing
 from core.comparing import Comparisons
 from core.drift import Alarm
 from core.ids import NS_PER_S, ClientOrderId
@@ -66,6 +68,7 @@ class Reconciliation:
         self._ledger = Ledger(alarm)
         self._account = AccountWatch(self._inquiries, own.private_data_max_age)
         self._verifying = Verifying(self._inquiries, settings.exchange.read_lag)
+        self._closing = Closing(self._inquiries, self._sweeps)
         self._start = Start(settings, self._searches, self._comparisons, self._sweeps, self._orders, self._balances)
         self.intervals = {
             SEARCH: min(own.lookup_interval or SEARCH_INTERVAL_MAX_NS, SEARCH_INTERVAL_MAX_NS),
@@ -94,7 +97,7 @@ class Reconciliation:
         """It is time for this check."""
         if name == SEARCH:
             effects = self._inquiries.overdue(at) + self._searches.go_on(at) + self._verifying.go_on(at)
-            effects += self._leftovers.go_on(at) + self._account.go_on(at)
+            effects += self._leftovers.go_on(at) + self._account.go_on(at) + self._closing.go_on(at)
             return effects + self._balances.look_for_reasons(at) + self._start.go_on(at)
         return self._checks[name](at) if self._start.is_over else []
 
@@ -130,6 +133,10 @@ class Reconciliation:
     def verify(self, request_id: str, at: Moment) -> Effects:
         """Somebody wants everything compared."""
         return self._verifying.verify(request_id, at)
+
+    def close(self, within_ns: int, at: Moment) -> Effects:
+        """The engine stops, and has so much time to hear how book and venue compare."""
+        return self._closing.begin(within_ns, at)
 
     def again(self, at: Moment) -> Effects:
         """The gateway was replaced: whatever it was asked, the new one is asked."""

@@ -39,6 +39,13 @@ class SystemBase(StrEnum):
     """thespian's TCP transport on the loopback address, every message authenticated."""
 
 
+class OnStop(StrEnum):
+    KEEP = "keep"
+    """Working orders stay at the venue and are taken up at the next start."""
+    CANCEL = "cancel"
+    """Each is canceled, buys and sells, and followed to its end."""
+
+
 Duration = Annotated[int, Meta(extra={"duration": True})]
 """Nanoseconds inside the program; a text with a unit, or seconds, in a file."""
 Interval = Annotated[int, Meta(extra={"duration": True, "at_least": 1_000_000})]
@@ -63,7 +70,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     start_timeout: Interval = 30 * _S
     """The longest wait until every part is ready."""
     stop_timeout: Interval = 10 * _S
-    """The longest wait for orders in flight at a graceful stop."""
+    """The longest that a graceful stop takes: what is in flight, cancels, the last comparison, and writing it down."""
+    on_stop: OnStop = OnStop.KEEP
+    """What becomes of working orders at a graceful stop."""
     request_timeout: Interval = 30 * _S
     """The longest wait of one part for another one's answer."""
     heartbeat: Interval = 30 * _S

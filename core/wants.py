@@ -12,6 +12,7 @@ from core.ids import ClientOrderId, IntentId
 from core.records import AttemptRecord, PrivateData, TradingState
 from core.reports import Report
 from core.settling import Settlement
+from core.stopping import Compared
 from core.verdict import Verdict
 
 
@@ -78,6 +79,12 @@ class Verified(msgspec.Struct, frozen=True):
 
     request_ids: tuple[str, ...]
     verdict: Verdict
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """Engine, which stops: this is how book and venue compare."""
+
+    compared: Compared
 
 
 class Say(msgspec.Struct, frozen=True):

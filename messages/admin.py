@@ -6,7 +6,8 @@ from typing import Any
 
 from core.account import Account
 from core.planning import Refusal
-from core.settings import Settings
+from core.settings import OnStop, Settings
+from core.stopping import StopReport
 from messages import ClientRequest, Message
 from messages.venue import GatewayHealth
 
@@ -48,12 +49,36 @@ class EngineStopped(Message, frozen=True, kw_only=True):
     """True: a part has said what keeps it from starting, and somebody can mend that."""
     passing: bool = False
     """True: or it passes by itself, since it is the venue that does not answer."""
+    forced: bool = False
+    """True: somebody did not want to wait until what was in flight had settled."""
+    report: StopReport | None = None
+    """How the stop went; None where there was no graceful one."""
 
 
 class StopEngine(ClientRequest, frozen=True, kw_only=True):
-    """Refuse new intents, let what is in flight settle, flush and stop. Answer: `EngineStopped`."""
+    """Refuse new intents, let what is in flight settle, compare, flush and stop. Answer: `EngineStopped`.
+
+    The first one decides about working orders; whoever comes later hears how it ended.
+    """
 
     reason: str
+    on_stop: OnStop | None = None
+    """What becomes of working orders; None: what the settings say."""
+    force: bool = False
+    """At once, with everything in flight as it is; also where a graceful stop lasts already."""
+
+
+class StopBegun(Message, frozen=True, kw_only=True):
+    """Engine → launcher: a graceful stop has begun. Should the engine die now, it is not to be replaced."""
+
+    reason: str
+
+
+class StopDelayed(Message, frozen=True, kw_only=True):
+    """Engine → launcher: the stop still lasts."""
+
+    waits_for: str
+    """In words, for whoever watches."""
 
 
 class FindRouter(ClientRequest, frozen=True, kw_only=True):

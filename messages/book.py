@@ -221,6 +221,22 @@ class ArmingSet(Message, frozen=True, kw_only=True):
     refusal: Refusal | None
 
 
+class CancelOpenIntents(Message, frozen=True, kw_only=True):
+    """The engine stops: note of every open intent that it shall end. Answer: `OpenIntentsCanceled`.
+
+    Repeating it changes nothing. The routers are told of each.
+    """
+
+    reason: str
+
+
+class OpenIntentsCanceled(Message, frozen=True, kw_only=True):
+    """All the wishes are durable."""
+
+    noted: int
+    """So many were new."""
+
+
 class LiftQuarantine(ClientRequest, frozen=True, kw_only=True):
     """An operator has looked at a symbol. Answer: `QuarantineAnswered`."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.ids import ClientOrderId
 from core.records import AttemptRecord
 from core.reports import Report
+from core.stopping import Compared
 from core.verdict import Verdict
 from messages import ClientRequest, Message
 
@@ -26,6 +27,18 @@ class ExpireStale(Message, frozen=True, kw_only=True):
 
 class VerifyBook(ClientRequest, frozen=True, kw_only=True):
     """Compare the whole book with the venue, now, and change nothing. Answer: `BookVerified`."""
+
+
+class CompareAtStop(Message, frozen=True, kw_only=True):
+    """Engine: it stops; how do book and venue compare? Answer: `ComparedAtStop`."""
+
+    within_ns: int
+    """The answer is wanted so soon, whatever could be compared by then."""
+
+
+class ComparedAtStop(Message, frozen=True, kw_only=True):
+    compared: Compared
+    """What was compared, and what was not."""
 
 
 class BookVerified(Message, frozen=True, kw_only=True):

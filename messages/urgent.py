@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from messages.book import CancelRequested, DisarmTrading, RequestCancel, SetTradingState
+from messages.book import CancelOpenIntents, CancelRequested, DisarmTrading, RequestCancel, SetTradingState
 from messages.intents import CancelIntent
 from messages.venue import CancelOrder
 
-URGENT: Final = frozenset({CancelIntent, RequestCancel, CancelRequested, CancelOrder, SetTradingState, DisarmTrading})
+URGENT: Final = frozenset(
+    {CancelIntent, RequestCancel, CancelRequested, CancelOrder, SetTradingState, DisarmTrading, CancelOpenIntents}
+)

@@ -15,13 +15,13 @@ from actors.client import Client
 from core.errors import EngineNotRunning, IntentdError, RequestTimedOut, StorageError
 from core.private_data import standing as private_data_of
 from core.records import BreakerRecord
-from core.settings import Settings, duration_text
+from core.settings import OnStop, Settings, duration_text
 from core.trading import standing
 from messages.admin import StatusReported
 from messages.venue import GatewayHealth
 from storage import beginning, health_file, settings_file
 from storage.layout import StateFolder
-from tools import health_view, views
+from tools import health_view, stop_summary, views
 from tools.options import Shared, book, shared_options
 from tools.output import jsonable, print_json, print_table
 
@@ -190,14 +190,30 @@ def _print_rate_limits(shown: dict[str, Any]) -> None:
 
 @click.command()
 @click.option("--reason", default="intentctl stop", show_default=True, help="Free text for the log.")
+@click.option(
+    "--cancel-open/--keep-open", "cancel_open", default=None,
+    help="Working orders: cancel them all, or leave them at the venue.  [default: engine.on_stop]",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="At once: what is in flight is looked for at the next start.")
 @shared_options
-def stop(shared: Shared, *, reason: str) -> int:
-    """Stop the engine gracefully: new intents are refused, what is in flight settles, everything is flushed."""
+def stop(shared: Shared, *, reason: str, cancel_open: bool | None, force: bool) -> int:
+    """Stop the engine gracefully, within engine.stop_timeout.
+
+    New intents are refused, what is in flight settles, working orders are kept or canceled, book and venue are
+    compared, everything is flushed. Exit code 4 when it has stopped and there is something to look at: a difference, an
+    order that could not be canceled, a part that did not answer.
+
+    \b
+    Examples:
+      intentctl stop
+      intentctl stop --cancel-open --reason "maintenance of the machine"
+    """
     file = system.read_engine_file(shared.folder)
     client = Client.connect(shared.folder)
     patience_s = file.stop_timeout_s + STOP_SLACK_S
+    on_stop = None if cancel_open is None else OnStop.CANCEL if cancel_open else OnStop.KEEP
     try:
-        client.stop(reason, patience_s)
+        ended = client.stop(reason, patience_s, on_stop=on_stop, force=force)
     finally:
         client.close()
     deadline = time.monotonic() + patience_s
@@ -206,10 +222,11 @@ def stop(shared: Shared, *, reason: str) -> int:
             raise IntentdError(f"the launcher (pid {file.pid}) has not ended within {patience_s:g} s; see its output")
         time.sleep(POLL_S)
     if shared.json:
-        print_json({"stopped": True, "pid": file.pid})
+        print_json({"stopped": True, "pid": file.pid} | stop_summary.fields(ended))
     else:
-        click.echo(f"stopped (pid {file.pid})")
-    return 0
+        for line in [*stop_summary.lines(ended), f"stopped (pid {file.pid})"]:
+            click.echo(line)
+    return 0 if force else stop_summary.exit_code(ended)
 
 
 @click.command()

@@ -28,7 +28,17 @@ from core.settings import Mode, Settings
 from exchange import credentials
 from exchange.simulator import auth
 from exchange.simulator.process import SimulatorFailed, SimulatorProcess
-from messages.admin import AskStatus, EngineBorn, EngineStarted, EngineStopped, StartEngine, StatusReported, StopEngine
+from messages.admin import (
+    AskStatus,
+    EngineBorn,
+    EngineStarted,
+    EngineStopped,
+    StartEngine,
+    StatusReported,
+    StopBegun,
+    StopDelayed,
+    StopEngine,
+)
 from messages.lifecycle import StartDelayed
 from storage.layout import PRIVATE_FILE, StateFolder
 from tools import signals
@@ -60,7 +70,11 @@ class Launch:
         self.is_wanted: Callable[[], bool] = lambda: True
         """Asked every moment while an engine starts; False gives the start up."""
         self.say: Callable[[str], None] = lambda _text: None
-        """Gets what somebody who waits for a start should know."""
+        """Gets what somebody who waits for a start, or for a stop, should know."""
+        self.is_forced: Callable[[], bool] = lambda: False
+        """Asked every moment during a graceful stop; True cuts it short."""
+        self.is_stopping = False
+        """A graceful stop has begun, whoever wanted it: what ends now is not replaced."""
         self.simulator: SimulatorProcess | None = None
         self._crew = Crew(folder.crew_file)
         self._stack = contextlib.ExitStack()
@@ -87,6 +101,12 @@ class Launch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close()
+
+    @property
+    def ending(self) -> EngineStopped:
+        """How it went, when it is over."""
+        forced = EngineStopped(reason="a second signal", failed=False, forced=True)
+        return forced if self._is_forced else self._stopped or EngineStopped(reason="it has not answered", failed=True)
 
     def _close(self) -> None:
         """End everything. A stop signal meanwhile cuts the graceful part short, never the rest."""
@@ -150,7 +170,12 @@ class Launch:
             raise StartupFailed(f"the simulator: {error.strerror}; mend it") from error
 
     def _stop_simulator(self) -> None:
-        if self.simulator is not None:
+        """What it has answered is on disk at any moment."""
+        if self.simulator is None:
+            return
+        if self._is_forced:
+            self.simulator.kill()
+        else:
             self.simulator.stop()
 
     def _start_system(self) -> None:
@@ -259,9 +284,19 @@ class Launch:
             self._stopped = message
         elif isinstance(message, StatusReported):
             self._heard_s = now_s
+        elif isinstance(message, StopBegun):
+            self._stop_begun(message.reason)
+        elif isinstance(message, StopDelayed):
+            self.say(f"waiting for {message.waits_for}")
         if self._stopped is None:
             self._stopped = self._judge(now_s)
         return self._stopped
+
+    def _stop_begun(self, reason: str) -> None:
+        """Somebody else may have told the engine."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            self.say(f"stopping ({reason})")
 
     def _mind_simulator(self) -> None:
         if self.simulator is not None and not self.simulator.is_running:
@@ -312,7 +347,8 @@ class Launch:
     # ── end ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def stop(self, reason: str) -> None:
-        """Gracefully: what is in flight settles, everything is flushed."""
+        """Gracefully: what is in flight settles, book and venue are compared, everything is flushed."""
+        self.is_stopping = True
         if self._stopped is not None:
             return
         try:
@@ -320,16 +356,25 @@ class Launch:
         except EngineNotRunning as error:
             self._stopped = EngineStopped(reason=str(error), failed=True)
         deadline = time.monotonic() + self.settings.engine.stop_timeout / NS_PER_S + 1
-        while self._stopped is None and not self._hurry and (left := deadline - time.monotonic()) > 0:
+        while self._stopped is None and not self._must_hurry and (left := deadline - time.monotonic()) > 0:
             self.wait(min(left, LISTEN_S))
+
+    @property
+    def _must_hurry(self) -> bool:
+        return bool(self._hurry) or self.is_forced()
+
+    @property
+    def _is_forced(self) -> bool:
+        """Somebody did not want to wait until the engine had stopped."""
+        return self._must_hurry if self._stopped is None else self._stopped.forced
 
     def _end_system(self) -> None:
         """In order if it still answers, and in any case."""
         self.folder.engine_file.unlink(missing_ok=True)
         if self._engine_pid:
             self.stop("the launcher ends")
-            in_order = self._stopped is not None and not self._stopped.failed
-            if in_order and self._door is not None and self._door.shutdown(END_GRACE_S, lambda: not self._hurry):
+            in_order = self._stopped is not None and not self._stopped.failed and not self._stopped.forced
+            if in_order and self._door is not None and self._door.shutdown(END_GRACE_S, lambda: not self._must_hurry):
                 self._crew.await_end(END_GRACE_S)
         self._kill_system()
 

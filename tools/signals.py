@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Final
 
@@ -21,6 +21,11 @@ def noted(note: Callable[[str], None]) -> Iterator[None]:
 
     with _handled(handle):
         yield
+
+
+def insists(noted_ones: Sequence[str]) -> bool:
+    """Whether somebody has sent a second signal. HUP does not count: a terminal that is closed often sends it twice."""
+    return sum(name != signal.SIGHUP.name for name in noted_ones) > 1
 
 
 @contextlib.contextmanager

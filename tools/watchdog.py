@@ -38,14 +38,14 @@ class Watchdog:
         launch.is_wanted = self._go_on
 
     def run(self) -> EngineStopped | None:
-        """Until told to stop (None) or `intentctl stop`. Raises `EngineExhausted`."""
+        """Until told to stop (None), or the engine has ended a stop, or died in one. Raises `EngineExhausted`."""
         notify("READY=1")
         self._supervision.ready(ENGINE, time.monotonic_ns())
         while not self._is_told_to_stop():
             ended = self._launch.wait(LISTEN_S)
             if ended is None:
                 notify("WATCHDOG=1")
-            elif not ended.failed:
+            elif not ended.failed or self._launch.is_stopping:
                 return ended
             else:
                 self._replace(ended.reason)

@@ -27,6 +27,7 @@ from messages.book import (
     ArmingSet,
     ArmTrading,
     BeginAttempt,
+    CancelOpenIntents,
     CancelRequested,
     CommitBatch,
     DisarmTrading,
@@ -34,6 +35,7 @@ from messages.book import (
     IntentOpened,
     OpeningBalancesRecorded,
     OpenIntent,
+    OpenIntentsCanceled,
     RecordBreaker,
     RecordOpeningBalances,
     RecordPrivateData,
@@ -342,6 +344,16 @@ def test_a_halt_cancels_what_works_only_when_asked(
     working(portfolio)
     assert set_trading(portfolio, TradingState.HALTED, cancel_open=cancel_open).canceling == len(told)
     assert states_told(portfolio) == [State.SENT, *told]
+
+
+def test_a_stop_that_cancels_notes_all_of_it_in_one_commit(portfolio: RecordedPortfolio) -> None:
+    """The routers hear of it, the engine hears when it is durable, and asking again changes nothing."""
+    working(portfolio)
+    for noted in (1, 0):
+        portfolio.receiveMsg_CancelOpenIntents(CancelOpenIntents(reason="Ctrl-C"), "engine")
+        portfolio.commit()
+        assert portfolio.to("engine", OpenIntentsCanceled)[-1].noted == noted
+    assert states_told(portfolio) == [State.SENT, State.CANCELING]
 
 
 def test_a_part_that_narrows_trading_cancels_what_buys(portfolio: RecordedPortfolio) -> None:

@@ -13,14 +13,21 @@ from actors.children import GATEWAY
 from actors.reconciler import ASKERS_MAX, Reconciler, to_gateway
 from core import book, inquiry, wants
 from core.events import StartReconciled
-from core.ids import ClientOrderId, ExchangeOrderId, TradeId
+from core.ids import NS_PER_S, ClientOrderId, ExchangeOrderId, TradeId
 from core.outcomes import apply_report
 from core.records import AttemptRecord, PrivateData, PrivateDataState
 from core.reports import OpenOrder, OrderStatus, QueryFailed, Trade
 from core.settings import UNLIMITED, RouterSettings, Settings
 from messages.book import ApplyReport, RecordEvents, RecordPrivateData, SettleTrades
 from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
-from messages.reconciling import BookVerified, ResolveUnknown, UnknownResolved, VerifyBook
+from messages.reconciling import (
+    BookVerified,
+    CompareAtStop,
+    ComparedAtStop,
+    ResolveUnknown,
+    UnknownResolved,
+    VerifyBook,
+)
 from messages.venue import (
     BalancesFetched,
     CancelAttempted,
@@ -232,6 +239,17 @@ def test_everybody_who_wants_a_verdict_gets_it(reconciler: RecordedReconciler) -
         (told,) = reconciler.to(f"client {number}", BookVerified)
         assert (told.request_id, told.verdict.differences) == (f"v{number}", ())
     assert reconciler.askers == {}
+
+
+def test_an_engine_that_stops_hears_how_book_and_venue_compare(reconciler: RecordedReconciler) -> None:
+    """Within the time it gave."""
+    reconciler.begin()
+    for _ in range(3):
+        reconciler.answer()
+    reconciler.receiveMsg_CompareAtStop(CompareAtStop(within_ns=5 * NS_PER_S), "engine")
+    reconciler.answer()
+    (told,) = reconciler.to("engine", ComparedAtStop)
+    assert told.compared.agrees
 
 
 def test_those_who_ask_are_bounded(reconciler: RecordedReconciler) -> None:

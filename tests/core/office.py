@@ -22,6 +22,7 @@ from core.records import AttemptRecord, IntentRecord, TradingState
 from core.reports import OpenOrder, OrderAbsent, OrderSnapshot, OrderStatus, QueryFailed, Trade
 from core.settings import ReconcilerSettings, RouterSettings, Settings
 from core.settling import settle
+from core.stopping import Compared
 from tests.builders import SYMBOL, Desk, dec, request, unknown
 
 STEP_NS = NS_PER_S // 2
@@ -200,6 +201,7 @@ class Office:
         self.told: list[wants.TellRouter] = []
         self.started: list[Any] = []
         self.verified: list[wants.Verified] = []
+        self.closed: list[wants.Closed] = []
         self.canceled: list[str] = []
         """Orders that the venue was asked to cancel, each time."""
         self.answers_itself = True
@@ -255,6 +257,12 @@ class Office:
         self.do(lambda at: self.brain.verify(name, at))
         self.wait(self.read_lag_s + 1)
         return next((told.verdict for told in self.verified if name in told.request_ids), None)
+
+    def close(self, within_s: float) -> Compared:
+        """The last comparison, when it is there."""
+        self.do(lambda at: self.brain.close(int(within_s * NS_PER_S), at))
+        self.wait(within_s + 1)
+        return self.closed[-1].compared
 
     def wait(self, seconds: float) -> None:
         """Time passes, and every check comes at its interval."""
@@ -324,6 +332,8 @@ class Office:
                 self.started.append(found)
             case wants.Verified():
                 self.verified.append(effect)
+            case wants.Closed():
+                self.closed.append(effect)
             case wants.Say():
                 self.said.append(effect)
             case _:

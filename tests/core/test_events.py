@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from core import events
-from core.events import AUDIT_STREAM, ORDER_STREAM, AnyEvent, stream_of
+from core.event_streams import AUDIT_STREAM, ORDER_STREAM, stream_of
+from core.events import AnyEvent
 from core.lifecycle import State
 from core.reports import OrderStatus
 from tests.builders import T0, Desk, not_placed, request, snapshot, unknown

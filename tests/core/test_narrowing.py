@@ -52,6 +52,20 @@ def test_sides_that_are_canceled(state: TradingState, cancel_open: bool, gone: s
     assert canceled == gone
 
 
+@pytest.mark.parametrize("state", OPEN)
+def test_a_stop_that_cancels_wants_everything_gone(state: State) -> None:
+    """Whatever trading may do: what is not at the venue ends now, what may be there when that is proven; once."""
+    desk = Desk(USDT="10000", BTC="1")
+    attempt = in_state(desk, state)
+    with desk.book.transaction() as unit:
+        first, second = (narrowing.at_stop(unit, "Ctrl-C", desk.now_ns) for _ in range(2))
+    record = desk.record(attempt.intent_id)
+    assert record.end_reason == ("enough" if state is State.CANCELING else "ENGINE_STOPS: Ctrl-C")
+    assert (len(first), second) == (0 if state is State.CANCELING else 1, [])
+    assert record.cancel_requested or is_terminal(record.state)
+    assert is_terminal(record.state) == (state is State.RETRY)
+
+
 def test_the_cancel_says_who_wanted_it() -> None:
     """The reason of the trading state is the reason of the end."""
     desk = Desk(USDT="10000")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from core import events, risk, risk_figures
 from core.book import OpeningOutcome, OpeningResult, open_intent
+from core.event_streams import AUDIT_STREAM, stream_of
 from core.intent import IntentRequest, Side
 from core.planning import Refusal
 from core.records import RiskCheck
@@ -250,7 +251,7 @@ def test_each_check_is_recorded_with_the_wish_accepted_or_not() -> None:
         RiskCheck("max_open_orders", dec(1), dec(1), hit=False),
     ]
     assert (second.intent_id, [check.hit for check in second.checks]) == (None, [False, True])
-    assert events.stream_of(first) == events.AUDIT_STREAM
+    assert stream_of(first) == AUDIT_STREAM
 
 
 def test_a_limit_that_is_switched_off_is_not_measured() -> None:

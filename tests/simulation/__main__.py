@@ -83,8 +83,8 @@ def _say(summary: Summary, *, as_json: bool) -> None:
     print(
         f"{summary.seeds} seeds, {summary.violations} violations, {summary.crashes} crashes, {summary.faults} faults, "
         f"{summary.steps} steps, {summary.intents} intents, {summary.fills} fills, "
-        f"{summary.external} external orders, {summary.replacements} replacements, {summary.drifts} drifts, "
-        f"{summary.elapsed_s} s"
+        f"{summary.external} external orders, {summary.replacements} replacements, {summary.stops} stops, "
+        f"{summary.drifts} drifts, {summary.elapsed_s} s"
     )
 
 

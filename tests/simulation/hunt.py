@@ -12,7 +12,11 @@ from typing import Final
 
 import msgspec
 
-from tests.simulation import planted_brakes, planted_replacing  # noqa: F401  (their bugs join the others)
+from tests.simulation import (  # noqa: F401  (their bugs join the others)
+    planted_brakes,
+    planted_replacing,
+    planted_stops,
+)
 from tests.simulation.planted import BUGS
 from tests.simulation.runner import Task, run_task
 from tests.simulation.world import Outcome

@@ -1,17 +1,22 @@
 """Whoever starts the daemon and starts it again: `run.py up` with its watchdog, as far as the other parts can tell.
 
-It notices an engine that died, failed or hangs, ends what is left of it and starts a new one. Sometimes a part of the
+It notices an engine that died, failed or hangs, ends what is left of it and starts a new one. Now and then it stops one
+gracefully first, with working orders kept or canceled, and does not always wait for the end. Sometimes a part of the
 old one survives that for a while: it was stopped, and nobody could kill it. That is what fencing is for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any, Final
 
-from core.settings import Settings
-from messages.admin import AskStatus, EngineStarted, EngineStopped, StartEngine, StatusReported
+from msgspec.structs import replace
+
+from core.settings import OnStop, Settings
+from core.stopping import StopReport
+from messages.admin import AskStatus, EngineStarted, EngineStopped, StartEngine, StatusReported, StopEngine
 from tests.simulation.machine import Process
 from tests.simulation.parts import House, start_part
 from tests.simulation.scheduler import NS_PER_MS, NS_PER_S
@@ -19,6 +24,10 @@ from tests.simulation.scheduler import NS_PER_MS, NS_PER_S
 NAME: Final = "launcher"
 LOOK_NS: Final = 500 * NS_PER_MS
 START_TIMEOUT_NS: Final = 60 * NS_PER_S
+STOP_SLACK_NS: Final = 1 * NS_PER_S
+IMPATIENT: Final = 0.15
+"""So often somebody does not wait for the end of a graceful stop."""
+IMPATIENT_NS: Final = 300 * NS_PER_MS
 
 
 class Launcher:
@@ -32,7 +41,10 @@ class Launcher:
         self._settings = settings
         self._random = random
         self._process = house.machine.spawn(NAME, lambda _process: self)
+        self.heard_how_it_stopped: Callable[[StopReport], None] = lambda _report: None
         self._running: Process | None = None
+        self._stops_ns: int | None = None
+        """When the running engine was told to stop."""
         self._started_ns = self._heard_ns = 0
 
     def start(self) -> None:
@@ -40,9 +52,26 @@ class Launcher:
         self._launch()
         self._house.machine.scheduler.after(LOOK_NS, self._look)
 
+    def plan_stops(self, count: int, random: Random, within_ns: int) -> None:
+        """Stop gracefully so often, and start again."""
+        for _ in range(count):
+            on_stop, force = random.choice(list(OnStop)), random.random() < IMPATIENT
+            wish = StopEngine(request_id=NAME, reason="maintenance", on_stop=on_stop)
+            self._house.machine.scheduler.after(random.randrange(within_ns), partial(self._stop, wish, force=force))
+
+    def _stop(self, wish: StopEngine, *, force: bool) -> None:
+        if self.engine is None or self._stops_ns is not None:
+            return
+        self._stops_ns = self._house.machine.scheduler.now_ns
+        self._send(wish)
+        if force:
+            forced = replace(wish, force=True)
+            self._house.machine.scheduler.after(IMPATIENT_NS, lambda: self._running and self._send(forced))
+
     def _launch(self) -> None:
         self.starts += 1
         self._started_ns = self._heard_ns = self._house.machine.scheduler.now_ns
+        self._stops_ns = None
         self._running = start_part(self._house, "actors.engine.Engine", None)
         self._send(
             StartEngine(
@@ -65,6 +94,8 @@ class Launcher:
             case EngineStarted():
                 self.engine = self._running.address
             case EngineStopped():
+                if message.report is not None:
+                    self.heard_how_it_stopped(message.report)
                 self._relaunch(message.reason)
             case StatusReported(state="halted"):
                 self._relaunch(message.reason)
@@ -80,10 +111,21 @@ class Launcher:
         elif self.engine is None:
             if scheduler.now_ns - self._started_ns > START_TIMEOUT_NS:
                 self._relaunch("the engine did not start")
+        elif self._stops_ns is not None and self._is_late(scheduler.now_ns - self._stops_ns):
+            self._relaunch("the engine did not stop")
         elif silent_ns > self._settings.engine.hang_timeout:
             self._relaunch("the engine hangs")
         else:
             self._send(AskStatus(request_id=NAME))
+
+    def _is_late(self, for_ns: int) -> bool:
+        """Whether the launcher waits no longer. Its engine must be at its end then, if only its word is late."""
+        assert self._running is not None
+        engine: Any = self._running.actor
+        is_late = for_ns > self._settings.engine.stop_timeout + STOP_SLACK_NS
+        if is_late and engine.state != "stopped" and not self._running.was_stopped:
+            self._house.safety.broken(f"the engine was told to stop {for_ns / NS_PER_S:.1f} s ago")
+        return is_late
 
     def _relaunch(self, reason: str) -> None:
         """End what is left, and start anew a little later."""

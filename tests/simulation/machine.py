@@ -66,7 +66,7 @@ class Process:
         self.parent = parent
         self.actor: Receiver
         self.is_alive = True
-        self.is_stopped = False
+        self.is_stopped = self.was_stopped = False
         self.children: list[Process] = []
         self.on_end: list[Callable[[], None]] = []
         """What the operating system cleans up behind it."""
@@ -205,7 +205,7 @@ class Machine:
     def stop(self, process: Process, for_ns: int) -> None:
         """It does nothing for a while. What is sent to it waits."""
         if process.is_alive and not process.is_stopped:
-            process.is_stopped = True
+            process.is_stopped = process.was_stopped = True
             if self.trace.on:
                 self.trace.note(str(process.address), f"stopped for {for_ns / NS_PER_MS:.0f} ms")
             self.scheduler.after(for_ns, lambda: self.go_on(process))

@@ -29,7 +29,7 @@ VERY_LATE_SHARE: Final = 0.1
 SPARED: Final = (
     lifecycle.ConfigureChild, lifecycle.ChildBorn, lifecycle.ChildReady, lifecycle.ChildFailed, lifecycle.Rewire,
     lifecycle.GatewayGone, lifecycle.PrepareStop, lifecycle.StopPrepared, admin.StartEngine, admin.EngineStarted,
-    admin.EngineStopped, GatewayReady,
+    admin.EngineStopped, admin.StopEngine, admin.StopBegun, admin.StopDelayed, GatewayReady,
 )  # fmt: skip
 
 

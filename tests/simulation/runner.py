@@ -41,6 +41,7 @@ class Summary(msgspec.Struct, kw_only=True):
     fills: int = 0
     external: int = 0
     replacements: int = 0
+    stops: int = 0
     drifts: int = 0
     elapsed_s: float = 0.0
     restless: bool = False
@@ -55,6 +56,7 @@ class Summary(msgspec.Struct, kw_only=True):
         self.fills += outcome.fills
         self.external += outcome.external
         self.replacements += outcome.replacements
+        self.stops += outcome.stops
         self.drifts += outcome.drifts
         if outcome.violation:
             self.violations += 1

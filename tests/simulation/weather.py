@@ -104,6 +104,10 @@ DRIFTS: Final = 0.1
 """Share of the seeds in which the balances change without a trade. Their storm is longer: wishes meet a halt."""
 
 
+GRACEFUL: Final = 0.3
+"""Share of the seeds in which the daemon is stopped gracefully and started again."""
+
+
 class Weather(NamedTuple):
     """Of one seed."""
 
@@ -122,6 +126,8 @@ class Weather(NamedTuple):
     """So often money comes or goes without a trade: drift that nothing explains."""
     stops: int
     """So often an operator narrows or stops trading for a while."""
+    graceful_stops: int
+    """So often the daemon is stopped gracefully and started again."""
     weight_limit: int
     """Of the venue, by minute; 0: none."""
     order_limit: int
@@ -151,7 +157,7 @@ def forecast(seed: int, random: Random, *, restless: bool = False) -> Weather:
     is_blind = private.random() < BLIND
     if is_blind:
         chosen = chosen | {"reconciler": chosen.get("reconciler", {}) | {"private_data_max_age": "3s"}}
-    brakes = Random(f"{seed}/brakes")
+    brakes, graceful = Random(f"{seed}/brakes"), Random(f"{seed}/graceful")
     if brakes.random() < TIGHT:
         chosen = chosen | {"breaker": SKITTISH}
     terms = Random(f"{seed}/terms")
@@ -170,6 +176,7 @@ def forecast(seed: int, random: Random, *, restless: bool = False) -> Weather:
         by_hand=random.randint(1, 6) if random.random() < BY_HAND else 0,
         transfers=1 if drifts else 0,
         stops=risk.randint(1, 4) if is_braked and not drifts else 0,
+        graceful_stops=graceful.randint(1, 3) if graceful.random() < GRACEFUL else 0,
         weight_limit=brakes.choice((2_500, 4_000)) if brakes.random() < TIGHT else 0,
         order_limit=brakes.choice((2, 5)) if brakes.random() < TIGHT else 0,
         is_restless=is_restless,

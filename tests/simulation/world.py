@@ -17,6 +17,7 @@ import msgspec
 from core import trading
 from core.ids import NS_PER_MS, NS_PER_S
 from core.records import TradingState
+from core.stopping import StopReport
 from storage.book_store import venue_name
 from tests.simulation.crashes import Crashes, CrashWeather
 from tests.simulation.ending import Ending
@@ -68,6 +69,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Orders that somebody else had on the account."""
     replacements: int = 0
     """Intents' orders that were replaced at other terms."""
+    stops: int = 0
+    """Graceful ones that came to their end."""
     drifts: int = 0
     """Changes of balances that nothing explains."""
 
@@ -95,12 +98,14 @@ class World:
             House(self.machine, self.road, book, self.line, self.safety), self.weather.settings, stream("launcher")
         )
         self.launcher.survives = self.crashes.survives_ns
+        self.launcher.heard_how_it_stopped = self._has_stopped
         self.strategies = [
             Strategy(self.machine, self.road, self.launcher, self.venue, self.safety, stream(f"client {number}"))
             for number in range(CLIENTS)
         ]
         self.operator = Operator(self.machine, self.road, self.launcher, self.venue, self.safety, stream("operator"))
         self.hand = Hand(self.scheduler, self.venue, self.trace, stream("hand"), self._has_opened)
+        self.graceful_stops = 0
         self.is_calm = False
         self.ending: Ending | None = None
         book.on_commit = self.safety.committed
@@ -122,6 +127,7 @@ class World:
             strategy.plan_wishes(weather.wishes // CLIENTS + 1, weather.storm_ns)
         self.operator.plan_looks(LOOKS_BY_OPERATOR, weather.storm_ns)
         self.operator.plan_stops(weather.stops)
+        self.launcher.plan_stops(weather.graceful_stops, Random(f"{self.seed}/graceful stops"), weather.storm_ns)
         self.hand.plan(weather.by_hand, weather.transfers, weather.storm_ns)
         scheduler.after(weather.storm_ns, self._calm_down)
         while not self.safety.violations and not (self.ending is not None and not self.ending.waits_for):
@@ -149,6 +155,16 @@ class World:
         self.safety.order_leaves(order)
         if not self.is_calm:
             self.operator.order_leaves()
+
+    def _has_stopped(self, report: StopReport) -> None:
+        """Where nothing goes wrong, a stop is quick and complete, and finds that book and venue agree."""
+        self.graceful_stops += 1
+        weather = self.weather
+        is_fair = not weather.venue and weather.road == RoadWeather() and weather.crash == CrashWeather()
+        if not is_fair or weather.transfers:
+            return
+        if report.not_done or report.compared.differences or report.uncanceled:
+            self.safety.broken(f"a stop that nothing went wrong with: {report}")
 
     def _calm_down(self) -> None:
         """No more trouble. Whoever was stopped goes on; what was meant to rest is taken back."""
@@ -212,6 +228,7 @@ class World:
             fills=fills,
             external=len(self.venue.foreign),
             replacements=self.safety.terms.replaced,
+            stops=self.graceful_stops,
             drifts=len(self.venue.transferred),
         )
 

@@ -17,7 +17,7 @@ from actors import system
 from core.errors import EngineNotRunning, StartRefused, StartupFailed, VenueSilent
 from core.settings import Settings, from_mapping
 from exchange.simulator.process import SimulatorFailed, SimulatorProcess
-from messages.admin import AskStatus, EngineBorn, EngineStarted, EngineStopped
+from messages.admin import AskStatus, EngineBorn, EngineStarted, EngineStopped, StopBegun, StopDelayed
 from messages.lifecycle import StartDelayed
 from storage.layout import StateFolder
 from tools.launch import Launch
@@ -131,3 +131,50 @@ def test_a_delay_is_told_and_is_the_reason_when_the_time_is_over(tmp_path: Path)
     with pytest.raises(VenueSilent, match="503"):
         waiting._await_start()
     assert said == ["the venue does not answer (503), trying again"]
+
+
+def stopping(folder: Path, *letters: Any) -> Launch:
+    """With an engine that has started, and will send this."""
+    waiting = launch(folder, *letters)
+    waiting._door.tell = lambda *_: None  # type: ignore[union-attr, method-assign]
+    waiting._born_pid = os.getpid()
+    waiting._asked_s = waiting._heard_s = time.monotonic()
+    return waiting
+
+
+def test_a_stop_that_lasts_says_what_it_waits_for(tmp_path: Path) -> None:
+    """Whoever watches knows why; how it went is kept for the summary."""
+    ended = EngineStopped(reason="Ctrl-C", failed=False)
+    waiting = stopping(tmp_path, StopBegun(reason="Ctrl-C"), StopDelayed(waits_for="orders on the wire"), ended)
+    said: list[str] = []
+    waiting.say = said.append
+    waiting.stop("Ctrl-C")
+    assert (said, waiting.ending) == (["waiting for orders on the wire"], ended)
+
+
+def test_a_stop_that_somebody_else_wanted_is_announced(tmp_path: Path) -> None:
+    """`intentctl stop` in another terminal; from then on an engine that dies is not replaced."""
+    waiting = stopping(tmp_path, StopBegun(reason="intentctl stop"))
+    said: list[str] = []
+    waiting.say = said.append
+    waiting.wait(0)
+    assert (said, waiting.is_stopping) == (["stopping (intentctl stop)"], True)
+
+
+def test_a_second_signal_ends_the_wait_for_a_graceful_stop(tmp_path: Path) -> None:
+    """And how it ended is told as what it was."""
+    waiting = stopping(tmp_path)
+    asked: list[int] = []
+    waiting.is_forced = lambda: len(asked) >= 3 or bool(asked.append(1))
+    began = time.monotonic()
+    waiting.stop("Ctrl-C")
+    assert time.monotonic() - began < SOON_S
+    assert (waiting.ending.forced, waiting.ending.failed) == (True, False)
+
+
+def test_a_second_signal_after_the_engine_has_stopped_changes_nothing(tmp_path: Path) -> None:
+    """All was in order by then; only the rest is quicker."""
+    waiting = stopping(tmp_path, EngineStopped(reason="Ctrl-C", failed=False))
+    waiting.stop("Ctrl-C")
+    waiting.is_forced = lambda: True
+    assert not waiting.ending.forced

@@ -54,3 +54,19 @@ def test_under_nohup_a_lost_terminal_means_nothing() -> None:
         os.kill(os.getpid(), signal.SIGHUP)
     assert noted == []
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize(
+    ("noted", "insists"),
+    [
+        (["SIGINT"], False),
+        (["SIGINT", "SIGINT"], True),
+        (["SIGTERM", "SIGINT"], True),
+        (["SIGHUP", "SIGHUP"], False),
+        (["SIGHUP", "SIGTERM"], False),
+        (["SIGTERM", "SIGHUP", "SIGTERM"], True),
+    ],
+)
+def test_a_second_signal_insists_unless_it_is_a_terminal_that_is_closed(noted: list[str], insists: bool) -> None:
+    """HUP comes twice by itself, from the kernel and from the shell; nobody was impatient."""
+    assert signals.insists(noted) is insists

@@ -35,6 +35,7 @@ class EngineThatDies:
         """Of a relaunch, as long as there are deaths left."""
         self.relaunched = 0
         self.ended = False
+        self.is_stopping = False
         self.is_wanted: Callable[[], bool] = lambda: True
 
     def wait(self, _timeout_s: float) -> EngineStopped | None:
@@ -73,6 +74,14 @@ def book(folder: StateFolder) -> tuple[TradingState, list[tuple[str, str]]]:
             return trading.standing(view).state, [(e.code, e.text) for e in events if isinstance(e, AlertFired)]
     finally:
         store.close()
+
+
+def test_an_engine_that_dies_while_it_stops_is_not_replaced(folder: StateFolder) -> None:
+    """Somebody wanted it gone, and a new one would trade on."""
+    launch = EngineThatDies(folder, deaths=1)
+    launch.is_stopping = True
+    assert watched(launch).run() == DIED
+    assert launch.relaunched == 0
 
 
 def test_an_engine_that_dies_is_replaced(folder: StateFolder) -> None:

@@ -120,13 +120,18 @@ class Station:
 
     def _rest(self) -> None:
         """An order rests, is followed, and is canceled on request."""
+        key = self._wish_to_rest()
+        self._strategy.wishes[key].cancel = True
+        self._until_ended()
+
+    def _wish_to_rest(self) -> str:
+        """An order that rests, followed for a while."""
         limit = (self._price * PATIENT).quantize(Decimal(1))
         key = self._wish(kind=Kind.LIMIT, qty=Decimal("0.001"), limit_price=limit, tif=TimeInForce.GTC)
         deadline = time.monotonic() + 1.0
         while not self._over(deadline):
             self._step()
-        self._strategy.wishes[key].cancel = True
-        self._until_ended()
+        return key
 
     def _refused(self) -> None:
         self._wish(quote_budget=Decimal("0.5"))
@@ -178,6 +183,8 @@ class Station:
                 self._until_ended()
 
     def _stop(self) -> None:
+        """With an order that rests, which the stop cancels (`tools/trial/settings.py`)."""
+        self._wish_to_rest()
         self._daemon.stop()
         self._buy()
 
@@ -255,7 +262,8 @@ FIRST: Final = {
     "VerifyBook": "verify", "BookVerified": "verify",
     "TightenTrading": "drift", "SetTradingState": "drift", "TradingStateSet": "drift",
     "Rewire": "part dies", "GatewayGone": "part dies", "ChildActorExited": "part dies", "ChildReady": "part dies",
-    "PrepareStop": "stop", "StopEngine": "stop", "EngineStopped": "stop",
+    "PrepareStop": "stop", "StopEngine": "stop", "CancelOpenIntents": "stop", "CompareAtStop": "stop",
+    "OpenIntentsCanceled": "stop", "ComparedAtStop": "stop", "EngineStopped": "stop",
     "StartEngine": "start", "GatewayReady": "start", "ConfigureChild": "start", "EngineStarted": "start",
     "RecordOpeningBalances": "start", "OpeningBalancesRecorded": "start", "epoch": "start", "FindRouter": "start",
     "RouterFound": "start",

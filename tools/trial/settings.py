@@ -26,6 +26,7 @@ max_open_orders = 1000
 restarts_max = 10000
 heartbeat = "1s"
 hang_timeout = "{HANG_TIMEOUT_S}s"
+on_stop = "cancel"
 
 [exchange]
 base_url = "{venue_url}"

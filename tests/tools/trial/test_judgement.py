@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from actors.scribe import Stream
 from core import book, trading
-from core.events import AlertFired, StateChanged, stream_of
+from core.event_streams import stream_of
+from core.events import AlertFired, StateChanged
 from core.ids import ClientOrderId
 from core.intent import IntentRequest
 from core.outcomes import apply_report
