@@ -33,7 +33,7 @@ RECEIVES: Final = {
     "portfolio": (
         "OpenIntent", "BeginAttempt", "ApplyReport", "RequestCancel", "RecordOpeningBalances", "RecordEvents",
         "RecordRefusal", "SettleTrades", "TightenTrading", "SetTradingState", "GatewayGone", "Rewire", "PrepareStop",
-        "CancelOpenIntents",
+        "CancelOpenIntents", "RequestReplace", "RecordPrivateData",
     ),
     "gateway": (
         "PlaceOrder", "CancelOrder", "FetchOrder", "FetchQuote", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades",
@@ -42,7 +42,7 @@ RECEIVES: Final = {
     "router": (
         "SubmitIntent", "CancelIntent", "IntentOpened", "AttemptBegun", "ReportApplied", "CancelRequested",
         "QuoteFetched", "OrderReported", "UnknownResolved", "CancelAttempted", "OpenOrdersFetched", "Rewire",
-        "PrepareStop",
+        "PrepareStop", "ReplaceIntent", "ReplaceRequested",
     ),
     "reconciler": (
         "ResolveUnknown", "OrderReported", "OpenOrdersFetched", "RecentOrdersFetched", "TradesFetched",
@@ -59,7 +59,7 @@ RECEIVES: Final = {
 SENDS: Final = {
     "portfolio": (
         "PlaceOrder", "IntentOpened", "AttemptBegun", "ReportApplied", "CancelRequested", "OpeningBalancesRecorded",
-        "TradingStateSet", "OpenIntentsCanceled",
+        "TradingStateSet", "OpenIntentsCanceled", "ReplaceRequested",
     ),
     "gateway": (
         "ApplyReport", "QuoteFetched", "OrderReported", "CancelAttempted", "OpenOrdersFetched", "RecentOrdersFetched",
@@ -67,12 +67,13 @@ SENDS: Final = {
     ),
     "router": (
         "OpenIntent", "BeginAttempt", "ApplyReport", "RequestCancel", "CancelOrder", "FetchOrder", "FetchQuote",
-        "ResolveUnknown", "IntentAnswered", "IntentDone", "IntentCancelNoted",
+        "ResolveUnknown", "IntentAnswered", "IntentDone", "IntentCancelNoted", "RequestReplace",
+        "IntentReplaceNoted",
     ),
     "reconciler": (
         "UnknownResolved", "ApplyReport", "RecordEvents", "SettleTrades", "TightenTrading", "BookVerified",
         "ComparedAtStop", "ChildReady", "FetchOrder", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades",
-        "FetchBalances",
+        "FetchBalances", "RecordPrivateData",
     ),
     "engine": ("ConfigureChild", "Rewire", "RouterFound", "EngineStarted", "EngineStopped"),
 }  # fmt: skip

@@ -25,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from actors import crashpoints
 from core.intent import IntentRequest, Kind, Side, TimeInForce
+from core.replacing import NewTerms
 from storage.layout import StateFolder
 from tools.demo import reference_prices
 from tools.output import console_for
@@ -77,6 +78,8 @@ class Station:
             "buy": self._buy,
             "retry": self._retry,
             "rest": self._rest,
+            "replace": self._replace,
+            "blind": self._blind,
             "refused": self._refused,
             "lost": self._lost,
             "absent": self._absent,
@@ -132,6 +135,24 @@ class Station:
         while not self._over(deadline):
             self._step()
         return key
+
+    def _replace(self) -> None:
+        """An order rests, gets another price, and is canceled when that one rests."""
+        key = self._wish_to_rest()
+        price = (self._price * PATIENT * PATIENT).quantize(Decimal(1))
+        wish = self._strategy.wishes[key]
+        wish.terms = NewTerms(qty=None, price=price, reason="a crash point", asked_ns=time.time_ns())
+        deadline = time.monotonic() + FLOW_TIMEOUT_S
+        while not (self._over(deadline) or (wish.record is not None and wish.record.amendments)):
+            self._step()
+        wish.cancel = True
+        self._until_ended()
+
+    def _blind(self) -> None:
+        """The account cannot be read for so long that nothing is bought any more, and then it can again."""
+        self._venue.misbehave({"server_error": {"on": ["account"], "point": "before", "probability": 1.0}})
+        self._wait()
+        self._venue.behave()
 
     def _refused(self) -> None:
         self._wish(quote_budget=Decimal("0.5"))
@@ -254,7 +275,8 @@ FIRST: Final = {
     "CancelIntent": "rest", "RequestCancel": "rest", "CancelRequested": "rest", "CancelOrder": "rest",
     "CancelAttempted": "rest", "IntentCancelNoted": "rest", "cancel": "rest", "OpenOrdersFetched": "rest",
     "FetchOpenOrders": "rest", "OrderReported": "rest", "FetchOrder": "rest",
-    "RecordRefusal": "refused",
+    "RequestReplace": "replace", "ReplaceIntent": "replace", "ReplaceRequested": "replace",
+    "IntentReplaceNoted": "replace", "RecordPrivateData": "blind", "RecordRefusal": "refused",
     "ResolveUnknown": "lost", "UnknownResolved": "lost",
     "FetchRecentOrders": "absent", "RecentOrdersFetched": "absent",
     "BalancesFetched": "waiting", "FetchBalances": "waiting", "FetchTrades": "waiting", "TradesFetched": "waiting",

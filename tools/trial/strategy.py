@@ -33,8 +33,11 @@ CONNECT_AGAIN_S: Final = 0.1
 ROUTER_TIMEOUT_S: Final = 2.0
 INSIST_S: Final = 1.0
 PASSING: Final = frozenset(
-    {"MARKET_DATA_UNAVAILABLE", "ENGINE_NOT_READY", "ENGINE_HALTED", "STOPPING", "SYMBOL_QUARANTINED", "QUEUE_FULL"}
-)
+    {
+        "MARKET_DATA_UNAVAILABLE", "ENGINE_NOT_READY", "ENGINE_HALTED", "STOPPING", "SYMBOL_QUARANTINED",
+        "PRIVATE_DATA_GONE", "QUEUE_FULL",
+    }
+)  # fmt: skip
 """Refusals that say "not now"; everything else is a "no"."""
 
 
