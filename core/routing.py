@@ -40,7 +40,7 @@ from core.submission import Submission
 
 LIST_PATIENCE_NS: Final = 20 * ids.NS_PER_S
 """A list that was not answered for so long is asked for once more."""
-OPENING_MAX: Final = 64
+OPENING_MAX: Final = 32
 """Wishes on their way through the book at one time."""
 UNPLANNED_MAX: Final = 20_000
 """Wishes that wait for their turn; the next one is refused."""
