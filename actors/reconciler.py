@@ -67,6 +67,8 @@ class Reconciler(Guarded):
         """By symbol: where everybody is, as the engine or a router itself has said."""
         self.askers: dict[str, Any] = {}
         """Who wants everything compared, by request."""
+        self.is_over = False
+        """All has been compared before a stop: what is told now nobody writes into the streams any more."""
 
     def on_start(self, message: ConfigureChild) -> None:
         self.portfolio, self.gateway = message.portfolio, message.gateway
@@ -81,9 +83,14 @@ class Reconciler(Guarded):
         if hasattr(self, "store"):
             self.store.close()
 
+    def on_prepare_stop(self) -> bool:
+        self.is_over = True
+        return True
+
     def on_timer(self, payload: Any) -> None:
         self.do(lambda at: self.brain.tick(payload.name, at))
-        self.wake_after_ns(self.brain.intervals[payload.name], payload)
+        if not self.is_over:
+            self.wake_after_ns(self.brain.intervals[payload.name], payload)
 
     def receiveMsg_Rewire(self, message: Rewire, _sender: Any) -> None:
         """Where everybody is now; what was asked of a gateway that is gone is asked again."""
@@ -144,6 +151,8 @@ class Reconciler(Guarded):
 
     def do(self, decide: Callable[[Moment], Effects]) -> None:
         """Let the brain decide on the book as it is, and carry out what it wants."""
+        if self.is_over:
+            return
         with self.store.snapshot() as view:
             effects = decide(Moment(view, self.now_ns()))
         for effect in effects:

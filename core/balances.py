@@ -124,7 +124,7 @@ class Balances:
         self._is_sweeping = False
         if amounts == self.unexplained:  # what was found is on its way into the book, so it is not over yet
             self._is_swept, self._unread = swept.is_clean, swept.failed
-            self._sweeps_failed += bool(swept.failed)
+            self._sweeps_failed += bool(swept.failed) and not swept.has_unasked  # it passes when there is room again
             self._sweep_due_ns = at.now_ns + self._read_lag_ns
         return []
 

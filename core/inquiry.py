@@ -84,6 +84,8 @@ class Inquiry:
         self.pending: dict[str, Question] = {}
         self.failed: dict[str, str] = {}
         """What was not answered, and why."""
+        self.has_unasked = False
+        """Some of it never left, for lack of room in the account's budget."""
         self.no_markets: set[str] = set()
         """Symbols that the venue has no market of; questions about them have failed."""
         self.reports: dict[ClientOrderId, OrderSnapshot | OrderAbsent] = {}
@@ -155,6 +157,7 @@ class Inquiry:
         question = self.pending.pop(purpose)
         if isinstance(answer, QueryFailed):
             self.failed[name_of(question)] = answer.reason
+            self.has_unasked |= answer.never_left
             if answer.is_no_market and isinstance(question, AskTrades):
                 self.no_markets.add(question.symbol)
             return []

@@ -127,6 +127,8 @@ class QueryFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     reason: str
     is_no_market: bool = False
     """It could not be asked: the venue has no market of this name, not now at least."""
+    never_left: bool = False
+    """It was not asked: the account's budget had no room for it."""
 
 
 class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,6 +36,8 @@ class Swept(msgspec.Struct, frozen=True, kw_only=True):
     """The same."""
     failed: tuple[str, ...] = ()
     """What could not be read, with the reason."""
+    has_unasked: bool = False
+    """Some of it was not asked for at all, which says nothing about the venue."""
 
     @property
     def is_clean(self) -> bool:
@@ -149,4 +151,5 @@ def _summary(inquiry: Inquiry, sorted_out: dict[str, Sorted], book: BookReader) 
         external_orders=sum(len(found.settlement.external_orders) for found in sorted_out.values()),
         external_trades=sum(len(found.settlement.external_trades) for found in sorted_out.values()),
         failed=tuple(failed),
+        has_unasked=inquiry.has_unasked,
     )

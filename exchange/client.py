@@ -410,7 +410,7 @@ class VenueClient:
         try:
             return parse(await question())
         except Exception as error:
-            return QueryFailed(reason=self._explain(error))
+            return QueryFailed(reason=self._explain(error), never_left=isinstance(error, NoRoom))
 
     async def _ask(
         self, lane: Lane, endpoint: weights.Endpoint, params: dict[str, Any], send: Callable[[Any], Awaitable[Any]]

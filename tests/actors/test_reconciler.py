@@ -19,7 +19,7 @@ from core.records import AttemptRecord, PrivateData, PrivateDataState
 from core.reports import OpenOrder, OrderStatus, QueryFailed, Trade
 from core.settings import UNLIMITED, RouterSettings, Settings
 from messages.book import ApplyReport, RecordEvents, RecordPrivateData, SettleTrades
-from messages.lifecycle import ChildReady, ConfigureChild, Rewire, Tick
+from messages.lifecycle import ChildReady, ConfigureChild, PrepareStop, Rewire, StopPrepared, Tick
 from messages.reconciling import (
     BookVerified,
     CompareAtStop,
@@ -301,3 +301,14 @@ def test_the_book_is_told_that_the_account_can_be_read_again(reconciler: Recorde
 def test_each_question_has_its_message(question: inquiry.Question, message: Any) -> None:
     """With the word that the answer brings back."""
     assert to_gateway(question) == message
+
+
+def test_after_the_comparison_of_a_stop_nothing_is_told_any_more(reconciler: RecordedReconciler) -> None:
+    """Whatever the venue answers, or is due: it would be written when nobody tells of it any more."""
+    reconciler.begin()
+    reconciler.receiveMsg_PrepareStop(PrepareStop(), "engine")
+    assert isinstance(reconciler.sent[-1][1], StopPrepared)
+    before = len(reconciler.sent)
+    for name in reconciler.brain.intervals:
+        reconciler.on_timer(Tick(name=name))
+    assert len(reconciler.sent) == before

@@ -64,6 +64,8 @@ class Venue:
         """Kinds of questions that get no answer at all."""
         self.broken: set[type] = set()
         """Kinds that fail."""
+        self.unasked: set[type] = set()
+        """Kinds for which there is no room in the account's budget."""
         self.no_markets: set[str] = set()
         """Symbols that it has no market of."""
         self.hidden: set[str] = set()
@@ -149,6 +151,8 @@ class Venue:
         """Why it does not answer."""
         if isinstance(question, inquiry.AskTrades) and question.symbol in self.no_markets:
             return QueryFailed(reason=f"{question.symbol} is no market", is_no_market=True)
+        if type(question) in self.unasked:
+            return QueryFailed(reason="no room", never_left=True)
         return QueryFailed(reason="502") if type(question) in self.broken else None
 
     def answer(self, question: Question) -> tuple[Any, bool]:

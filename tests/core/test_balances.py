@@ -184,6 +184,17 @@ def test_while_trades_cannot_be_read_a_difference_is_not_called_unexplained(offi
     assert "502" in office.events(AlertFired)[-1].text
 
 
+def test_what_was_not_asked_for_says_nothing(office: Office) -> None:
+    """While the account's budget has no room for the trades, a difference is not called unexplained, however long."""
+    office.venue.move("USDT", "-5")
+    office.venue.unasked.add(AskTrades)
+    look(office, SWEEPS_MAX + 5)
+    assert office.trading_state is TradingState.ACTIVE
+    office.venue.unasked.clear()
+    look(office, 3)
+    assert office.trading_state is TradingState.REDUCING
+
+
 def test_a_guessed_pair_that_is_no_market_keeps_nobody_from_being_told(office: Office) -> None:
     """What was never a market has no trades: everything was read that could explain the difference."""
     office.venue.no_markets = {"USDT/BTC"}
