@@ -32,7 +32,7 @@ from storage import beginning
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from storage.tables import Reader
-from tools import verdict, views
+from tools import stop_summary, verdict, views
 from tools.command_book import ledger_summary, print_budgets, print_ledger, print_positions
 from tools.demo_stream import Wish, market_buy, nearer, stream
 from tools.launch import Launch
@@ -179,6 +179,7 @@ def run_demo(folder: StateFolder, settings: Settings, symbols: Sequence[str], co
             launch.simulator.misbehave(FAULTS)
         demo = _submit(launch.client(), wishes, symbols[0], count)
         launch.stop("the demo ends")
+        stop = stop_summary.fields(launch.ending)["report"] or {"agrees": False, "clean": False}
         truth = verdict.ask_venue(launch.settings, sorted(symbols))
     store = BookStore.open_reader(folder)
     try:
@@ -195,6 +196,7 @@ def run_demo(folder: StateFolder, settings: Settings, symbols: Sequence[str], co
         "conflicts": demo.outcomes[OpeningOutcome.CONFLICT],
         "refusals": dict(sorted(demo.refusals.items())),
         "brakes": {str(state): code for state, code in demo.brakes.items()},
+        "stop": {name: stop[name] for name in ("agrees", "clean")},
         **judged,
         "seed": seed,
         "elapsed_s": round(time.monotonic() - began, 3),
@@ -219,6 +221,8 @@ def _submit(client: Client, wishes: Sequence[Wish], symbol: str, count: int) -> 
 def report(folder: StateFolder, figures: dict[str, Any], *, as_json: bool) -> int:
     """Print the result and return the exit code: 0 only if nothing is wrong."""
     wrong = verdict.problems(figures) + brake_problems(figures)
+    if not all(figures["stop"].values()):
+        wrong.append("the engine's own comparison at its stop did not agree, or was not done; see logs/intentd.jsonl")
     if as_json:
         print_json(figures)
     else:

@@ -41,6 +41,7 @@ def test_demo_ends_with_book_and_venue_equal(processes: Marked, tmp_path: Path) 
     assert set(figures["balance_drift"].values()) == {"0"}
     assert min(figures["refused"], figures["duplicates_answered"], figures["conflicts"], figures["replaced"]) > 0
     assert figures["brakes"] == {"REDUCING": "TRADING_REDUCING", "HALTED": "TRADING_HALTED"}
+    assert figures["stop"] == {"agrees": True, "clean": True}
     assert processes.alive() == []
 
 
