@@ -133,7 +133,7 @@ class Client:
         return request_id
 
     def replace(self, router: Any, intent_id: IntentId, terms: NewTerms, timeout_s: float) -> ReplaceResult:
-        """Other terms for a working intent. Without an answer ask again with the same terms: they are noted once."""
+        """Other terms for a working intent. Without an answer ask again with the same `NewTerms`: noted once."""
         request_id = self.send_replace(router, intent_id, terms)
         noted: IntentReplaceNoted = self.await_answer(IntentReplaceNoted, request_id, timeout_s)
         return noted.result

@@ -66,6 +66,8 @@ class Engine(Stopper):
 
     def warn_of_key(self, account: Account) -> None:
         """Once in a start, however often the gateway is replaced, unless the key is another one then."""
+        if not account.fingerprint:
+            return  # it could not be read
         found = warnings(account)
         news, self.warned_of = [warning for warning in found if warning not in self.warned_of], found
         for warning in news:

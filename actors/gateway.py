@@ -23,7 +23,7 @@ from actors.pumped_loop import PumpedLoop
 from core import departure, events, private_data
 from core.breaker import Breaker, Permit, failed
 from core.departure import Moment
-from core.errors import IntentdError, VenueSilent
+from core.errors import IntentdError, StartupFailed, VenueSilent
 from core.health import StreamHealth
 from core.ids import NS_PER_MS, ClientOrderId
 from core.in_flight import InFlight
@@ -108,6 +108,8 @@ class Gateway(Guarded):
         self.told: GatewayHealth | None = None
         self.noted_revision = 0
         self.news = News()
+        self.is_learning = False
+        """Whose account it is."""
         self.stream: UserStream | None = None
         self.stream_health: StreamHealth | None = None
 
@@ -208,9 +210,6 @@ class Gateway(Guarded):
         with self.store.snapshot() as view:
             moment = Moment(self.settings.engine.mode, account, self.stopping, self.now_ns())
             refused = departure.refusal(view, attempt, moment)
-            blind = private_data.refusal(view, attempt.side, moment.now_ns)
-        if refused is None and blind is not None:  # it waits in RETRY, and comes again while it is not stale
-            refused = self.client.come_again(attempt, blind.code, blind.reason, private_data.LOOK_AGAIN_NS)
         return refused or self.blocked_by_breaker(attempt)
 
     # ── the breaker ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -380,21 +379,32 @@ class Gateway(Guarded):
         async def fetch() -> BalancesFetched:
             totals = await self.client.balances()
             if not isinstance(totals, QueryFailed):
-                await self.learn_account()
+                self.learn_account()
             return BalancesFetched(purpose=message.purpose, totals=totals)
 
         self.run(sender, fetch)
 
-    async def learn_account(self) -> None:
+    def learn_account(self) -> None:
         """Started while the account could not be read, it does not know whose it is: live trading waits for that."""
-        if self.ready is None or self.ready.account.fingerprint:
+        if self.ready is None or self.ready.account.fingerprint or self.is_learning:
             return
-        try:
-            found = await self.client.start()
-        except VenueSilent:
-            return  # the next balances that are there lead here again
-        self.ready = replace(self.ready, markets=found.markets, account=found.account)
-        self.send(self.engine, self.ready)
+        self.is_learning = True
+
+        async def learn() -> None:
+            try:
+                found = await self.client.start()
+            except VenueSilent:
+                return  # the next balances that are there lead here again
+            except StartupFailed as error:  # such as a key that may withdraw: as at any other start
+                self.fail(str(error), error)
+                return
+            finally:
+                self.is_learning = False
+            assert self.ready is not None
+            self.ready = replace(self.ready, markets=found.markets, account=found.account)
+            self.send(self.engine, self.ready)
+
+        self.loop.start(learn(), lambda task: self.results.append((NOBODY, task.exception())))
 
     def receiveMsg_OpeningBalancesRecorded(self, message: OpeningBalancesRecorded, sender: Any) -> None:
         """The last step of the start: the book has its opening balances, now or from before."""

@@ -1,9 +1,8 @@
 """What a process sends, and what it holds back because a mailbox is full.
 
 A message that finds no room is held, and everything for the same receiver is held behind it, so the order is kept; only
-what is urgent goes before what is not. Each
-full mailbox has a `Door`, which wakes the process when there is room; then as much leaves as it takes. When the
-receiver dies, what is held for it comes back to the sender, all at once.
+what is urgent goes before what is not. Each full mailbox has a `Door`, which wakes the process when there is room; then
+as much leaves as it takes. When the receiver dies, what is held for it comes back to the sender, all at once.
 
 How much is held is bounded for each receiver, so that one that does not read is in nobody else's way, and for the
 process. Past the bound a sender waits (`Waiting`). Who must not wait for a *client*, a process outside of the system,

@@ -250,7 +250,7 @@ class Portfolio(Guarded):
 
     def receiveMsg_SetTradingState(self, message: SetTradingState, sender: Any) -> None:
         def put(unit: Writer) -> TradingStateSet:
-            if trading.is_overtaken(unit, message.state, message.asked_ns):
+            if trading.is_overtaken(unit, message.state, message.asked_ns, self.now_ns()):
                 return TradingStateSet(request_id=message.request_id, standing=trading.standing(unit), canceling=0)
             asked_ns, now_ns = message.asked_ns, self.now_ns()
             standing = trading.put(unit, message.state, message.reason, OPERATOR, now_ns, asked_ns=asked_ns)
@@ -281,6 +281,7 @@ class Portfolio(Guarded):
             return ArmingSet(request_id=message.request_id, arming=done, refusal=None)
 
         self.within(sender, disarm)
+        self.commit()  # it does not wait until the batch is full
 
     def await_expiry(self, book: BookReader) -> None:
         """Look when the arming is to be over, and now and then before that, since clocks are set."""
@@ -309,6 +310,7 @@ class Portfolio(Guarded):
             return OpenIntentsCanceled(noted=self.tell_routers(unit, changed))
 
         self.within(sender, cancel)
+        self.commit()  # it does not wait until the batch is full
 
     def tell_routers(self, unit: Writer, changed: list[IntentRecord]) -> int:
         """What was changed without their asking. Returns how many."""

@@ -306,14 +306,14 @@ class Stopper(FrontDesk):
 
     def report_on(self, stop: Stop) -> StopReport:
         records = self.open_intents()
-        uncanceled = len(self.left_to_cancel(stop))
+        canceled = len(stop.to_cancel) - len(self.left_to_cancel(stop))
         unread = [] if self.stop_book is not None else ["counting open intents: the book cannot be read"]
         return StopReport(
             on_stop=stop.on_stop,
             open=by_state(records),
             working=working(records),
-            canceled=len(stop.to_cancel) - uncanceled,
-            uncanceled=uncanceled,
+            canceled=canceled,
+            uncanceled=len(records) if stop.on_stop is OnStop.CANCEL else 0,
             compared=stop.compared or Compared(not_compared=(f"everything: {self.why_not_compared()}",)),
             not_done=(*stop.not_done, *unread),
             elapsed_ns=self.monotonic_ns() - stop.began_ns,

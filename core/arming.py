@@ -53,6 +53,12 @@ def refusal(book: BookReader, account: str, now_ns: int) -> Refusal | None:
     return Refusal(BLOCKED, f"{_why_not(record, account, now_ns)}; see `intentctl arm`")
 
 
+def refusal_for_any(book: BookReader, now_ns: int) -> Refusal | None:
+    """The same, as long as nobody knows which account is connected."""
+    record = book.arming()
+    return refusal(book, record.account if record is not None else "", now_ns)
+
+
 def _why_not(record: Arming | None, account: str, now_ns: int) -> str:
     if record is None:
         return "live trading is not armed"
@@ -66,7 +72,9 @@ def _why_not(record: Arming | None, account: str, now_ns: int) -> str:
 
 
 def _is_running(record: Arming, now_ns: int) -> bool:
-    return record.account != "" and record.since_ns <= now_ns < record.until_ns
+    """Once its end was told it is over for good, whatever a clock that was put right says."""
+    is_over = record.is_expiry_told or not record.account
+    return not is_over and record.since_ns <= now_ns < record.until_ns
 
 
 def _seconds(length_ns: int) -> str:

@@ -148,12 +148,13 @@ def begin_attempt(
         return record  # begun before, or planned for terms that were replaced since
     if record.cancel_requested:
         return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, "canceled before the next attempt")
-    stopped = trading.refusal(book, record.intent.side)
-    if stopped is not None:
-        return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, f"{stopped.code}: {stopped.reason}")
-    doubt = _doubt(book, record)
-    if doubt is not None:
-        return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, f"{doubt.code}: {doubt.reason}")
+    braked = trading.refusal(book, record.intent.side) or doubt(book, record)
+    if braked is not None:
+        return end_by_quantity(book, record, Cause.END_CANCELED, now_ns, f"{braked.code}: {braked.reason}")
+    blind = private_data.refusal(book, record.intent.side, now_ns)
+    if blind is not None:  # it waits, and writes nothing that must be looked through again
+        reason = f"{blind.code}: {blind.reason}"
+        return save(book, replace(record, retry_at_ns=now_ns + private_data.LOOK_AGAIN_NS, end_reason=reason))
     best = min if record.intent.side is Side.BUY else max
     rules = book.market(record.intent.symbol)
     assert rules is not None
@@ -164,7 +165,7 @@ def begin_attempt(
     return _send(book, record, bounded, now_ns)[0]
 
 
-def _doubt(book: BookReader, record: IntentRecord) -> Refusal | None:
+def doubt(book: BookReader, record: IntentRecord) -> Refusal | None:
     """Why what is left may not be sent again: an earlier order may live on, or nobody knows what the venue does.
 
     The intent ends, as when trading is halted. It could wait for the operator instead; but then it would hold its money
@@ -321,7 +322,7 @@ def _net_of_base_fees(book: BookReader, opening: Opening) -> OrderPlan | Refusal
 def _reducible(book: BookReader, symbol: str) -> Decimal:
     """What of the position is not being sold already."""
     position = book.position(symbol)
-    selling = (record.remaining_qty for record in book.open_intents(symbol) if record.intent.side is Side.SELL)
+    selling = (record.reach_qty for record in book.open_intents(symbol) if record.intent.side is Side.SELL)
     return max(ZERO, position.qty - sum(selling, ZERO)) if position else ZERO
 
 

@@ -136,7 +136,7 @@ def beat(
         private_data=private_data.standing(book),
         breaker=book.breaker() or BreakerRecord(),
         open_intents=dict(sorted(Counter(str(record.state) for record in records).items())),
-        oldest_open_ns=max((now_ns - record.intent.created_ns for record in records), default=0),
+        oldest_open_ns=max((0, *(now_ns - record.intent.created_ns for record in records))),
         unknown=sum(record.state is State.UNKNOWN for record in records),
         active_reservations_count=len(reservations),
         old_reservations=sum(is_old(reservation, now_ns) for reservation in reservations),

@@ -38,6 +38,7 @@ JITTER_SHARE = Decimal("0.25")
 PLACEMENT = "placement"
 """Source of a report that is the answer to the placement itself."""
 FILLED_EARLIER = "filled by an earlier attempt"
+BEYOND_THE_INTENT = "its order would fill more, or dearer, than what is wanted by now"
 LOOK_UP = "lookup"
 """Source of a report that answers a question about the order itself, with all its trades."""
 BELIEVED_AFTER_NS = 120 * NS_PER_S
@@ -424,7 +425,7 @@ class _Snapshot:
             return
         # a late fill made this order needless, or it was believed absent and replaced: it must not fill
         if can_fill and self._is_beyond_the_intent() and not self.record.cancel_requested:
-            self.record = replace(self.record, cancel_requested=True, end_reason=FILLED_EARLIER)
+            self.record = replace(self.record, cancel_requested=True, end_reason=BEYOND_THE_INTENT)
         if state in {State.SENDING, State.UNKNOWN, State.RETRY}:
             if not self.record.cancel_requested:
                 self.record = replace(self.record, end_reason="")  # why an earlier attempt failed is over
@@ -456,9 +457,9 @@ class _Snapshot:
         if record.cancel_requested:
             self.record = self._end(Cause.END_CANCELED, record.end_reason or "canceled on request")
         elif record.amendment is not None:
-            is_look = self.report.source == LOOK_UP
+            asked_ns, has_filled = self.report.asked_ns, booked > 0
             self.record = replacing.order_over(
-                self.book, record, self.limits, self.now_ns, is_look=is_look, has_filled=booked > 0
+                self.book, record, self.limits, self.now_ns, asked_ns=asked_ns, has_filled=has_filled
             )
         elif status is OrderStatus.CANCELED:
             self.record = self._end(Cause.END_CANCELED, f"canceled at the venue ({word}), not by us")

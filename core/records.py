@@ -64,6 +64,10 @@ class IntentRecord(msgspec.Struct, frozen=True, kw_only=True):
     """How often other terms have come into force; a plan that was made before the last time is out of date."""
     amended_ns: int = 0
     """When the newest replacement was asked for, by its client's clock; what was asked before it comes too late."""
+    refused_terms_ns: int = 0
+    """When the replacement was asked for that was refused last."""
+    refused_terms: str = ""
+    """Why, a code and the reason."""
     end_reason: str = ""
     """Why it ended, or what the last failure was: a code and the venue's words."""
     dust_qty: Decimal = ZERO
@@ -74,6 +78,12 @@ class IntentRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def remaining_qty(self) -> Decimal:
         return self.qty - self.filled_qty
+
+    @property
+    def reach_qty(self) -> Decimal:
+        """What may still be filled, at these terms or at those that wait."""
+        later = self.amendment.qty - self.filled_qty if self.amendment is not None else ZERO
+        return max(self.remaining_qty, later)
 
     @property
     def real_attempts(self) -> int:

@@ -13,10 +13,10 @@ over nothing else changes: it may still fill, at the terms under which it was se
 | CANCELING for an earlier replacement | the newer terms take its place |
 | RETRY | in force at once: nothing is at the venue |
 
-An order is over when the venue says so, all its trades are booked, and a look-up at least `router.replace_wait` later
-shows no further fill: venues do report fills after a cancel, and what they report late must not be bought twice. Then
-the terms come into force (CANCELING → RETRY), and the next attempt sends what they leave to be filled. Filled counts:
-a quantity that was filled beyond the new one while the cancel was on its way is what the intent ends with.
+An order is over when the venue says so, all its trades are booked, and a look-up that was sent `router.replace_wait`
+later or more shows no further fill: venues do report fills after a cancel, and what they report late must not be bought
+twice. Then the terms come into force (CANCELING → RETRY), and the next attempt sends what they leave to be filled. What
+is filled counts: if that is more than the new quantity by then, it is what the intent ends with.
 
 From the moment of the request the worst case of both orders is held: the old one may fill all it can at its price, and
 the new one the rest. A buy that costs more therefore fails here, for lack of money or for a risk limit, and not after
@@ -30,7 +30,8 @@ from decimal import Decimal
 import msgspec
 from msgspec.structs import replace
 
-from core import events, holdings, private_data, risk, trading
+from core import arming, events, holdings, private_data, risk, trading
+from core import book as rules_of_book
 from core.errors import InvalidInput
 from core.ids import IntentId
 from core.intent import RESTING, Side, validate_amount, validate_free_text
@@ -39,9 +40,11 @@ from core.market import MarketRules
 from core.money import ONE, ZERO, floor_to, text
 from core.planning import OrderPlan, Refusal, is_dust, on_tick, refuse_size
 from core.records import Amendment, IntentRecord, TradingState
-from core.settings import RouterSettings, Settings
+from core.settings import Mode, RouterSettings, Settings
 from core.transitions import advance, end_by_quantity, save
 from core.unit_of_work import BookReader, UnitOfWork
+
+OVERTAKEN = "OVERTAKEN"
 
 
 class NewTerms(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +75,8 @@ def validate(wanted: NewTerms) -> None:
     if wanted.price is not None:
         validate_amount("price", wanted.price)
     validate_free_text("reason", wanted.reason)
+    if wanted.asked_ns <= 0:
+        raise InvalidInput("asked_ns", wanted.asked_ns, "must be a time", "give the clock's time, ns UTC")
 
 
 def request(book: UnitOfWork, intent_id: IntentId, wanted: NewTerms, settings: Settings, now_ns: int) -> ReplaceResult:
@@ -79,24 +84,40 @@ def request(book: UnitOfWork, intent_id: IntentId, wanted: NewTerms, settings: S
     record = book.intent(intent_id)
     if record is None:
         return ReplaceResult(record=None, refusal=Refusal("UNKNOWN_INTENT", f"there is no intent {intent_id}"))
-    if 0 < wanted.asked_ns == record.amended_ns:
-        return ReplaceResult(record=record)  # the same request again, because its answer was lost or late
+    if wanted.asked_ns == record.amended_ns:  # the same request again, because its answer was lost or late
+        return ReplaceResult(record=record)
+    if wanted.asked_ns == record.refused_terms_ns:
+        code, _, reason = record.refused_terms.partition(": ")
+        return ReplaceResult(record=record, refusal=Refusal(code, reason))
     rules = _rules(book, record)
     terms = _terms(record, wanted, rules)
-    refusal = _not_now(book, record, wanted, now_ns) or _refuse(book, record, terms, rules, settings, now_ns)
+    mode = settings.engine.mode
+    refusal = _not_now(book, record, wanted, mode, now_ns) or _refuse(book, record, terms, rules, settings, now_ns)
     if refusal is not None:
-        told = events.ReplaceRefused(at_ns=now_ns, intent_id=intent_id, code=refusal.code, reason=refusal.reason)
-        book.append_event(told)
-        return ReplaceResult(record=record, refusal=refusal)
+        return ReplaceResult(record=_note_refusal(book, record, wanted, refusal, now_ns), refusal=refusal)
     noted = replace(record, amended_ns=wanted.asked_ns)
     is_so_already = record.amendment is None and (terms.qty, terms.price) == (record.qty, record.worst_price)
     return ReplaceResult(record=save(book, noted) if is_so_already else _note(book, noted, terms, wanted, now_ns))
 
 
+def _note_refusal(
+    book: UnitOfWork, record: IntentRecord, wanted: NewTerms, refusal: Refusal, now_ns: int
+) -> IntentRecord:
+    """One request has one answer: whoever heard "no" must not get the terms because the request comes once more."""
+    told = events.ReplaceRefused(
+        at_ns=now_ns, intent_id=record.intent.intent_id, code=refusal.code, reason=refusal.reason
+    )
+    book.append_event(told)
+    if is_terminal(record.state) or refusal.code == OVERTAKEN:
+        return record  # it is refused the next time, too
+    refused = f"{refusal.code}: {refusal.reason}"
+    return save(book, replace(record, refused_terms_ns=wanted.asked_ns, refused_terms=refused))
+
+
 def _note(book: UnitOfWork, record: IntentRecord, terms: Amendment, wanted: NewTerms, now_ns: int) -> IntentRecord:
     """Hold the worst case of both terms, and do what the state allows."""
     intent_id, rules = record.intent.intent_id, _rules(book, record)
-    holdings.adjust(book, intent_id, max(_held(book, record), worst_case(record, terms, rules)))
+    holdings.adjust(book, intent_id, max(_held(book, record), _to_hold(record, terms, rules)))
     book.append_event(
         events.OrderReplace(
             at_ns=now_ns,
@@ -120,11 +141,12 @@ def _note(book: UnitOfWork, record: IntentRecord, terms: Amendment, wanted: NewT
 
 
 def order_over(
-    book: UnitOfWork, record: IntentRecord, limits: RouterSettings, now_ns: int, *, is_look: bool, has_filled: bool
+    book: UnitOfWork, record: IntentRecord, limits: RouterSettings, now_ns: int, *, asked_ns: int, has_filled: bool
 ) -> IntentRecord:
     """The order to be replaced is over, and all that it is known to have filled is booked.
 
-    `is_look`: the venue was asked about the order itself just now. `has_filled`: that has shown a fill that was new.
+    `asked_ns`: when the venue was asked about the order itself; 0: it was not. A look that is told of twice, or late,
+    is as old as its question. `has_filled`: this has shown a fill that was new.
     """
     if record.state is not State.CANCELING:  # it was over before anybody could cancel it
         record = advance(book, record, Cause.REQUEST_REPLACE, now_ns, "its order is over")
@@ -134,7 +156,7 @@ def order_over(
     is_news = not amendment.over_ns or has_filled or waited_ns < 0  # < 0: the clock was set back
     if is_news and limits.replace_wait:
         return save(book, replace(record, amendment=replace(amendment, over_ns=now_ns)))
-    if waited_ns < limits.replace_wait or not is_look:
+    if limits.replace_wait and asked_ns - amendment.over_ns < limits.replace_wait:
         return record
     changed = take_effect(book, replace(record, uncounted=record.uncounted + 1), now_ns)
     if changed.remaining_qty == 0:
@@ -175,6 +197,13 @@ def take_effect(book: UnitOfWork, record: IntentRecord, now_ns: int) -> IntentRe
     return changed
 
 
+def _to_hold(record: IntentRecord, terms: Amendment, rules: MarketRules) -> Decimal:
+    """From the request on. In RETRY nothing is at the venue that could fill before."""
+    if record.state is State.RETRY:
+        return _needed(record.intent.side, max(ZERO, terms.qty - record.filled_qty), terms.price, rules)
+    return worst_case(record, terms, rules)
+
+
 def worst_case(record: IntentRecord, terms: Amendment, rules: MarketRules) -> Decimal:
     """What the intent may need while its order can still fill and other terms wait; the reservation's currency.
 
@@ -213,7 +242,7 @@ def _terms(record: IntentRecord, wanted: NewTerms, rules: MarketRules) -> Amendm
     )
 
 
-def _not_now(book: BookReader, record: IntentRecord, wanted: NewTerms, now_ns: int) -> Refusal | None:
+def _not_now(book: BookReader, record: IntentRecord, wanted: NewTerms, mode: Mode, now_ns: int) -> Refusal | None:
     """Why this intent takes no other terms, whatever they are."""
     intent_id = record.intent.intent_id
     if is_terminal(record.state):
@@ -222,12 +251,17 @@ def _not_now(book: BookReader, record: IntentRecord, wanted: NewTerms, now_ns: i
         return Refusal("BEING_CANCELED", f"{intent_id} is being canceled; submit a new intent when it has ended")
     if record.intent.tif not in RESTING:
         return Refusal("NOT_RESTING", f"{intent_id} is {record.intent.tif}: only GTC and PO rest and can be replaced")
-    if wanted.asked_ns and wanted.asked_ns < record.amended_ns:
-        return Refusal("OVERTAKEN", f"{intent_id} got newer terms since; see `intentctl show`, and ask again")
-    stopped = book.quarantine(record.intent.symbol)
-    if stopped is not None:
-        return Refusal("SYMBOL_QUARANTINED", f"{record.intent.symbol}: {stopped.reason}; cancel it, or look first")
-    side = record.intent.side
+    if wanted.asked_ns < record.amended_ns <= now_ns:  # what lies in the future is of a clock that was set back since
+        return Refusal(OVERTAKEN, f"{intent_id} got newer terms since; see `intentctl show`, and ask again")
+    return rules_of_book.doubt(book, record) or _may_not_leave(book, record.intent.side, mode, now_ns)
+
+
+def _may_not_leave(book: BookReader, side: Side, mode: Mode, now_ns: int) -> Refusal | None:
+    """Why the order that takes the place of the old one would not be let out: then the old one is better kept."""
+    if mode is Mode.LIVE:
+        unarmed = arming.refusal_for_any(book, now_ns)
+        if unarmed is not None:
+            return unarmed
     return trading.refusal(book, side) or private_data.refusal(book, side, now_ns)
 
 
@@ -244,7 +278,7 @@ def _refuse(
     refusal = refuse_size(rest, terms.price, rules, settings.router.min_notional)
     if refusal is not None:
         return refusal
-    more = worst_case(record, terms, rules) - _held(book, record)
+    more = _to_hold(record, terms, rules) - _held(book, record)
     currency = rules.quote if record.intent.side is Side.BUY else rules.base
     if more > (free := holdings.free(book, currency)):
         return Refusal(
@@ -256,11 +290,11 @@ def _refuse(
 def _beyond_position(book: BookReader, record: IntentRecord, rest: Decimal) -> Refusal | None:
     """A sale that may only shrink the position must not become larger than what of it nobody else sells."""
     reducing = record.intent.reduce_only or trading.standing(book).state is TradingState.REDUCING
-    if not reducing or rest <= record.remaining_qty:
+    if not reducing or record.intent.side is Side.BUY or rest <= record.remaining_qty:
         return None
     position = book.position(record.intent.symbol)
     others = (
-        other.remaining_qty
+        other.reach_qty
         for other in book.open_intents(record.intent.symbol)
         if other.intent.side is Side.SELL and other.intent.intent_id != record.intent.intent_id
     )

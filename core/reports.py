@@ -65,6 +65,8 @@ class OrderSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     source: str
     """How we learned of it: `placement`, `lookup` (of this order), `orders` (a list of them), `trades`, or `stream`
     (the venue told us, and `trades` is the one that it told of, if any)."""
+    asked_ns: int = 0
+    """When the venue was asked about this very order, ns UTC, or a little earlier; 0: it told by itself, or of more."""
 
 
 class AbsenceProof(msgspec.Struct, frozen=True, kw_only=True):

@@ -63,9 +63,10 @@ class StopReport(msgspec.Struct, frozen=True, kw_only=True):
     working: int
     """Of them, those whose order the book has at the venue."""
     canceled: int
-    """Intents that are over because of the stop, or since it began, where it cancels."""
+    """Where it cancels: intents that were open then and are over, canceled or filled."""
     uncanceled: int
-    """Intents that should be over then and are not. What was noted of it is durable, and the next start goes on."""
+    """Intents that should be over then and are not, also one that came into the book after the cancels had been noted.
+    What was noted of it is durable, and the next start goes on."""
     compared: Compared
     not_done: tuple[str, ...]
     """What was cut short, with the reason."""

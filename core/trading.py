@@ -45,7 +45,7 @@ def put(book: UnitOfWork, state: TradingState, reason: str, by: str, now_ns: int
     """
     before = standing(book)
     if (before.state, before.reason, before.by) == (state, reason, by):
-        if asked_ns > before.asked_ns:
+        if asked_ns > before.asked_ns or before.asked_ns > now_ns:
             before = replace(before, asked_ns=asked_ns)
             book.put_standing(before)
         return before
@@ -57,15 +57,17 @@ def put(book: UnitOfWork, state: TradingState, reason: str, by: str, now_ns: int
     return after
 
 
-def is_overtaken(book: BookReader, state: TradingState, asked_ns: int) -> bool:
+def is_overtaken(book: BookReader, state: TradingState, asked_ns: int, now_ns: int) -> bool:
     """Whether somebody wants it looser who asked before the state in force was asked for, or, if nobody has asked for
     it, before it came about: he cannot have known of it.
 
     Messages may come late, and twice: an old "resume" must not lift a halt that was told since; one that was told after
-    a halt lifts it, however late both come. 0: nobody knows when.
+    a halt lifts it, however late both come. 0: nobody knows when. A time that is still to come is of a clock that was
+    set back since, and says nothing.
     """
     now = standing(book)
-    return 0 < asked_ns < (now.asked_ns or now.since_ns) and STRICTNESS[state] < STRICTNESS[now.state]
+    known_ns = now.asked_ns or now.since_ns
+    return 0 < asked_ns < known_ns <= now_ns and STRICTNESS[state] < STRICTNESS[now.state]
 
 
 def refusal(book: BookReader, side: Side) -> Refusal | None:

@@ -284,10 +284,18 @@ class VenueClient:
         """How the order stands, with its trades if it has any."""
         try:
             wanted = {"symbol": self._ccxt.market_id(attempt.symbol), "origClientOrderId": attempt.client_order_id}
-            order = await self._ask(Lane.LOOK_UP, weights.ORDER, wanted, self._ccxt.private_get_order)
+            asked_ns = 0
+
+            async def ask(params: Any) -> Any:  # it may have waited for its turn: what it shows is no older than this
+                nonlocal asked_ns
+                asked_ns = self._now_ns()
+                return await self._ccxt.private_get_order(params)
+
+            order = await self._ask(Lane.LOOK_UP, weights.ORDER, wanted, ask)
             report = parsing.looked_up(order, attempt.client_order_id)
             if report is None:
                 return QueryFailed(reason="the answer names neither the order nor our id")
+            report = msgspec.structs.replace(report, asked_ns=asked_ns)
             if report.filled_qty == 0:
                 return report
             return msgspec.structs.replace(report, trades=await self._trades_of(report, attempt.symbol))

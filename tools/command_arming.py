@@ -108,8 +108,11 @@ def _show(shared: Shared, for_ns: int | None, timeout_s: float) -> int:
     finally:
         client.close()
     account = status.account
-    if account is None:
-        raise IntentdError("the gateway has not reached the venue yet; see `intentctl status`, then ask again")
+    if account is None or not account.fingerprint:
+        raise IntentdError(
+            "nobody knows yet whose account it is: the venue has not been reached, or does not let it be read; see "
+            "`intentctl status`, then ask again"
+        )
     with book(shared.folder) as view:
         shown: dict[str, Any] = views.arming(view.arming(), status.mode, account, time.time_ns())
     is_live = status.mode == Mode.LIVE

@@ -92,9 +92,15 @@ def _set(shared: Shared, state: TradingState, reason: str, timeout_s: float, *, 
         shared, lambda client: client.set_trading(state, reason, timeout_s, cancel_open=cancel_open)
     )
     standing = done.standing
+    is_done = standing.state is state
     if shared.json:
         print_json(views.trading(standing) | {"canceling": done.canceling})
-        return 0
+        return 0 if is_done else 1
+    if not is_done:
+        raise IntentdError(
+            f"trading stays {standing.state} ({standing.reason}): that was said after this was asked for; look at "
+            "`intentctl status`, then ask again"
+        )
     click.echo(f"trading is {standing.state}" + (f" ({standing.reason})" if standing.reason else ""))
     if done.canceling:
         click.echo(f"{done.canceling} working intents are being canceled; see `intentctl intents --open`")

@@ -358,6 +358,8 @@ class Launch:
         deadline = time.monotonic() + self.settings.engine.stop_timeout / NS_PER_S + 1
         while self._stopped is None and not self._must_hurry and (left := deadline - time.monotonic()) > 0:
             self.wait(min(left, LISTEN_S))
+        if self._stopped is None and not self._must_hurry:
+            self._stopped = EngineStopped(reason="it has not answered in time", failed=True)
 
     @property
     def _must_hurry(self) -> bool:

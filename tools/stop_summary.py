@@ -45,7 +45,7 @@ def _intents(report: StopReport) -> str:
 def _orders(report: StopReport) -> list[str]:
     if report.on_stop is OnStop.KEEP:
         return [f"working orders kept at the venue: {report.working}"]
-    told = [f"intents canceled: {report.canceled}"]
+    told = [f"intents ended: {report.canceled}"]
     if report.uncanceled:
         told.append(f"not ended in time: {report.uncanceled}; they may work at the venue, the next start goes on")
     return told

@@ -266,3 +266,23 @@ def test_somebody_waits_for_the_end_that_is_to_be_told() -> None:
     assert arming.expires_in_ns(book, T0 + FOR_NS) is None
     disarm(book, T0 + FOR_NS)
     assert arming.expires_in_ns(book, T0 + FOR_NS) is None
+
+
+def test_an_arming_whose_end_was_told_does_not_come_to_life_again() -> None:
+    """The clock had jumped ahead, and is put right: whoever heard that nothing leaves any more relies on it."""
+    book = MemoryBook()
+    arm(book)
+    tell_expiry(book, T0 + 2 * FOR_NS)
+    assert not is_armed(book, T0 + 1)
+    arm(book, T0 + 2)
+    assert is_armed(book, T0 + 3)
+
+
+def test_without_a_known_account_it_is_what_was_armed_that_counts() -> None:
+    """Nothing is armed, or something is: for whom, is to be found out."""
+    book = MemoryBook()
+    assert arming.refusal_for_any(book, T0) is not None
+    arm(book)
+    assert arming.refusal_for_any(book, T0) is None
+    disarm(book, T0 + 1)
+    assert arming.refusal_for_any(book, T0 + 2) is not None

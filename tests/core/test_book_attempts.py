@@ -9,13 +9,13 @@ import pytest
 from msgspec.structs import replace
 
 from core import book as rules_of_book
-from core import events
+from core import events, private_data
 from core.errors import InvariantViolated
 from core.holdings import violations
 from core.intent import TimeInForce
 from core.lifecycle import State
 from core.planning import OrderPlan, Refusal, plan_retry
-from core.records import AttemptRecord, IntentRecord
+from core.records import AttemptRecord, IntentRecord, PrivateData, PrivateDataState
 from core.reports import OrderStatus
 from tests.builders import (
     SECOND,
@@ -262,3 +262,22 @@ def test_a_cancel_during_a_retry_with_fills_is_a_partial_success(desk: Desk) -> 
     record = desk.cancel(attempt.intent_id)
     assert record is not None
     assert (record.state, record.filled_qty) == (State.PARTIAL_SUCCESS, dec("0.004"))
+
+
+def test_a_buy_that_waits_for_the_account_writes_no_attempt() -> None:
+    """It is put off for as long as it takes: nothing is added that whoever begins the next one must look through."""
+    desk = Desk()
+    attempt = in_state(desk, State.RETRY, TimeInForce.GTC)
+    with desk.book.transaction() as unit:
+        unit.put_private_data(PrivateData(state=PrivateDataState.GONE, since_ns=desk.now_ns, reason="502", revision=1))
+    record = desk.record(attempt.intent_id)
+    plan = plan_retry(record, desk.market, quote(), desk.settings)
+    assert isinstance(plan, OrderPlan)
+    with desk.book.transaction() as unit:
+        put_off = rules_of_book.begin_attempt(unit, attempt.intent_id, 2, plan, desk.now_ns)
+    assert (put_off.state, put_off.attempts, put_off.retry_at_ns) == (
+        State.RETRY,
+        1,
+        desk.now_ns + private_data.LOOK_AGAIN_NS,
+    )
+    assert put_off.end_reason.startswith(private_data.GONE)

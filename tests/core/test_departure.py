@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from core import arming, departure, fencing, trading
+from core import arming, departure, fencing, private_data, trading
 from core.departure import Moment
 from core.evidence import SENT_WITHIN_NS
-from core.records import AttemptRecord, TradingState
+from core.records import AttemptRecord, PrivateData, PrivateDataState, TradingState
 from core.settings import Mode
-from tests.builders import SECOND, T0, Desk
+from tests.builders import SECOND, T0, Desk, sell
 
 OURS = "0123456789ab"
 
@@ -55,9 +55,9 @@ def test_observe_sends_nothing_whatever_is_armed(desk: Desk) -> None:
     assert code(desk, desk.accept(), at(mode=Mode.OBSERVE)) == "OBSERVE_MODE"
 
 
-@pytest.mark.parametrize("moment", [at(60), at(-1), at(account="ba9876543210"), at(account="")])
+@pytest.mark.parametrize("moment", [at(60), at(-1), at(account="ba9876543210")])
 def test_live_sends_nothing_that_is_not_armed_now_for_this_account(desk: Desk, moment: Moment) -> None:
-    """Over, not begun by this clock, of another account, or of none: it ends, and names the remedy."""
+    """Over, not begun by this clock, or of another account: it ends, and names the remedy."""
     refused = departure.refusal(desk.book, replace(desk.accept(), created_ns=moment.now_ns), moment)
     assert refused is not None
     assert (refused.code, refused.retryable) == ("ORDER_BLOCKED_LIVE_TRADING", False)
@@ -75,3 +75,29 @@ def test_what_waits_is_told_to_come_again_and_what_was_stopped_is_not(desk: Desk
     with desk.book.transaction() as unit:
         fencing.begin(unit, T0)
     assert code(desk, attempt, at()) == "FENCED"
+
+
+def test_what_is_live_waits_until_the_account_is_known(desk: Desk) -> None:
+    """A gateway that started while the account could not be read: nobody knows whether it is armed, so nothing ends."""
+    moment = at(account="")
+    refused = departure.refusal(desk.book, replace(desk.accept(), created_ns=moment.now_ns), moment)
+    assert refused is not None
+    assert (refused.code, refused.retryable, refused.never_left) == ("ACCOUNT_NOT_KNOWN", True, True)
+
+
+def test_a_buy_waits_while_the_account_cannot_be_read_and_a_sale_does_not() -> None:
+    """It comes again when somebody has looked once more, and uses up no retry."""
+    desk = Desk()
+    gone = PrivateData(state=PrivateDataState.GONE, since_ns=T0, reason="502", revision=1)
+    bought, sold = desk.accept(), desk.accept(sell(key="s"))
+    with desk.book.transaction() as unit:
+        unit.put_private_data(gone)
+    moment = at(mode=Mode.SIM)
+    refused = departure.refusal(desk.book, bought, moment)
+    assert refused is not None
+    assert (refused.code, refused.never_left, refused.retry_after_ns) == (
+        private_data.GONE,
+        True,
+        private_data.LOOK_AGAIN_NS,
+    )
+    assert departure.refusal(desk.book, sold, moment) is None

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from core import arming, holdings, replacing, trading
 from core import book as rules_of_book
-from core import replacing, trading
 from core.errors import InvalidInput
 from core.events import OrderReplaced, ReplaceLapsed, ReplaceRefused, RiskLimitsEval
 from core.ids import IntentId
@@ -22,8 +22,8 @@ from core.planning import plan_retry
 from core.records import Amendment, AttemptRecord, IntentRecord, PrivateData, PrivateDataState, TradingState
 from core.replacing import NewTerms, ReplaceResult
 from core.reports import OrderStatus
-from core.settings import UNLIMITED, RouterSettings, Settings
-from tests.builders import Desk, dec, in_state, not_placed, quote, request, rules, sell, snapshot, unknown
+from core.settings import UNLIMITED, EngineSettings, Mode, RouterSettings, Settings
+from tests.builders import SECOND, Desk, dec, in_state, not_placed, quote, request, rules, sell, snapshot, unknown
 
 WAIT_S = 2.0
 """`router.replace_wait` as shipped."""
@@ -56,9 +56,12 @@ def taken(desk: Desk, intent_id: IntentId, **terms: str) -> IntentRecord:
     return result.record
 
 
-def over(desk: Desk, attempt: AttemptRecord, *trades: Any, source: str = LOOK_UP) -> IntentRecord:
-    """Somebody has looked: the order is canceled."""
-    return desk.apply(snapshot(attempt, OrderStatus.CANCELED, trades, source=source))
+def over(
+    desk: Desk, attempt: AttemptRecord, *trades: Any, status: OrderStatus = OrderStatus.CANCELED, asked_s: float = 0
+) -> IntentRecord:
+    """Somebody has looked, so many seconds ago: the order is canceled."""
+    seen = snapshot(attempt, status, trades, source=LOOK_UP)
+    return desk.apply(replace(seen, asked_ns=desk.now_ns - int(asked_s * SECOND)))
 
 
 def replaced(desk: Desk, attempt: AttemptRecord, *trades: Any) -> IntentRecord:
@@ -114,10 +117,10 @@ def test_a_raised_quantity_goes_on_when_the_old_order_was_filled() -> None:
     attempt = working(desk)
     taken(desk, attempt.intent_id, qty="0.02")
     whole = desk.trade("0.01", "40000")
-    desk.apply(snapshot(attempt, OrderStatus.FILLED, [whole], source=LOOK_UP))
+    over(desk, attempt, whole, status=OrderStatus.FILLED)
     assert desk.state(attempt) is State.CANCELING
     desk.later(WAIT_S)
-    desk.apply(snapshot(attempt, OrderStatus.FILLED, [whole], source=LOOK_UP))
+    over(desk, attempt, whole, status=OrderStatus.FILLED)
     assert desk.begin(attempt.intent_id).qty == dec("0.01")
 
 
@@ -159,20 +162,43 @@ def test_a_further_fill_begins_the_wait_anew() -> None:
     assert desk.begin(attempt.intent_id).qty == dec("0.006")
 
 
-@pytest.mark.parametrize(("source", "seconds", "state"), [
-    (LOOK_UP, 1.9, State.CANCELING),
-    (LOOK_UP, 2.0, State.RETRY),
-    ("stream", 2.0, State.CANCELING),
-    (LOOK_UP, -5, State.CANCELING),
+@pytest.mark.parametrize(("later_s", "asked_s", "state"), [
+    (1.9, 0, State.CANCELING),
+    (2.0, 0, State.RETRY),
+    (9.0, 7.5, State.CANCELING),
+    (-5, 0, State.CANCELING),
 ])  # fmt: skip
-def test_the_second_look_comes_after_the_wait(source: str, seconds: float, state: State) -> None:
-    """Earlier it proves nothing, nor does news that may have been on its way; a clock set back begins the wait anew."""
+def test_the_second_look_is_sent_after_the_wait(later_s: float, asked_s: float, state: State) -> None:
+    """A look is as old as its question: one that was slow, or is told of again, proves nothing new. A clock that is
+    set back begins the wait anew."""
     desk = Desk()
     attempt = working(desk)
     taken(desk, attempt.intent_id, price="41000")
     over(desk, attempt)
-    desk.later(seconds)
-    assert over(desk, attempt, source=source).state is state
+    desk.later(later_s)
+    assert over(desk, attempt, asked_s=asked_s).state is state
+
+
+def test_a_look_that_is_told_of_twice_is_one_look() -> None:
+    """The book has taken it in, whoever asked has not heard so, and tells it again after a restart."""
+    desk = Desk()
+    attempt = working(desk)
+    taken(desk, attempt.intent_id, price="41000")
+    look = replace(snapshot(attempt, OrderStatus.CANCELED, source=LOOK_UP), asked_ns=desk.now_ns)
+    desk.apply(look)
+    desk.later(10 * WAIT_S)
+    assert desk.apply(look).state is State.CANCELING
+
+
+def test_news_of_the_stream_is_no_look() -> None:
+    """It may have been on its way."""
+    desk = Desk()
+    attempt = working(desk)
+    taken(desk, attempt.intent_id, price="41000")
+    for _ in range(3):
+        desk.apply(snapshot(attempt, OrderStatus.CANCELED, source="stream"))
+        desk.later(WAIT_S)
+    assert desk.state(attempt) is State.CANCELING
 
 
 def test_trades_that_are_missing_are_waited_for() -> None:
@@ -359,8 +385,10 @@ def test_what_cannot_be_is_refused_and_the_intent_goes_on(terms: dict[str, str],
     desk.limits = replace(UNLIMITED, max_order_notional=dec("500"), cash_target=desk.free("USDT") - 100)
     result = ask(desk, attempt.intent_id, **terms)
     assert result.refusal is not None
-    assert (result.refusal.code, result.record) == (code, before)
-    assert (desk.record(attempt.intent_id), held(desk, attempt.intent_id)) == (before, amount)
+    after = desk.record(attempt.intent_id)
+    assert (result.refusal.code, result.record) == (code, after)
+    noted = {"revision": after.revision, "refused_terms": after.refused_terms, "refused_terms_ns": desk.now_ns}
+    assert (after, held(desk, attempt.intent_id)) == (replace(before, **noted), amount)
     assert [event.code for event in desk.events(ReplaceRefused)] == [code]
 
 
@@ -401,6 +429,7 @@ def test_nothing_is_replaced_while_trading_is_stopped() -> None:
         rules_of_book.quarantine(unit, attempt.symbol, "a test", desk.now_ns)
     quarantined = ask(desk, attempt.intent_id, price="41000").refusal
     with desk.book.transaction() as unit:
+        desk.later()
         rules_of_book.lift_quarantine(unit, attempt.symbol, "a test", desk.now_ns)
         trading.put(unit, TradingState.HALTED, "a test", "operator", desk.now_ns)
     halted = ask(desk, attempt.intent_id, price="41000").refusal
@@ -453,6 +482,67 @@ def test_there_is_no_such_intent() -> None:
     """An unknown id is a refusal, not an exception."""
     result = ask(Desk(), IntentId("nobody"), price="1")
     assert (result.record, result.refusal.code if result.refusal else "") == (None, "UNKNOWN_INTENT")
+
+
+def test_two_sales_that_only_reduce_do_not_grow_together_beyond_the_position() -> None:
+    """What waits counts, for other replacements and for new sales: reduced is reduced."""
+    desk = Desk()
+    desk.filled(request(qty="0.02"))
+    patient = {"tif": TimeInForce.GTC, "limit_price": "60000", "reduce_only": True, "qty": "0.005"}
+    sales = [desk.accept(sell(**patient, key=key)) for key in ("one", "other")]
+    for attempt in sales:
+        desk.apply(snapshot(attempt))
+    taken(desk, sales[0].intent_id, qty="0.014")
+    refusal = ask(desk, sales[1].intent_id, qty="0.007").refusal
+    new = desk.submit(sell(**(patient | {"qty": "0.002"}), key="new"))
+    codes = [each.code for each in (refusal, new.refusal) if each is not None]
+    assert codes == ["REDUCE_ONLY", "REDUCE_ONLY"]
+
+
+def test_a_live_order_is_kept_while_nothing_may_leave() -> None:
+    """Replaced it would be canceled, and what takes its place would not be let out."""
+    desk = Desk()
+    attempt = working(desk)
+    terms = NewTerms(qty=None, price=dec("41000"), reason="", asked_ns=desk.now_ns)
+    settings = Settings(engine=EngineSettings(mode=Mode.LIVE), risk=UNLIMITED)
+    with desk.book.transaction() as unit:
+        refused = replacing.request(unit, attempt.intent_id, terms, settings, desk.now_ns).refusal
+        arming.arm(unit, "account", SECOND, "go", "operator", desk.now_ns, desk.now_ns)
+        later = replace(terms, asked_ns=desk.now_ns + 1)
+        armed = replacing.request(unit, attempt.intent_id, later, settings, desk.now_ns)
+    assert refused is not None
+    assert (refused.code, armed.refusal) == (arming.BLOCKED, None)
+
+
+def test_a_request_that_was_refused_stays_refused() -> None:
+    """Its answer was slow, so it comes once more, and by now it would be possible: its client has heard "no"."""
+    desk = Desk()
+    attempt = working(desk)
+    asked_ns = desk.now_ns
+    first = ask(desk, attempt.intent_id, qty="100", asked_ns=asked_ns)
+    with desk.book.transaction() as unit:
+        holdings.change_total(unit, "USDT", dec("10000000"))
+    again = ask(desk, attempt.intent_id, qty="100", asked_ns=asked_ns)
+    assert first.refusal == again.refusal
+    assert first.refusal is not None
+    assert ask(desk, attempt.intent_id, qty="100", asked_ns=asked_ns + 1).refusal is None
+
+
+def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
+    """The last replacement was asked for at a time that is still to come; the next one counts all the same."""
+    desk = Desk()
+    attempt = working(desk)
+    taken(desk, attempt.intent_id, price="41000")
+    desk.later(-3_600)
+    assert taken(desk, attempt.intent_id, price="42000").state is State.CANCELING
+
+
+def test_in_retry_only_the_new_terms_need_money() -> None:
+    """Nothing is at the venue that could fill before."""
+    desk = Desk(USDT="700")
+    attempt = in_state(desk, State.RETRY, TimeInForce.GTC)
+    taken(desk, attempt.intent_id, price="30000", qty="0.02")
+    assert held(desk, attempt.intent_id) == dec("0.02") * 30000 * dec("1.001")
 
 
 def test_prices_are_never_worse_than_asked() -> None:

@@ -113,8 +113,8 @@ def test_what_was_asked_before_does_not_loosen_what_is_in_force(
     """A message that comes late, or twice, lifts no halt that was told since; a stricter one is always heard."""
     desk = Desk()
     put(desk, TradingState.HALTED)
-    assert trading.is_overtaken(desk.book, state, T0 - 1 if before else T0) is overtaken
-    assert not trading.is_overtaken(desk.book, state, 0)
+    assert trading.is_overtaken(desk.book, state, T0 - 1 if before else T0, T0) is overtaken
+    assert not trading.is_overtaken(desk.book, state, 0, T0)
 
 
 @pytest.mark.parametrize(("asked_ns", "overtaken"), [(T0 - 3, True), (T0 - 1, False)])
@@ -123,7 +123,7 @@ def test_what_was_asked_for_last_counts_however_late_it_comes(asked_ns: int, ove
     desk = Desk()
     with desk.book.transaction() as unit:
         trading.put(unit, TradingState.HALTED, REASON, "operator", T0, asked_ns=T0 - 2)
-    assert trading.is_overtaken(desk.book, TradingState.ACTIVE, asked_ns) is overtaken
+    assert trading.is_overtaken(desk.book, TradingState.ACTIVE, asked_ns, T0) is overtaken
 
 
 def test_a_halt_that_is_asked_for_again_is_as_new_as_that() -> None:
@@ -132,5 +132,5 @@ def test_a_halt_that_is_asked_for_again_is_as_new_as_that() -> None:
     with desk.book.transaction() as unit:
         trading.put(unit, TradingState.HALTED, REASON, "operator", T0, asked_ns=T0 - 9)
         trading.put(unit, TradingState.HALTED, REASON, "operator", T0, asked_ns=T0 - 1)
-    assert trading.is_overtaken(desk.book, TradingState.ACTIVE, T0 - 2)
+    assert trading.is_overtaken(desk.book, TradingState.ACTIVE, T0 - 2, T0)
     assert len(desk.events(TradingStateChanged)) == 1

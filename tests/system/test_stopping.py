@@ -93,7 +93,7 @@ def test_working_orders_are_canceled_where_the_settings_say_so(daemon: Daemon) -
     ids = [rest(daemon, "one"), rest(daemon, "two", symbol="ETH/USDT", qty="0.01", limit="2000")]
     ids.append(rest(daemon, "three", symbol="BTC/USDT", side="sell", qty="0.0004", limit="90000"))
     assert daemon.stop() == 0
-    assert "intents canceled: 3" in daemon.output
+    assert "intents ended: 3" in daemon.output
     assert {daemon.ask("show", intent_id)["state"] for intent_id in ids} == {"CANCELED"}
     assert daemon.ask("status")["book"]["reservations"] == 0
     reasons = {daemon.ask("show", intent_id)["reason"] for intent_id in ids}

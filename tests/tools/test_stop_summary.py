@@ -62,7 +62,7 @@ def test_a_stop_that_canceled_orders_says_which_are_left() -> None:
     told = lines(
         ended(on_stop=OnStop.CANCEL, canceled=98, uncanceled=2, open={"CANCELING": 2}, not_done=("canceling: 2",))
     )
-    assert "intents canceled: 98" in told
+    assert "intents ended: 98" in told
     assert any(line.startswith("not ended in time: 2;") for line in told)
     assert "cut short: canceling: 2" in told
 
