@@ -195,8 +195,11 @@ class BookMachine(RuleBasedStateMachine):
                 rules_of_book.give_up(unit, intent_id, plan, self.desk.now_ns)
                 return
             assert isinstance(plan, OrderPlan)
-            rules_of_book.begin_attempt(unit, intent_id, record.attempts + 1, plan, self.desk.now_ns)
-        self.note(self.desk.attempt(intent_id, record.attempts + 1))
+            begun = rules_of_book.begin_attempt(unit, intent_id, record.attempts + 1, plan, self.desk.now_ns)
+        if begun.attempts > record.attempts:
+            self.note(self.desk.attempt(intent_id, begun.attempts))
+        else:  # an operator has not looked yet at why the symbol is quarantined
+            assert begun.state in TERMINAL
 
     def waiting(self) -> list[IntentId]:
         return [found.intent.intent_id for found in self.desk.book.open_intents() if found.state is State.RETRY]
