@@ -26,7 +26,7 @@ QTY_GRID = Decimal("0.00000001")
 PRICE_DIGITS = 5
 USUAL_BUDGET = Decimal(50)
 GENEROUS = {Side.BUY: Decimal("1.004"), Side.SELL: Decimal("0.996")}
-PATIENT = {Side.BUY: Decimal("0.9995"), Side.SELL: Decimal("1.0005")}
+PATIENT = {Side.BUY: Decimal("0.996"), Side.SELL: Decimal("1.004")}
 """Shares of the market's price."""
 NEARER_SHARE = Decimal("0.9")
 EXTRA_EVERY = {"repeat": 6, "conflict": 15, "small": 20, "large": 25, "unknown": 30}

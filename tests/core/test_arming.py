@@ -191,12 +191,12 @@ def test_whatever_comes_late_or_twice_arms_nothing_that_was_disarmed(wishes: lis
     disarming that has come."""
     book = MemoryBook()
     deliveries = sorted((asked + way, asked, is_arm, for_ns) for is_arm, asked, way, for_ns in wishes + wishes[::2])
-    for at, asked, is_arm, for_ns in deliveries:
+    for number, (at, asked, is_arm, for_ns) in enumerate(deliveries):
         if is_arm:
             arm(book, T0 + at, asked_ns=T0 + asked, for_ns=for_ns)
         else:
             disarm(book, T0 + at, asked_ns=T0 + asked)
-        come = [wish for wish in deliveries if wish[0] <= at]
+        come = deliveries[: number + 1]
         disarmed = max((asked for _, asked, is_arm, _ in come if not is_arm), default=-1)
         for now in {at, *(asked + for_ns - over for _, asked, is_arm, for_ns in come if is_arm for over in (0, 1))}:
             rests = any(

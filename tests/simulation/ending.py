@@ -26,6 +26,8 @@ LOOKS_SPARE: Final = 3
 """So many looks at the balances may come to nothing, or find something else, before the first that counts."""
 SETTLING_NS: Final = 60 * NS_PER_S
 """Balances are looked at when nothing is in flight any more, which takes so long at most."""
+WEIGHT_WINDOW_NS: Final = 60 * NS_PER_S
+"""For so long a venue that allows little may leave no room for any look."""
 LOOKS_AFTER: Final = 2
 """Looks at the balances after all is settled."""
 
@@ -42,8 +44,13 @@ class Ending:
         settings: Settings,
         unsettled: Callable[[], list[str]],
         drift: dict[str, Decimal],
+        *,
+        is_tight: bool,
     ) -> None:
-        """`unsettled` says what is not as it must be; `drift` is filled when balances change without a trade."""
+        """`unsettled` says what is not as it must be; `drift` is filled when balances change without a trade.
+
+        `is_tight`: the venue allows little weight.
+        """
         self.waits_for = "the calm"
         self._scheduler = scheduler
         self._book = book
@@ -52,6 +59,7 @@ class Ending:
         self._settings = settings.reconciler
         self._unsettled = unsettled
         self._drift = drift
+        self._patience_ns = SETTLING_NS + (WEIGHT_WINDOW_NS if is_tight else 0)
         self._began_ns = scheduler.now_ns
         self._course = self._steps()
 
@@ -77,7 +85,7 @@ class Ending:
 
     def _until_halted(self) -> Iterator[str]:
         looks = self._settings.drift_looks_max + LOOKS_SPARE
-        latest_ns = self._began_ns + SETTLING_NS + looks * self._settings.balance_interval
+        latest_ns = self._began_ns + self._patience_ns + looks * self._settings.balance_interval
         while self._standing() is not TradingState.HALTED:
             if self._scheduler.now_ns > latest_ns:
                 self._safety.broken(f"balances differ by {self._drift}, and trading is still {self._standing()}")

@@ -7,8 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from actors.front_desk import FrontDesk
-from actors.gateway import Gateway
-from core import narrowing, private_data, risk, risk_figures
+from core import departure, narrowing, private_data, risk, risk_figures
 from core.account_watch import AccountWatch
 from tests.simulation.planted import bug, swap
 
@@ -49,13 +48,13 @@ def reducing_cancels_nothing(stack: ExitStack) -> None:
 
 @bug("a buy that waits leaves while the account's data is gone")
 def buys_while_private_data_is_gone(stack: ExitStack) -> None:
-    blocked = Gateway.blocked_by_book
+    look = departure.refusal
 
-    def let_buys_pass(gateway: Gateway, attempt: Any) -> Any:
-        refused = blocked(gateway, attempt)
+    def let_buys_pass(book: Any, attempt: Any, moment: Any) -> Any:
+        refused = look(book, attempt, moment)
         return None if refused is not None and refused.code == private_data.GONE else refused
 
-    swap(stack, Gateway, "blocked_by_book", let_buys_pass)
+    swap(stack, departure, "refusal", let_buys_pass)
 
 
 @bug("the account's data is gone for good, whatever is read afterwards")

@@ -187,6 +187,7 @@ class World:
             self.weather.settings,
             self._unsettled,
             self.venue.transferred,
+            is_tight=bool(self.weather.weight_limit),
         )
         self._look()
 

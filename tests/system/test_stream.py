@@ -72,7 +72,8 @@ def test_what_happens_while_the_stream_is_down_is_found_out_when_it_is_back(daem
     until(lambda: not stream(daemon)["is_live"], "the loss is noticed")
     daemon.venue("faults", "DELETE")
     until(lambda: state_of(daemon, resting) == "FILLED", "the fill is found out", 60)
-    assert {fill["source"] for fill in daemon.ask("show", resting)["fills"]} <= {"lookup", "trades"}
+    first = daemon.ask("show", resting)["fills"][0]  # what follows may be told by the stream that is back
+    assert first["source"] in {"lookup", "trades"}
     assert stream(daemon)["is_live"]
     assert agrees(daemon)
 
