@@ -359,19 +359,7 @@ def _within_limits(
     risk_figures.open_day(book, rules.quote, now_ns)
     risk_figures.mark(book, rules.symbol, rules.quote, intent.market_snapshot.bid, now_ns)
     checks = risk.evaluate(book, intent, plan, rules, limits, now_ns)
-    refusal = risk.blocking(checks)
-    if checks:
-        book.append_event(
-            events.RiskLimitsEval(
-                at_ns=now_ns,
-                intent_id=None if refusal else intent.intent_id,
-                symbol=rules.symbol,
-                side=intent.side,
-                idempotency_key=intent.idempotency_key,
-                checks=checks,
-            )
-        )
-    return refusal
+    return risk.judge(book, intent, rules, checks, now_ns)
 
 
 def _accept(book: UnitOfWork, opening: Opening, plan: OrderPlan, now_ns: int) -> tuple[IntentRecord, AttemptRecord]:

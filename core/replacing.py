@@ -325,16 +325,4 @@ def _beyond_limits(
         capped=False,
     )
     checks = risk.evaluate_replacement(book, intent, plan, rules, settings.risk, now_ns, more=more)
-    refusal = risk.blocking(checks)
-    if checks:
-        book.append_event(
-            events.RiskLimitsEval(
-                at_ns=now_ns,
-                intent_id=None if refusal else intent.intent_id,
-                symbol=rules.symbol,
-                side=intent.side,
-                idempotency_key=intent.idempotency_key,
-                checks=checks,
-            )
-        )
-    return refusal
+    return risk.judge(book, intent, rules, checks, now_ns)

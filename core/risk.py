@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from core import holdings, risk_figures
+from core import events, holdings, risk_figures
 from core.concern import Concern
 from core.ids import NS_PER_S
 from core.intent import Intent, Side
@@ -120,6 +120,25 @@ def blocking(checks: tuple[RiskCheck, ...]) -> Refusal | None:
         f"RISK_{hit.limit.upper()}",
         f"risk limit {hit.limit}: {text(hit.value)} would be {relation} {text(hit.threshold)}; {REMEDIES[hit.limit]}",
     )
+
+
+def judge(
+    book: UnitOfWork, intent: Intent, rules: MarketRules, checks: tuple[RiskCheck, ...], now_ns: int
+) -> Refusal | None:
+    """Record what was looked at (K1); the refusal if a limit is hit."""
+    refusal = blocking(checks)
+    if checks:
+        book.append_event(
+            events.RiskLimitsEval(
+                at_ns=now_ns,
+                intent_id=None if refusal else intent.intent_id,
+                symbol=rules.symbol,
+                side=intent.side,
+                idempotency_key=intent.idempotency_key,
+                checks=checks,
+            )
+        )
+    return refusal
 
 
 def drawdown(book: BookReader, currency: str, settings: RiskSettings, now_ns: int) -> Concern | None:

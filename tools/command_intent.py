@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -28,6 +28,7 @@ from tools.options import AMOUNT, Shared, book, shared_options, timeout_option
 from tools.output import jsonable, print_json, print_table
 
 ROWS_SHOWN = 50
+Answer = TypeVar("Answer")
 SUCCESS = frozenset({State.FILLED, State.PARTIAL_SUCCESS})
 
 SUBMIT_EPILOG = """\b
@@ -143,15 +144,7 @@ def cancel(shared: Shared, intent_id: str, reason: str, timeout_s: float) -> int
     Example: intentctl cancel 1697123456789-BTCUSDT-a3f5c2d1
     """
     wanted = IntentId(intent_id)
-    record = _intent(shared, wanted)
-    client = Client.connect(shared.folder)
-    try:
-        router = client.router(record.intent.symbol, timeout_s)
-        if isinstance(router, Refusal):
-            raise IntentdError(f"{router.code}: {router.reason}")
-        noted = client.cancel(router, wanted, reason, timeout_s)
-    finally:
-        client.close()
+    noted = _ask_router(shared, wanted, timeout_s, lambda client, at: client.cancel(at, wanted, reason, timeout_s))
     if noted.refusal is not None or noted.record is None:
         raise IntentdError(noted.refusal.reason if noted.refusal else f"there is no intent {intent_id}")
     shown = views.intent(noted.record)
@@ -160,6 +153,19 @@ def cancel(shared: Shared, intent_id: str, reason: str, timeout_s: float) -> int
     else:
         click.echo(f"{intent_id} {shown['state']}{_when_canceled(noted.record)}")
     return 0
+
+
+def _ask_router(shared: Shared, intent_id: IntentId, timeout_s: float, ask: Callable[[Client, Any], Answer]) -> Answer:
+    """What the router of its symbol says. Raises `IntentdError` where there is no such intent, or no router."""
+    symbol = _intent(shared, intent_id).intent.symbol
+    client = Client.connect(shared.folder)
+    try:
+        router = client.router(symbol, timeout_s)
+        if isinstance(router, Refusal):
+            raise IntentdError(f"{router.code}: {router.reason}")
+        return ask(client, router)
+    finally:
+        client.close()
 
 
 def _when_canceled(record: IntentRecord) -> str:
@@ -193,15 +199,7 @@ def replace(
     wanted = IntentId(intent_id)
     terms = replacing.NewTerms(qty=qty, price=price, reason=reason, asked_ns=time.time_ns())
     replacing.validate(terms)
-    record = _intent(shared, wanted)
-    client = Client.connect(shared.folder)
-    try:
-        router = client.router(record.intent.symbol, timeout_s)
-        if isinstance(router, Refusal):
-            raise IntentdError(f"{router.code}: {router.reason}")
-        result = client.replace(router, wanted, terms, timeout_s)
-    finally:
-        client.close()
+    result = _ask_router(shared, wanted, timeout_s, lambda client, at: client.replace(at, wanted, terms, timeout_s))
     if result.refusal is not None or result.record is None:
         raise IntentdError(f"{result.refusal.code}: {result.refusal.reason}" if result.refusal else "no such intent")
     shown = views.intent(result.record)
