@@ -8,6 +8,7 @@ latency holds nobody up. Only this process holds credentials.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
@@ -75,6 +76,9 @@ INTRODUCE_AGAIN_NS = 500_000_000
 INTRODUCE_TICK: Final = Tick(name="introduce")
 HEALTH_NS = 1_000_000_000
 """Between two looks at what there is to tell the engine, and whether the book has the breaker as it is."""
+ACCOUNT_ASKED: Final = 2
+"""So often a start asks for the account in vain, unless it is known that it cannot be read; then it does without: an
+order that is to be canceled cannot wait for it."""
 HEALTH_TICK: Final = Tick(name="health")
 PORTFOLIO: Final = object()
 """Receiver of a result: whoever is the portfolio when it is there."""
@@ -125,6 +129,7 @@ class Gateway(Guarded):
             self.breaker = Breaker(self.settings.breaker, view.breaker())
             hit = view.last_event(events.RateLimitHit)
             known_taker = private_data.known_taker(view)
+            patience = 0 if private_data.standing(view).is_gone else ACCOUNT_ASKED
         self.noted_revision = self.breaker.record.revision
         self.loop = PumpedLoop(self.monotonic_ns)
         self.watched = [self.loop.fileno()]
@@ -135,9 +140,11 @@ class Gateway(Guarded):
         for variable in CREDENTIAL_VARIABLES:
             os.environ.pop(variable, None)
 
+        asked = itertools.count(1)
+
         async def start() -> GatewayReady:
             found = await first_answer(
-                lambda: self.client.start(known_taker),
+                lambda: self.client.start(known_taker if next(asked) > patience else None),
                 self.settings.engine.start_timeout,
                 self.monotonic_ns,
                 self.venue_is_silent,

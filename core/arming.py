@@ -90,7 +90,10 @@ def validate(mode: Mode, account: Account | None, confirmed: str, for_ns: int) -
     if not SHORTEST_NS <= for_ns <= LONGEST_NS:
         rule = f"must be {duration_text(SHORTEST_NS)} to {duration_text(LONGEST_NS)}"
         raise InvalidInput("for", duration_text(for_ns), rule, "arm again before it ends, if it shall go on")
-    if account is None or not account.fingerprint or confirmed != account.fingerprint:
+    if account is not None and not account.fingerprint:
+        rule = "cannot be compared: the account could not be read when the gateway started"
+        raise InvalidInput("confirm", confirmed[:40], rule, "see `intentctl status`, and ask again when it can be read")
+    if account is None or confirmed != account.fingerprint:
         rule = "is not the fingerprint of the connected account"
         raise InvalidInput("confirm", confirmed[:40], rule, "`intentctl arm` without --confirm shows which one it is")
 

@@ -27,6 +27,8 @@ AGAIN_NS: Final = 1 * NS_PER_S
 FAILED_LOOKS_MAX: Final = 3
 """So often a venue that says that it cannot answer is asked."""
 TRADES, BALANCES = "trades", "balances"
+BALANCE: Final = "balance"
+"""Kind of a difference."""
 
 
 class _Look:
@@ -60,13 +62,16 @@ class Closing:
         self._look: _Look | None = None
         self._done: list[_Look] = []
         """Those that are over."""
+        self._looked_into: dict[str, Decimal] = {}
+        """By how much balances differed when the trades that may explain it were read."""
         self._is_running = False
 
     def begin(self, within_ns: int, at: Moment) -> Effects:
         """Compare, and tell what was found within this time."""
         if self._is_running:
             return []
-        self._is_running, self._due_ns, self._done = True, at.now_ns + within_ns, []
+        self._is_running, self._due_ns = True, at.now_ns + within_ns
+        self._done, self._looked_into = [], {}
         return self._look_once(at)
 
     def go_on(self, at: Moment) -> Effects:
@@ -87,10 +92,13 @@ class Closing:
         return questions + self._sweeps.begin(symbols, at, lambda swept, later: self._swept(look, swept, later))
 
     def _suspects(self, at: Moment) -> set[str]:
-        """Where trades may explain by how much balances differed; once, for they are many, and each costs weight."""
-        last = self._done[0].differences if len(self._done) == 1 else []
-        drift: dict[str, Decimal] = {each.subject: each.amount for each in last if each.kind == "balance"}
-        return suspects(at.book, drift) if drift else set()
+        """Where trades may explain by how much balances differed the last time; once for the same amounts, for they
+        are many, and each costs weight."""
+        drift = _drift(self._done[-1].differences) if self._done else {}
+        if not drift or drift == self._looked_into:
+            return set()
+        self._looked_into = drift
+        return suspects(at.book, drift)
 
     def _swept(self, look: _Look, swept: Swept, at: Moment) -> Effects:
         look.swept = swept
@@ -140,6 +148,9 @@ class Closing:
             return [wants.Closed(Compared(not_compared=_pending(unanswered)))]
         last, before = self._done[-1], self._done[-2:-1]
         known = {_mark(each) for look in before for each in look.differences}
+        is_clean = last.swept is not None and last.swept.is_clean
+        if not is_clean or _drift(last.differences) != self._looked_into:  # trades may be the whole difference
+            known = {mark for mark in known if mark[0] != BALANCE}
         once = [each for each in last.differences if _mark(each) not in known]
         compared = Compared(
             orders=last.orders,
@@ -162,6 +173,11 @@ def _pending(look: _Look | None) -> tuple[str, ...]:
 
 def _seen_once(each: Difference) -> str:
     return f"{each.kind} {each.subject}: it was seen by one look alone (book {each.book}, venue {each.venue})"
+
+
+def _drift(found: Iterable[Difference]) -> dict[str, Decimal]:
+    """Of the balances, by currency."""
+    return {each.subject: each.amount for each in found if each.kind == BALANCE}
 
 
 def _mark(each: Difference) -> tuple[str, str, str, Decimal]:

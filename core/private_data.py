@@ -47,10 +47,8 @@ def refusal(book: BookReader, side: Side, now_ns: int) -> Refusal | None:
 
 
 def known_taker(book: BookReader) -> Decimal | None:
-    """The account's fee, for a gateway that starts while it is gone: who sells need not see the account. None: it is
-    not gone, or nothing was ever traded, and then the account must be read first."""
-    if not standing(book).is_gone:
-        return None
+    """The account's fee, for a gateway that starts while the account cannot be read: who sells or cancels need not see
+    it. None: nothing was ever traded, and then it must be read first."""
     return max((rules.taker_fee for rules in book.markets()), default=None)
 
 

@@ -54,6 +54,8 @@ LongInterval = Annotated[int, Meta(extra={"duration": True, "at_least": 1_000_00
 """The same, one second at least."""
 PositiveInt = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
+Share = Annotated[Decimal, Meta(extra={"at_most": 1})]
+"""0.8 is 80 %."""
 
 _MS: Final = 1_000_000
 _S: Final = 1_000 * _MS
@@ -75,7 +77,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """What becomes of working orders at a graceful stop."""
     request_timeout: Interval = 30 * _S
     """The longest wait of one part for another one's answer."""
-    heartbeat: Interval = 30 * _S
+    heartbeat: LongInterval = 30 * _S
     restarts_max: PositiveInt = 20
     """Parts that died are restarted at most so many times within `restart_window`, and a part that never gets as far as
     working at most so many times in a row; then trading is halted."""
@@ -166,11 +168,11 @@ class ReconcilerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Each 0 switches its limit off. What is measured: `core/risk.py`."""
 
-    max_exposure_pct: Decimal = Decimal("0.80")
+    max_exposure_pct: Share = Decimal("0.80")
     """Share of the equity that positions and open buys may take, per quote currency."""
     max_positions: Count = 10
     """Symbols held or being bought."""
-    max_daily_drawdown_pct: Decimal = Decimal("0.08")
+    max_daily_drawdown_pct: Share = Decimal("0.08")
     """Share of the UTC day's opening equity that may be lost, per quote currency; then trading is REDUCING."""
     max_trades_per_day: Count = 120
     """Intents of a UTC day that have traded or still may."""

@@ -120,7 +120,8 @@ def by_state(records: Iterable[IntentRecord]) -> dict[str, int]:
 
 
 def working(records: Iterable[IntentRecord]) -> int:
-    return sum(record.state in AT_VENUE for record in records)
+    """One that is being replaced is none: its order is canceled, and the next one is not there yet."""
+    return sum(record.state in AT_VENUE and record.amendment is None for record in records)
 
 
 def is_in_doubt(records: Iterable[IntentRecord]) -> bool:

@@ -47,6 +47,7 @@ SERVER_ERRORS_FROM = 500
 KEY_IS_CHECKED = frozenset({Mode.LIVE, Mode.OBSERVE})
 """Modes on the exchange itself, which tells what a key may do; the testnet does not."""
 TRADES_PAGE = 1000
+NO_MARKETS = "the venue's markets have not been read yet"
 ORDERS_PAGE = 1000
 
 _last_trace: ContextVar[TraceRecord | None] = ContextVar("last_trace", default=None)
@@ -282,6 +283,8 @@ class VenueClient:
 
     async def look_up(self, attempt: AttemptRecord) -> OrderSnapshot | OrderAbsent | QueryFailed:
         """How the order stands, with its trades if it has any."""
+        if not self._ccxt.markets:
+            return QueryFailed(reason=NO_MARKETS, never_left=True)
         try:
             wanted = {"symbol": self._ccxt.market_id(attempt.symbol), "origClientOrderId": attempt.client_order_id}
             asked_ns = 0
@@ -414,7 +417,9 @@ class VenueClient:
     async def _read(
         self, question: Callable[[], Awaitable[Any]], parse: Callable[[Any], Read | QueryFailed]
     ) -> Read | QueryFailed:
-        """The parsed answer. An answer that cannot be parsed is none."""
+        """The parsed answer. One that cannot be parsed is none, and neither is one whose symbols nobody knows yet."""
+        if not self._ccxt.markets:
+            return QueryFailed(reason=NO_MARKETS, never_left=True)
         try:
             return parse(await question())
         except Exception as error:

@@ -189,7 +189,8 @@ def replace(
     """Give a working intent (GTC, PO) another price, another quantity, or both.
 
     Its order is canceled, and when that is proven over, what is left goes out at the new terms: there are never two
-    live orders. What fills meanwhile counts. Exit code 1 when it is refused; the intent then goes on as it was.
+    live orders. What fills meanwhile counts. What is not named stays as it was asked for last; of two requests for the
+    same, the later one counts. Exit code 1 when it is refused; the intent then goes on as it was.
 
     \b
     Examples:

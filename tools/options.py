@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ STATE_VARIABLE = "INTENTD_STATE"
 STATE_HELP = f"State folder of the engine.  [default: ./{DEFAULT_STATE}, or {STATE_VARIABLE}]"
 
 
+DIGITS = re.compile(r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?|[+-]?(nan|inf)", re.IGNORECASE)
+NO_DECIMAL = "{!r} is not a decimal number; write it like 0.001"
+
+
 class Amount(click.ParamType[Decimal]):
     """An exact decimal, never a float."""
 
@@ -31,10 +36,13 @@ class Amount(click.ParamType[Decimal]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
         if isinstance(value, Decimal):
             return value
+        text = str(value)
+        if not DIGITS.fullmatch(text):  # Python takes underscores and the digits of every script, too
+            self.fail(NO_DECIMAL.format(value), param, ctx)
         try:
-            return Decimal(str(value))
+            return Decimal(text)
         except InvalidOperation:
-            self.fail(f"{value!r} is not a decimal number; write it like 0.001", param, ctx)
+            self.fail(NO_DECIMAL.format(value), param, ctx)
 
 
 AMOUNT = Amount()

@@ -107,15 +107,11 @@ def test_messages_that_come_twice_or_late_change_nothing(desk: Desk) -> None:
     assert alerts(desk) == ["PRIVATE_DATA_GONE", "PRIVATE_DATA_BACK"]
 
 
-def test_a_gateway_may_start_without_the_account_only_while_it_is_gone(desk: Desk) -> None:
-    """With the fee of the markets that the book knows; without one the account must be read."""
-    assert private_data.known_taker(desk.book) is None
-    note(desk, LOST)
+def test_a_gateway_may_start_without_the_account_where_a_fee_is_known(desk: Desk) -> None:
+    """With the one of the markets that the book knows; without any the account must be read."""
     assert private_data.known_taker(desk.book) is None
     desk.accept(sell(key="s"))
     assert private_data.known_taker(desk.book) == desk.market.taker_fee
-    note(desk, FOUND)
-    assert private_data.known_taker(desk.book) is None
 
 
 def test_a_book_that_was_never_told_anything_is_not_sell_only(desk: Desk) -> None:
