@@ -185,7 +185,7 @@ def stale_intent_dropped_though_sent(stack: ExitStack) -> None:
     swap(stack, core.outcomes, "_apply_unknown", drop)
 
 
-@bug("nobody looks at the epoch")
+@bug("nobody looks at the epoch", restless=True)
 def second_epoch_may_send(stack: ExitStack) -> None:
     blocked = Gateway.blocked
 
