@@ -295,7 +295,7 @@ class Stopper(FrontDesk):
             self.write_report(stop)
         if self.is_ready(left[0]):
             now_ns = self.monotonic_ns()
-            self.set_clocks(now_ns + (stop.ends_ns - now_ns) // (len(left) + 1))
+            self.set_clocks(now_ns + (stop.ends_ns - now_ns) // 2)  # as a rule at most one of them is slow
             self.send(self.address_of(left[0]), PrepareStop())
 
     def write_report(self, stop: Stop) -> None:

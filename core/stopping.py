@@ -26,8 +26,8 @@ from core.records import IntentRecord
 from core.settings import OnStop
 from core.verdict import Difference
 
-FLUSH_SHARE: Final = 10
-"""A tenth of the time is kept for the last phase, and the start of none of the others touches it."""
+FLUSH_SHARE: Final = 5
+"""A fifth of the time is kept for the last phase, and the start of none of the others touches it."""
 FLUSH_MAX_NS: Final = 1 * NS_PER_S
 DOUBT_PATIENCE_NS: Final = 2 * NS_PER_S
 """An order whose answer was lost is found by the first look as a rule; the proof of its absence takes too long."""

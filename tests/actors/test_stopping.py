@@ -310,7 +310,7 @@ def test_a_reconciler_that_hangs_costs_the_comparison_alone(engine: StoppingEngi
     engine.told_to_stop()
     engine.prepared(ROUTER)
     engine.pass_time(TIMEOUT_S - 1)
-    engine.pass_time(0.3)
+    engine.pass_time(0.6)
     for name in (GATEWAY, PORTFOLIO, SCRIBE):
         engine.prepared(name)
     assert engine.report.compared.not_compared == ("everything: the reconciler has not answered in time",)
