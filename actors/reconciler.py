@@ -6,7 +6,7 @@ It is ready when the comparison at the start is over, so the engine trades no ea
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,7 +14,7 @@ from actors.base import Guarded
 from actors.children import GATEWAY
 from core import inquiry, wants
 from core.inquiry import Effects, Moment
-from core.reconciling import Reconciliation
+from core.reconciling import SEARCH, Reconciliation
 from messages.book import (
     ApplyReport,
     ExpireIntent,
@@ -53,6 +53,9 @@ from storage.book_store import BookStore
 ASKERS_MAX = 1_000
 """Of `verify`; whoever comes later waits in vain and asks again."""
 
+CLOSE_TICK: Final = Tick(name="close")
+"""The time of the comparison before a stop is over."""
+
 
 class Reconciler(Guarded):
     name = "reconciler"
@@ -88,6 +91,9 @@ class Reconciler(Guarded):
         return True
 
     def on_timer(self, payload: Any) -> None:
+        if payload == CLOSE_TICK:
+            self.do(lambda at: self.brain.tick(SEARCH, at))
+            return
         self.do(lambda at: self.brain.tick(payload.name, at))
         if not self.is_over:
             self.wake_after_ns(self.brain.intervals[payload.name], payload)
@@ -119,6 +125,7 @@ class Reconciler(Guarded):
 
     def receiveMsg_CompareAtStop(self, message: CompareAtStop, _sender: Any) -> None:
         self.do(lambda at: self.brain.close(message.within_ns, at))
+        self.wake_after_ns(message.within_ns, CLOSE_TICK)  # the next look at what is due may come too late
 
     # ── what the venue answers ────────────────────────────────────────────────────────────────────────────────────
 

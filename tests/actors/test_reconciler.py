@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from actors.children import GATEWAY
-from actors.reconciler import ASKERS_MAX, Reconciler, to_gateway
+from actors.reconciler import ASKERS_MAX, CLOSE_TICK, Reconciler, to_gateway
 from core import book, inquiry, wants
 from core.events import StartReconciled
 from core.ids import NS_PER_S, ClientOrderId, ExchangeOrderId, TradeId
@@ -312,3 +312,13 @@ def test_after_the_comparison_of_a_stop_nothing_is_told_any_more(reconciler: Rec
     for name in reconciler.brain.intervals:
         reconciler.on_timer(Tick(name=name))
     assert len(reconciler.sent) == before
+
+
+def test_the_time_of_a_stops_comparison_is_looked_at_when_it_is_over(reconciler: RecordedReconciler) -> None:
+    """Not at the next look at what is due: the engine waits for the answer a moment only."""
+    reconciler.begin()
+    reconciler.receiveMsg_CompareAtStop(CompareAtStop(within_ns=3), "engine")
+    assert (3, CLOSE_TICK) in reconciler.woken
+    reconciler.on_timer(CLOSE_TICK)
+    assert [CLOSE_TICK for _, payload in reconciler.woken if payload == CLOSE_TICK] == [CLOSE_TICK]
+    assert isinstance(reconciler.to("engine", ComparedAtStop)[-1], ComparedAtStop)

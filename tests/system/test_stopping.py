@@ -177,6 +177,7 @@ def test_a_silent_venue_costs_the_comparison_and_not_the_exit(daemon: Daemon) ->
     began = time.monotonic()
     code, shown = stop(daemon)
     report = shown["report"]
+    assert (report["not_done"], report["compared"]["differences"], report["uncanceled"]) == ([], [], 0)
     assert (code, report["clean"], report["agrees"], report["open"]) == (0, True, False, {"SENT": 1})
     assert {reason.split(":")[0] for reason in report["compared"]["not_compared"]} >= {"balances", "trades"}
     assert report["elapsed_s"] <= 4
