@@ -7,7 +7,6 @@ latency holds nobody up. Only this process holds credentials.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 from collections import deque
@@ -411,7 +410,7 @@ class Gateway(Guarded):
             self.ready = replace(self.ready, markets=found.markets, account=found.account)
             self.send(self.engine, self.ready)
 
-        self.loop.start(learn(), lambda task: self.results.append((NOBODY, task.exception())))
+        self.begin(NOBODY, learn())
 
     def receiveMsg_OpeningBalancesRecorded(self, message: OpeningBalancesRecorded, sender: Any) -> None:
         """The last step of the start: the book has its opening balances, now or from before."""
@@ -449,12 +448,12 @@ class Gateway(Guarded):
     def run(self, receiver: Any, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Begin the work; what it returns goes to the receiver, what it raises is this actor's crash."""
 
-        def done(task: asyncio.Task[Any]) -> None:
-            if not task.cancelled():
-                self.results.append((receiver, task.exception() or task.result()))
-
-        self.loop.start(work(), done)
+        self.begin(receiver, work())
         self.pump()
+
+    def begin(self, receiver: Any, work: Coroutine[Any, Any, Any]) -> None:
+        """The same from within the loop: what comes of it is delivered by the pump that is at work already."""
+        self.loop.start(work, lambda task: self.results.append((receiver, task.exception() or task.result())))
 
     def receiveMsg_WatchMessage(self, _message: WatchMessage, _sender: Any) -> None:
         self.pump()

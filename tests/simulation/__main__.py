@@ -13,6 +13,7 @@ import msgspec
 from tests.simulation import planted
 from tests.simulation.hunt import hunt
 from tests.simulation.runner import Summary, cores, run_many
+from tests.simulation.weather import Mood
 from tests.simulation.world import run_seed
 
 SEEDS_DEFAULT: Final = 300
@@ -30,6 +31,8 @@ EXAMPLES: Final = """\
   python -m tests.simulation --seeds 2000               seeds 0 to 1999 on every core
   python -m tests.simulation --seeds 500 --seed-from 2000
   python -m tests.simulation --seeds 500 --restless     orders are replaced while they fill and processes die
+  python -m tests.simulation --seeds 300 --mood stopping
+                                                        graceful stops; see --mood for others
   python -m tests.simulation --seed 42 --trace          one run, step by step: when, who, what came in, what it made
   python -m tests.simulation --planted                  can it fail? each planted bug must be found
 
@@ -45,13 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.seed is not None:
         return _replay(asked)
     seeds = range(asked.seed_from, asked.seed_from + asked.seeds)
-    summary = run_many(seeds, asked.workers, _Progress(sys.stderr, asked.seeds), restless=asked.restless)
+    summary = run_many(seeds, asked.workers, _Progress(sys.stderr, asked.seeds), asked.mood)
     _say(summary, as_json=asked.json)
     return BROKEN if summary.violations else 0
 
 
 def _replay(asked: argparse.Namespace) -> int:
-    outcome = run_seed(asked.seed, print if asked.trace else None, restless=asked.restless)
+    outcome = run_seed(asked.seed, print if asked.trace else None, asked.mood)
     if asked.json:
         print(msgspec.json.encode(outcome).decode())
     else:
@@ -119,7 +122,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", type=_count, default=SEEDS_DEFAULT, help="how many runs (default: %(default)s)")
     add("--seed-from", type=_seed, default=0, metavar="K", help="the first of them (default: %(default)s)")
     add("--seed", type=_seed, metavar="K", help="this one run alone")
-    add("--restless", action="store_true", help="in every run clients replace what rests, again and again")
+    add(
+        "--mood",
+        type=Mood,
+        choices=list(Mood),
+        default=Mood.USUAL,
+        metavar="NAME",
+        help=f"what every run is full of: {', '.join(Mood)}",
+    )
+    add(
+        "--restless",
+        dest="mood",
+        action="store_const",
+        const=Mood.RESTLESS,
+        help="the same as --mood restless: clients replace what rests, again and again",
+    )
     add("--trace", action="store_true", help="with --seed: print every step")
     add("--planted", action="store_true", help=f"find each of the {len(planted.BUGS)} planted bugs")
     add("--json", action="store_true", help="print the result as one line of JSON")

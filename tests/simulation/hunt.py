@@ -54,7 +54,7 @@ def hunt(workers: int, say: Callable[[str], None], names: Iterable[str] = tuple(
 
 def find(name: str, seeds: Iterable[int], workers: int) -> Outcome | None:
     """The first run that the bug breaks."""
-    tasks = [Task(seed, name, BUGS[name].restless) for seed in seeds]
+    tasks = [Task(seed, name, BUGS[name].mood) for seed in seeds]
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         return next((outcome for outcome in pool.imap(run_task, tasks) if is_broken(outcome)), None)
 

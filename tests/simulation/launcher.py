@@ -8,13 +8,13 @@ old one survives that for a while: it was stopped, and nobody could kill it. Tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from random import Random
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from actors.engine import Engine
+from core.lifecycle import State
 from core.settings import OnStop, Settings
 from core.stopping import StopReport
 from messages.admin import AskStatus, EngineStarted, EngineStopped, StartEngine, StatusReported, StopEngine
@@ -29,6 +29,8 @@ STOP_SLACK_NS: Final = 1 * NS_PER_S
 IMPATIENT: Final = 0.15
 """So often somebody does not wait for the end of a graceful stop."""
 IMPATIENT_NS: Final = 300 * NS_PER_MS
+HASTENED: Final = {State.UNKNOWN: 0.5, State.PARTIAL: 0.3, State.SENT: 0.1}
+"""So often a stop that is planned comes at once when an intent comes into one of these: it hangs in the air then."""
 
 
 class Launcher:
@@ -46,6 +48,9 @@ class Launcher:
         self._running: Process | None = None
         self._stops_ns: int | None = None
         """When the running engine was told to stop."""
+        self._planned: list[tuple[StopEngine, bool]] = []
+        """Graceful stops to come, and whether somebody is impatient with them."""
+        self._haste = Random()
         self._started_ns = self._heard_ns = 0
 
     def start(self) -> None:
@@ -54,15 +59,22 @@ class Launcher:
         self._house.machine.scheduler.after(LOOK_NS, self._look)
 
     def plan_stops(self, count: int, random: Random, within_ns: int) -> None:
-        """Stop gracefully so often, and start again."""
+        """Stop gracefully so often, and start again: at any time, or just when it hurts."""
+        self._haste = random
         for _ in range(count):
             on_stop, force = random.choice(list(OnStop)), random.random() < IMPATIENT
-            wish = StopEngine(request_id=NAME, reason="maintenance", on_stop=on_stop)
-            self._house.machine.scheduler.after(random.randrange(within_ns), partial(self._stop, wish, force=force))
+            self._planned.append((StopEngine(request_id=NAME, reason="maintenance", on_stop=on_stop), force))
+            self._house.machine.scheduler.after(random.randrange(within_ns), self._stop)
 
-    def _stop(self, wish: StopEngine, *, force: bool) -> None:
-        if self.engine is None or self._stops_ns is not None:
+    def intent_moves(self, state: State) -> None:
+        """A stop that is planned may come just now."""
+        if self._planned and self._haste.random() < HASTENED.get(state, 0.0):
+            self._house.machine.scheduler.after(0, self._stop)
+
+    def _stop(self) -> None:
+        if self.engine is None or self._stops_ns is not None or not self._planned:
             return
+        wish, force = self._planned.pop()
         self._stops_ns = self._house.machine.scheduler.now_ns
         self._send(wish)
         if force:

@@ -39,15 +39,16 @@ from core.routing import Router
 from core.sweeping import Swept
 from exchange import outcomes
 from messages.venue import CancelOrder, PlaceOrder
+from tests.simulation.weather import Mood
 
 
 class Bug:
     """A wrong turn. `plant` enters the patches that make it into the stack that it is given."""
 
-    def __init__(self, what: str, plant: Callable[[ExitStack], None], *, restless: bool) -> None:
+    def __init__(self, what: str, plant: Callable[[ExitStack], None], mood: Mood) -> None:
         self.what = what
-        self.restless = restless
-        """It is looked for where clients replace what rests."""
+        self.mood = mood
+        """Of the runs in which it is looked for."""
         self._plant = plant
 
     @contextmanager
@@ -60,9 +61,9 @@ class Bug:
 BUGS: Final[dict[str, Bug]] = {}
 
 
-def bug(what: str, *, restless: bool = False) -> Callable[[Callable[[ExitStack], None]], None]:
+def bug(what: str, mood: Mood = Mood.USUAL) -> Callable[[Callable[[ExitStack], None]], None]:
     def note(plant: Callable[[ExitStack], None]) -> None:
-        BUGS[plant.__name__.strip("_").replace("_", " ")] = Bug(what, plant, restless=restless)
+        BUGS[plant.__name__.strip("_").replace("_", " ")] = Bug(what, plant, mood)
 
     return note
 
@@ -185,7 +186,7 @@ def stale_intent_dropped_though_sent(stack: ExitStack) -> None:
     swap(stack, core.outcomes, "_apply_unknown", drop)
 
 
-@bug("nobody looks at the epoch", restless=True)
+@bug("nobody looks at the epoch", Mood.OUTLIVED)
 def second_epoch_may_send(stack: ExitStack) -> None:
     blocked = Gateway.blocked
 

@@ -10,6 +10,7 @@ from actors.front_desk import FrontDesk
 from core import departure, narrowing, private_data, risk, risk_figures
 from core.account_watch import AccountWatch
 from tests.simulation.planted import bug, swap
+from tests.simulation.weather import Mood
 
 
 @bug("a limit is compared with what is there without the wish")
@@ -46,7 +47,7 @@ def reducing_cancels_nothing(stack: ExitStack) -> None:
     swap(stack, narrowing, "after_change", lambda _book, *, cancel_open, now_ns: [])  # noqa: ARG005
 
 
-@bug("a buy that waits leaves while the account's data is gone")
+@bug("a buy that waits leaves while the account's data is gone", Mood.BLIND)
 def buys_while_private_data_is_gone(stack: ExitStack) -> None:
     look = departure.refusal
 
@@ -57,7 +58,7 @@ def buys_while_private_data_is_gone(stack: ExitStack) -> None:
     swap(stack, departure, "refusal", let_buys_pass)
 
 
-@bug("the account's data is gone for good, whatever is read afterwards")
+@bug("the account's data is gone for good, whatever is read afterwards", Mood.BLIND)
 def private_data_never_come_back(stack: ExitStack) -> None:
     told = AccountWatch.told
 

@@ -14,9 +14,10 @@ from core.lifecycle import Cause, State
 from core.money import ZERO
 from core.transitions import advance
 from tests.simulation.planted import bug, swap
+from tests.simulation.weather import Mood
 
 
-@bug("the new order leaves when the cancel of the old one is sent, not when the old one is over", restless=True)
+@bug("the new order leaves when the cancel of the old one is sent, not when the old one is over", Mood.RESTLESS)
 def new_order_beside_the_old_one(stack: ExitStack) -> None:
     really = replacing._note
 
@@ -30,12 +31,12 @@ def new_order_beside_the_old_one(stack: ExitStack) -> None:
     swap(stack, replacing, "_note", note_and_send)
 
 
-@bug("a replacement that may cost more holds no more", restless=True)
+@bug("a replacement that may cost more holds no more", Mood.RESTLESS)
 def replacement_holds_no_more(stack: ExitStack) -> None:
     swap(stack, replacing, "worst_case", lambda *_: ZERO)
 
 
-@bug("a quantity that is taken back counts before the old order is over", restless=True)
+@bug("a quantity that is taken back counts before the old order is over", Mood.RESTLESS)
 def less_counts_at_once(stack: ExitStack) -> None:
     really = replacing._note
 
@@ -45,12 +46,12 @@ def less_counts_at_once(stack: ExitStack) -> None:
     swap(stack, replacing, "_note", note_less)
 
 
-@bug("an intent whose quantity was raised ends when its old order is filled", restless=True)
+@bug("an intent whose quantity was raised ends when its old order is filled", Mood.RESTLESS)
 def raised_quantity_is_forgotten(stack: ExitStack) -> None:
     swap(stack, replacing, "goes_on", lambda _record: False)
 
 
-@bug("an older replacement that comes late takes the place of a newer one", restless=True)
+@bug("an older replacement that comes late takes the place of a newer one", Mood.RESTLESS)
 def older_terms_win(stack: ExitStack) -> None:
     really = replacing.request
 
@@ -63,7 +64,7 @@ def older_terms_win(stack: ExitStack) -> None:
     swap(stack, replacing, "request", forget_when)
 
 
-@bug("the new order leaves when the old one is first seen to be over, and fills are reported later", restless=True)
+@bug("the new order leaves when the old one is first seen to be over, and fills are reported later", Mood.RESTLESS)
 def no_second_look(stack: ExitStack) -> None:
     really = replacing.order_over
 
@@ -73,7 +74,7 @@ def no_second_look(stack: ExitStack) -> None:
     swap(stack, replacing, "order_over", at_once)
 
 
-@bug("what was filled before is ordered once more at the new terms", restless=True)
+@bug("what was filled before is ordered once more at the new terms", Mood.RESTLESS)
 def filled_is_ordered_again(stack: ExitStack) -> None:
     really = replacing.take_effect
 
@@ -84,7 +85,7 @@ def filled_is_ordered_again(stack: ExitStack) -> None:
     swap(stack, replacing, "take_effect", whole_again)
 
 
-@bug("a canceled intent goes on at the terms that it was to get", restless=True)
+@bug("a canceled intent goes on at the terms that it was to get", Mood.RESTLESS)
 def canceled_and_replaced(stack: ExitStack) -> None:
     really = core.book.request_cancel
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from tests.simulation import planted
+from tests.simulation.weather import Mood
 from tests.simulation.world import Outcome, run_seed
 
 SEEDS_AT_ONCE: Final = 4
@@ -26,7 +27,7 @@ class Task(NamedTuple):
     seed: int
     bug: str | None = None
     """One that is planted."""
-    restless: bool = False
+    mood: Mood = Mood.USUAL
 
 
 class Summary(msgspec.Struct, kw_only=True):
@@ -44,7 +45,7 @@ class Summary(msgspec.Struct, kw_only=True):
     stops: int = 0
     drifts: int = 0
     elapsed_s: float = 0.0
-    restless: bool = False
+    mood: Mood = Mood.USUAL
     failing: list[dict[str, str | int | float]] = []
 
     def add(self, outcome: Outcome) -> None:
@@ -65,17 +66,17 @@ class Summary(msgspec.Struct, kw_only=True):
                     "seed": outcome.seed,
                     "violation": outcome.violation,
                     "at_s": outcome.at_s,
-                    "replay": REPLAY.format(outcome.seed) + (" --restless" if self.restless else ""),
+                    "replay": REPLAY.format(outcome.seed) + ("" if self.mood is Mood.USUAL else f" --mood {self.mood}"),
                 }
             )
 
 
 def run_many(
-    seeds: Iterable[int], workers: int, on_progress: Callable[[Summary], None], *, restless: bool = False
+    seeds: Iterable[int], workers: int, on_progress: Callable[[Summary], None], mood: Mood = Mood.USUAL
 ) -> Summary:
     """All of them; `on_progress` hears after each run how it stands."""
-    began_s, summary = time.monotonic(), Summary(restless=restless)
-    for outcome in outcomes([Task(seed, restless=restless) for seed in seeds], workers):
+    began_s, summary = time.monotonic(), Summary(mood=mood)
+    for outcome in outcomes([Task(seed, mood=mood) for seed in seeds], workers):
         summary.add(outcome)
         summary.elapsed_s = round(time.monotonic() - began_s, 1)
         on_progress(summary)
@@ -97,11 +98,11 @@ def cores() -> int:
 
 
 def run_task(task: Task) -> Outcome:
-    seed, bug, restless = task
+    seed, bug, mood = task
     with ExitStack() as stack:
         if bug is not None:
             stack.enter_context(planted.BUGS[bug].planted())
         try:
-            return run_seed(seed, restless=restless)
+            return run_seed(seed, mood=mood)
         except Exception:  # noqa: BLE001  (the others go on)
             return Outcome(seed=seed, violation=traceback.format_exc(), failed_itself=True)

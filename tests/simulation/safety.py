@@ -24,7 +24,7 @@ The venue's truth and the committed book are looked at directly; nothing that an
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -64,6 +64,8 @@ class Safety:
         self.stopped: TradingState | None = None
         """What the operator was told that trading is, while nobody has been asked to let it go on."""
         self.violations: list[str] = []
+        self.on_move: Callable[[State], None] = lambda _state: None
+        """Hears the state that an intent comes into."""
         self.late_fills = 0
         self.ended: dict[IntentId, int] = {}
         """Where in the outbox an intent's end stands."""
@@ -301,6 +303,7 @@ class Safety:
         if event.from_state is not before:
             self.broken(f"{event.intent_id} goes from {event.from_state} and was {before}")
         self._states[event.intent_id] = event.to_state
+        self.on_move(event.to_state)
         if is_terminal(before) and not any(
             isinstance(each, events.AlertFired) and each.code == "LATE_FILL" and each.intent_id == event.intent_id
             for each in batch

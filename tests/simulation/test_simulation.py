@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.simulation.weather import Mood
+
 ROOT = Path(__file__).parents[2]
 SEEDS = 300
 RESTLESS_SEEDS = 60
+MOOD_SEEDS = 60
 TIMEOUT_S = 600
 
 
@@ -46,6 +49,17 @@ def test_orders_are_replaced_and_never_two_of_an_intent_live() -> None:
     figures: dict[str, Any] = json.loads(done.stdout)
     assert (figures["failing"], figures["seeds"], done.returncode) == ([], RESTLESS_SEEDS, 0)
     assert figures["replacements"] > RESTLESS_SEEDS
+
+
+@pytest.mark.timeout(TIMEOUT_S)
+@pytest.mark.parametrize("mood", [Mood.STOPPING, Mood.BLIND, Mood.OUTLIVED])
+def test_every_promise_holds_where_every_run_is_full_of(mood: Mood) -> None:
+    """Stops, questions about the account in vain, parts that outlive their end: what is rare elsewhere."""
+    done = simulate("--seeds", str(MOOD_SEEDS), "--mood", mood, "--json")
+    figures: dict[str, Any] = json.loads(done.stdout)
+    assert (figures["failing"], figures["mood"], figures["seeds"], done.returncode) == ([], mood, MOOD_SEEDS, 0)
+    if mood is Mood.STOPPING:
+        assert figures["stops"] > MOOD_SEEDS
 
 
 @pytest.mark.timeout(TIMEOUT_S)

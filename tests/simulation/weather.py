@@ -8,6 +8,7 @@ could be bought twice; everything else has no limit that intentd could rely on.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -104,8 +105,30 @@ DRIFTS: Final = 0.1
 """Share of the seeds in which the balances change without a trade. Their storm is longer: wishes meet a halt."""
 
 
+class Mood(StrEnum):
+    """What every run is full of, so that what is rare in the usual weather is met in hundreds of runs."""
+
+    USUAL = "usual"
+    RESTLESS = "restless"
+    """Clients want what rests at the venue, and other terms for it again and again."""
+    STOPPING = "stopping"
+    """Restless, and the daemon is stopped gracefully several times."""
+    BLIND = "blind"
+    """The account cannot be read for a while."""
+    OUTLIVED = "outlived"
+    """Restless, and parts that were thought dead go on, with what they had been sent."""
+
+
+SLOW_ROAD: Final = RoadWeather(late=0.2, overtaking=0.3)
+"""Buys are on their way to the gateway when the account cannot be read any more."""
+OUTLIVED: Final = CrashWeather(deaths_max=12, chance=0.03, survives=0.6)
+RESTS: Final = {Mood.RESTLESS, Mood.STOPPING, Mood.OUTLIVED}
 GRACEFUL: Final = 0.3
 """Share of the seeds in which the daemon is stopped gracefully and started again."""
+STOPS: Final = ((1, 3), (3, 6))
+"""How many there are in a run then, usually and where it is all about them."""
+STOP_TIMEOUTS: Final = ("1s", "3s", "10s")
+"""Those of such a seed. One is too short to settle what is in doubt, which is the point of it."""
 
 
 class Weather(NamedTuple):
@@ -139,8 +162,8 @@ class Weather(NamedTuple):
         return RateLimits(self.weight_limit, self.order_limit)
 
 
-def forecast(seed: int, random: Random, *, restless: bool = False) -> Weather:
-    """What this seed brings. `restless`: clients are so in any case."""
+def forecast(seed: int, random: Random, mood: Mood = Mood.USUAL) -> Weather:
+    """What this seed brings. A mood adds to it; what it does not concern stays as it usually is."""
     quick = random.random() < 0.85
     risk = Random(f"{seed}/risk")  # a stream of its own
     is_braked = risk.random() < BRAKES
@@ -154,18 +177,22 @@ def forecast(seed: int, random: Random, *, restless: bool = False) -> Weather:
     if listening.random() > LISTENS:
         chosen = chosen | {"exchange": chosen["exchange"] | {"user_stream": False}}
     private = Random(f"{seed}/private")
-    is_blind = private.random() < BLIND
+    is_blind = private.random() < BLIND or mood is Mood.BLIND
     if is_blind:
         chosen = chosen | {"reconciler": chosen.get("reconciler", {}) | {"private_data_max_age": "3s"}}
     brakes, graceful = Random(f"{seed}/brakes"), Random(f"{seed}/graceful")
     if brakes.random() < TIGHT:
         chosen = chosen | {"breaker": SKITTISH}
+    is_graceful = graceful.random() < GRACEFUL or mood is Mood.STOPPING
+    graceful_stops = graceful.randint(*STOPS[mood is Mood.STOPPING]) if is_graceful else 0
+    if graceful_stops:
+        chosen = chosen | {"engine": chosen["engine"] | {"stop_timeout": graceful.choice(STOP_TIMEOUTS)}}
     terms = Random(f"{seed}/terms")
-    is_restless = restless or terms.random() < RESTLESS
+    is_restless = terms.random() < RESTLESS or mood in RESTS
     venue = (_venue_faults(seed, random) | _stream_faults(listening)) if "venue" in kinds else {}
     if LATE_FILLS not in venue:
         chosen = chosen | {"router": chosen["router"] | {"replace_wait": terms.choice(("0s", "300ms", "1s"))}}
-    return Weather(
+    weather = Weather(
         settings=from_mapping(chosen),
         wishes=random.randint(5, 12) * (2 if drifts else 1),
         storm_ns=random.randint(6, 20) * (3 if drifts else 1) * NS_PER_S,
@@ -176,11 +203,14 @@ def forecast(seed: int, random: Random, *, restless: bool = False) -> Weather:
         by_hand=random.randint(1, 6) if random.random() < BY_HAND else 0,
         transfers=1 if drifts else 0,
         stops=risk.randint(1, 4) if is_braked and not drifts else 0,
-        graceful_stops=graceful.randint(1, 3) if graceful.random() < GRACEFUL else 0,
+        graceful_stops=graceful_stops,
         weight_limit=brakes.choice((2_500, 4_000)) if brakes.random() < TIGHT else 0,
         order_limit=brakes.choice((2, 5)) if brakes.random() < TIGHT else 0,
         is_restless=is_restless,
     )
+    if mood is Mood.OUTLIVED:
+        return weather._replace(crash=OUTLIVED)
+    return weather._replace(road=SLOW_ROAD) if mood is Mood.BLIND else weather
 
 
 def _limits(random: Random) -> dict[str, Any]:

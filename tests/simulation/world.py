@@ -16,7 +16,9 @@ import msgspec
 
 from core import trading
 from core.ids import NS_PER_MS, NS_PER_S
+from core.lifecycle import State
 from core.records import TradingState
+from core.settings import Settings
 from core.stopping import StopReport
 from storage.book_store import venue_name
 from tests.simulation.crashes import Crashes, CrashWeather
@@ -36,7 +38,7 @@ from tests.simulation.strategy import Strategy
 from tests.simulation.stream import Streams
 from tests.simulation.trace import Trace
 from tests.simulation.venue import Venue
-from tests.simulation.weather import Weather, forecast
+from tests.simulation.weather import Mood, Weather, forecast
 
 START_NS: Final = 1_697_123_460 * NS_PER_S
 CALM_NS: Final = 600 * NS_PER_S
@@ -48,6 +50,8 @@ LOOKS_BY_OPERATOR: Final = 3
 AFTER_OPENING_NS: Final = 1 * NS_PER_S
 """So long after its opening balances stand in the book, others may use the account."""
 STEPS_MAX: Final = 300_000
+FAIR_STOP_NS: Final = Settings().engine.stop_timeout
+"""With less time a stop may have to leave something undone where nothing goes wrong, too."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +113,7 @@ class World:
         self.is_calm = False
         self.ending: Ending | None = None
         book.on_commit = self.safety.committed
+        self.safety.on_move = self._has_moved
         self.venue.on_change = self.safety.venue_changed
         self.line.on_order_leaving = self._order_leaves
         self.line.on_cancel_leaving = self.safety.cancel_leaves
@@ -156,12 +161,17 @@ class World:
         if not self.is_calm:
             self.operator.order_leaves()
 
+    def _has_moved(self, state: State) -> None:
+        if not self.is_calm:
+            self.launcher.intent_moves(state)
+
     def _has_stopped(self, report: StopReport) -> None:
         """Where nothing goes wrong, a stop is quick and complete, and finds that book and venue agree."""
         self.graceful_stops += 1
         weather = self.weather
         is_fair = not weather.venue and weather.road == RoadWeather() and weather.crash == CrashWeather()
-        if not is_fair or weather.transfers:
+        has_time = weather.settings.engine.stop_timeout >= FAIR_STOP_NS
+        if not is_fair or not has_time or weather.transfers:
             return
         if report.not_done or report.compared.differences or report.uncanceled:
             self.safety.broken(f"a stop that nothing went wrong with: {report}")
@@ -234,9 +244,9 @@ class World:
         )
 
 
-def run_seed(seed: int, write: Callable[[str], None] | None = None, *, restless: bool = False) -> Outcome:
-    """One run from beginning to end. `write` gets its trace, line by line; `restless`: see the weather."""
-    weather = forecast(seed, Random(f"{seed}/weather"), restless=restless)
+def run_seed(seed: int, write: Callable[[str], None] | None = None, mood: Mood = Mood.USUAL) -> Outcome:
+    """One run from beginning to end. `write` gets its trace, line by line; `mood`: see the weather."""
+    weather = forecast(seed, Random(f"{seed}/weather"), mood)
     with SharedBook(venue_name(weather.settings)) as book:
         world = World(seed, book, write, weather)
         try:
