@@ -63,6 +63,7 @@ class Stream:
             raise StorageError(f"a stream cannot be written: {error.strerror}; free space, then start again") from error
         if written < len(data):
             os.ftruncate(self._descriptor, start)
+            os.lseek(self._descriptor, start, os.SEEK_SET)  # else the next line begins behind a hole of zeros
             raise StorageError("a stream cannot be written: the disk is full; free space, then start again")
 
     def close(self) -> None:

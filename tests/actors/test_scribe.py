@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,20 @@ def test_a_line_longer_than_the_tail_is_found(path: Path) -> None:
     write(path, 2, text="y" * (3 * TAIL_BYTES))
     assert write(path, 3) == 2
     assert sequences(path) == [1, 2, 3]
+
+
+def test_a_line_that_found_no_room_leaves_no_hole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk takes half of a heartbeat. The next line, when there is room, begins where that one began."""
+    write(path, 1)
+    stream, whole = Stream(path, "session"), os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: whole(descriptor, data[: len(data) // 2]))
+    with pytest.raises(StorageError, match="full"):
+        stream.note([AlertFired(at_ns=1, code="TEST", text="y" * 100)], 1)
+    monkeypatch.setattr(os, "write", whole)
+    stream.append(entries(2))
+    stream.close()
+    assert sequences(path) == [1, 2]
+    assert write(path, 3) == 2
 
 
 def test_a_file_of_one_torn_line_begins_anew(path: Path) -> None:
