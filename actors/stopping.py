@@ -165,8 +165,8 @@ class Stopper(FrontDesk):
             return
         self.wake_after_ns(LOOK_NS, Tick(name=LOOK_TICK))
         stop.looks += 1
-        if stop.phase is Phase.CANCELING and not stop.is_noted and stop.looks % ASK_AGAIN_LOOKS == 0:
-            self.ask_to_cancel()
+        if stop.phase is Phase.CANCELING and stop.looks % ASK_AGAIN_LOOKS == 0:
+            self.ask_to_cancel(stop)
         self.go_on_stopping()
 
     def cut_short(self, stop: Stop) -> None:
@@ -187,7 +187,7 @@ class Stopper(FrontDesk):
                 return f"orders on the wire ({', '.join(late)})" if late else "orders whose outcome is not known yet"
             case Phase.CANCELING:
                 left = len(self.left_to_cancel(stop))
-                return f"{left} intents that are being canceled"
+                return f"{left} intents that are being canceled" if left else "orders on the wire"
             case Phase.COMPARING:
                 return "the comparison with the venue"
             case Phase.FLUSHING:
@@ -197,7 +197,7 @@ class Stopper(FrontDesk):
 
     def is_in_flight(self, stop: Stop) -> bool:
         """Whether something may still come that a router waits for. Without a book or a gateway nothing will."""
-        if not self.is_hub_ready():
+        if not self.is_hub_ready() or self.monotonic_ns() >= stop.settled_ns:
             return False
         if any(not child.prepared for child in self.routers()):
             return True
@@ -221,44 +221,52 @@ class Stopper(FrontDesk):
         child = self.child_at(message.name, sender)
         if child is not None and not child.prepared:
             child.prepared = True
+            if self.stop is not None and self.stop.phase is Phase.CANCELING:
+                self.ask_to_cancel(self.stop)  # what it had accepted came into the book after the others
             self.go_on_stopping()
 
     # ── canceling ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def begin_canceling(self, stop: Stop) -> None:
         stop.phase = Phase.CANCELING
-        stop.to_cancel = frozenset(record.intent.intent_id for record in self.open_intents())
         self.set_clocks(stop.flush_ns)
         if self.stop_book is None:
             stop.not_done.append("canceling: the book cannot be read")
-        elif stop.to_cancel and not self.is_ready(PORTFOLIO):
+        elif self.left_to_cancel(stop) and not self.is_ready(PORTFOLIO):
             stop.not_done.append("canceling: the portfolio is gone, so nothing could be noted")
-        elif stop.to_cancel:
-            self.ask_to_cancel()
+        else:
+            self.ask_to_cancel(stop)
 
-    def ask_to_cancel(self) -> None:
-        self.send(self.address_of(PORTFOLIO), CancelOpenIntents(reason=self.stop_reason))
+    def ask_to_cancel(self, stop: Stop) -> None:
+        """If there is an intent of which the book does not say so yet."""
+        if self.is_ready(PORTFOLIO) and any(not record.cancel_requested for record in self.left_to_cancel(stop)):
+            self.send(self.address_of(PORTFOLIO), CancelOpenIntents(reason=self.stop_reason))
 
     def receiveMsg_OpenIntentsCanceled(self, message: OpenIntentsCanceled, _sender: Any) -> None:
-        if self.stop is not None and not self.stop.is_noted:
-            self.stop.is_noted = True
-            self.log.info("open_intents_canceled", noted=message.noted)
-            self.go_on_stopping()
+        self.log.info("open_intents_canceled", noted=message.noted)
+        self.go_on_stopping()
 
     def is_canceling(self, stop: Stop) -> bool:
         """Whether an intent may still come to its end. One that nobody follows will not."""
-        if not stop.to_cancel or not self.is_ready(PORTFOLIO):
+        if not self.is_ready(PORTFOLIO):
             return False
-        if not stop.is_noted:
+        left, there = self.left_to_cancel(stop), self.routers()
+        if any(not record.cancel_requested for record in left):
             return True
-        left = self.left_to_cancel(stop)
-        routers = {child.name for child in self.routers()}
+        if not self.is_ready(GATEWAY):
+            return False
+        if any(not child.prepared for child in there):
+            return True
+        routers = {child.name for child in there}
         followed = [record for record in left if router_name(record.intent.symbol) in routers]
         known = [record for record in followed if record.state is not State.UNKNOWN]
-        return self.is_ready(GATEWAY) and (bool(known) or (bool(followed) and self.is_patient(stop)))
+        return bool(known) or (bool(followed) and self.is_patient(stop))
 
     def left_to_cancel(self, stop: Stop) -> list[IntentRecord]:
-        return [record for record in self.open_intents() if record.intent.intent_id in stop.to_cancel]
+        """All that are open, also those that came into the book meanwhile."""
+        left = self.open_intents()
+        stop.to_cancel |= {record.intent.intent_id for record in left}
+        return left
 
     # ── comparing ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -306,7 +314,7 @@ class Stopper(FrontDesk):
 
     def report_on(self, stop: Stop) -> StopReport:
         records = self.open_intents()
-        canceled = len(stop.to_cancel) - len(self.left_to_cancel(stop))
+        canceled = len(stop.to_cancel - {record.intent.intent_id for record in records})
         unread = [] if self.stop_book is not None else ["counting open intents: the book cannot be read"]
         return StopReport(
             on_stop=stop.on_stop,

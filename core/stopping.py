@@ -9,6 +9,9 @@ what it could not do is said here, never guessed.
 | canceling | every intent is over, if `engine.on_stop` wants that |
 | comparing | book and venue were compared (`core/closing.py`) |
 | flushing | each part has written what it had |
+
+Where everything is to be canceled, settling takes a third of the time at most; what is on the wire then is waited for
+with the cancels.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ FLUSH_SHARE: Final = 5
 FLUSH_MAX_NS: Final = 1 * NS_PER_S
 DOUBT_PATIENCE_NS: Final = 2 * NS_PER_S
 """An order whose answer was lost is found by the first look as a rule; the proof of its absence takes too long."""
+SETTLE_SHARE: Final = 3
+"""Where orders are to be canceled, one that is not answered may hold up all others for a third of the time."""
 AT_VENUE: Final = frozenset({State.SENT, State.PARTIAL, State.CANCELING})
 
 
@@ -95,14 +100,17 @@ class Stop:
         self.ends_ns = began_ns + timeout_ns
         self.flush_ns = self.ends_ns - flush_time_ns(timeout_ns)
         """When whatever comes before the last phase is cut short."""
+        self.settled_ns = self.ends_ns
+        """When orders are canceled, whatever is still on the wire; it is canceled, too, as soon as it is answered."""
+        if on_stop is OnStop.CANCEL:
+            self.settled_ns = began_ns + (self.flush_ns - began_ns) // SETTLE_SHARE
         self.phase = Phase.SETTLING
         self.step = 0
         """Counts phases, and parts in the last one; tells a timer that is stale."""
         self.step_began_ns = began_ns
         self.looks = 0
-        self.is_noted = False
-        """The cancels are durable."""
         self.to_cancel: frozenset[IntentId] = frozenset()
+        """Intents that were open while it cancels."""
         self.compared: Compared | None = None
         self.flushed: list[str] = []
         """Parts that were asked to write what they have."""

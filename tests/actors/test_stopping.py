@@ -238,6 +238,30 @@ def test_the_wish_to_cancel_is_repeated_until_it_is_durable(canceler: StoppingEn
     assert canceler.asked_to_cancel() == 3
 
 
+def test_an_order_that_is_not_answered_does_not_keep_the_others_from_being_canceled(canceler: StoppingEngine) -> None:
+    """After a third of the time; it is waited for on, and what its router had accepted meanwhile is canceled, too."""
+    attempt = resting(canceler)
+    canceler.told_to_stop()
+    canceler.pass_time(2.9)
+    assert canceler.asked_to_cancel() == 0
+    canceler.pass_time(0.2)
+    assert canceler.asked_to_cancel() == 1
+    canceler.noted()
+    canceler.desk.apply(snapshot(attempt, "canceled"))
+    canceler.pass_time(1)
+    assert canceler.asked_to_compare() == []
+    late = resting(canceler)
+    canceler.prepared(ROUTER)
+    assert canceler.asked_to_cancel() == 2
+    canceler.noted()
+    canceler.desk.apply(snapshot(late, "canceled"))
+    canceler.pass_time(0.2)
+    assert len(canceler.asked_to_compare()) == 1
+    canceler.compared()
+    canceler.flush()
+    assert (canceler.report.canceled, canceler.report.uncanceled, canceler.report.not_done) == (2, 0, ())
+
+
 # ── what is unknown ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -202,6 +202,19 @@ def test_orders_that_a_silent_venue_does_not_cancel_are_told(daemon: Daemon) -> 
     assert daemon.stop() == 0
 
 
+def test_an_order_that_is_not_answered_does_not_keep_the_others_at_the_venue(daemon: Daemon) -> None:
+    """They are canceled and followed to their ends; that one is told, and stays for the next start."""
+    start(daemon, POLLING + "[engine]\nstop_timeout = '8s'\non_stop = 'cancel'\n")
+    resting = rest(daemon, "r")
+    daemon.venue("faults", "PUT", {"late_answer": {"on": ["place"], "ms": 600_000}})
+    daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="sent")
+    until(lambda: len(daemon.venue("orders")) == 2, "the venue has the order")
+    code, shown = stop(daemon)
+    report = shown["report"]
+    assert (code, report["canceled"], report["uncanceled"], report["open"]) == (4, 1, 1, {"SENDING": 1})
+    assert daemon.ask("show", resting)["state"] == "CANCELED"
+
+
 def test_a_difference_is_told_with_exit_code_4(daemon: Daemon) -> None:
     """Money has left the account by another way; two looks have found it."""
     start(daemon)
