@@ -220,7 +220,8 @@ class Rates:
             self._has_shown_orders = True
 
     def refused(self, status: int, code: int | None, retry_after_ns: int, now_ns: int) -> Stop:
-        """The venue answered 429 or 418. Until when what stops; a shorter stop does not end a longer one."""
+        """The venue answered 429 or 418. What stops until when; a shorter stop does not end a longer one, and it is the
+        longer one then that is told: a gateway after this one knows only of the last."""
         self.refused_by_venue += 1
         concerns_orders = status == TOO_MANY and code == ORDERS_CODE
         lanes = (Lane.PLACE,) if concerns_orders else tuple(Lane)
@@ -228,9 +229,13 @@ class Rates:
         until_ns = now_ns + retry_after_ns if retry_after_ns else meter.turns_at(now_ns)
         what = "banned" if status == BANNED else "too many orders" if concerns_orders else "too much weight"
         stop = Stop(lanes, now_ns, until_ns + self.clock.error_ns, f"the venue answered {status}: {what}")
+        in_force = [self._stops[lane] for lane in lanes if self._stopped(lane, now_ns)]
+        shortest = min(in_force, key=lambda each: each.until_ns, default=stop)
+        if len(in_force) == len(lanes) and shortest.until_ns >= stop.until_ns:
+            return shortest
         for lane in lanes:
-            known = self._stops.get(lane)
-            if known is None or known.until_ns < stop.until_ns:
+            before = self._stops.get(lane)
+            if before is None or before.until_ns < stop.until_ns:
                 self._stops[lane] = stop
         return stop
 

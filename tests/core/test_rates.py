@@ -112,6 +112,15 @@ def test_a_ban_outlasts_a_shorter_stop() -> None:
     assert found.refused_by_venue == 2
 
 
+@pytest.mark.parametrize("code", [WEIGHT_CODE, ORDERS_CODE])
+def test_what_is_told_of_a_shorter_stop_is_the_longer_one(code: int) -> None:
+    """The next gateway goes by what was told last, and must not insist during a ban."""
+    found = rates()
+    ban = found.refused(BANNED, WEIGHT_CODE, 120 * NS_PER_S, T0)
+    assert found.refused(TOO_MANY, code, NS_PER_S, T0) == ban
+    assert found.refused(TOO_MANY, code, 130 * NS_PER_S, T0).until_ns > ban.until_ns
+
+
 def test_a_clock_that_is_set_back_makes_no_stop_longer() -> None:
     """An hour back: the stop still lasts its seven seconds."""
     found = rates()
