@@ -115,7 +115,11 @@ class OrderRouter(Guarded):
             self.store.close()
 
     def receiveMsg_PrepareStop(self, message: PrepareStop, sender: Any) -> None:
+        """What is on its way through the book or at the venue settles. Nothing has begun with wishes that only wait."""
         self.brain.stopping = True
+        waiting = list(self.brain.unplanned)
+        self.brain.unplanned.clear()
+        self.carry_out([effect for submission in waiting for effect in self.submitted_while_stopping(submission)])
         super().receiveMsg_PrepareStop(message, sender)
 
     def on_prepare_stop(self) -> bool:
@@ -130,22 +134,25 @@ class OrderRouter(Guarded):
         at_ns = self.now_ns()
         refusal = self.refusal_of(message)
         if refusal is not None:
-            self.refuse(message.request_id, refusal)
+            self.carry_out(self.refused(message.request_id, refusal))
             return
         submission = Submission(request_id=message.request_id, request=message.request, wait=message.wait, at_ns=at_ns)
-        known = self.known(submission) if self.brain.stopping else None
-        if known is None and self.brain.stopping:
-            stopping = "the engine is stopping; submit again after its next start"
-            self.refuse(message.request_id, Refusal("STOPPING", stopping))
-        elif known is not None:
-            self.carry_out(self.brain.submit(submission, known, at_ns))
+        if self.brain.stopping:
+            self.carry_out(self.submitted_while_stopping(submission))
         else:
             self.carry_out(self.submitted(submission))
 
-    def refuse(self, request_id: str, refusal: Refusal) -> None:
+    def submitted_while_stopping(self, submission: Submission) -> list[effects.Effect]:
+        """A repeat gets its intent; what is new is refused."""
+        known = self.known(submission)
+        if known is not None:
+            return self.brain.submit(submission, known, submission.at_ns)
+        stopping = "the engine is stopping; submit again after its next start"
+        return self.refused(submission.request_id, Refusal("STOPPING", stopping))
+
+    def refused(self, request_id: str, refusal: Refusal) -> list[effects.Effect]:
         answer = SubmitAnswer(outcome=book.OpeningOutcome.REFUSED, refusal=refusal)
-        noted = effects.NoteRefusal(self.brain.rules.symbol, None, refusal)
-        self.carry_out([noted, effects.Answer(request_id, answer)])
+        return [effects.NoteRefusal(self.brain.rules.symbol, None, refusal), effects.Answer(request_id, answer)]
 
     def submitted(self, submission: Submission) -> list[effects.Effect]:
         """What is known is answered at once. The accepting transaction looks anyway, so what can go there is not asked

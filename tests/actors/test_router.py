@@ -305,6 +305,18 @@ def test_a_stop_begins_no_attempt_and_waits_for_one_that_began(router: RecordedR
     assert router.to(ENGINE, StopPrepared) != []
 
 
+def test_a_stop_refuses_what_waits_for_its_turn_or_for_a_price(router: RecordedRouter) -> None:
+    """Nothing has begun with it: it neither leaves after the operator's word, nor holds up the stop."""
+    submit(router)
+    router.receiveMsg_PrepareStop(PrepareStop(), ENGINE)
+    quoted(router)
+    (told,) = router.to(CLIENT, IntentAnswered)
+    assert (told.answer.outcome, told.answer.refusal.code) == (OpeningOutcome.REFUSED, "STOPPING")
+    assert router.to("portfolio", OpenIntent) == []
+    assert router.to(ENGINE, StopPrepared)
+    assert router.clients == {}
+
+
 def test_what_the_road_lost_is_found_in_the_book(router: RecordedRouter, desk: Desk) -> None:
     """Every few seconds the router looks at the book: an intent that it never heard of is taken up there."""
     opening_of = opening(request(key="other"), at_ns=time.time_ns())
