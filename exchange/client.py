@@ -50,8 +50,16 @@ TRADES_PAGE = 1000
 NO_MARKETS = "the venue's markets have not been read yet"
 ORDERS_PAGE = 1000
 
-_last_trace: ContextVar[TraceRecord | None] = ContextVar("last_trace", default=None)
-"""The HTTP exchange that belongs to the running request; each request is a task of its own."""
+
+class _Heard:
+    """What the running request has brought so far."""
+
+    trace: TraceRecord | None = None
+    """Its last HTTP exchange; None: nothing has left yet."""
+
+
+_heard: ContextVar[_Heard] = ContextVar("heard")
+"""Of the running request, which is a task of its own; ccxt loads markets in one more, which shares it."""
 
 
 Read = TypeVar("Read")
@@ -208,7 +216,7 @@ class VenueClient:
         The time that the request claims for itself is taken before `blocked` is asked. However long this process is
         stopped after that: what leaves too late is refused by the venue.
         """
-        _last_trace.set(None)
+        _heard.set(heard := _Heard())
         try:
             passed = await self._lanes.enter_to_place(attempt.intent_id, weights.weight_of(weights.PLACE))
         except NoRoom:
@@ -219,7 +227,7 @@ class VenueClient:
         try:
             report = await self._send(attempt, blocked)
         finally:
-            self._lanes.leave(passed, _last_trace.get())
+            self._lanes.leave(passed, heard.trace)
         if isinstance(report, OrderSnapshot) and self._settings.router.fetch_order_on_fill and report.filled_qty > 0:
             again = await self.look_up(attempt)
             return again if isinstance(again, OrderSnapshot) else report
@@ -252,7 +260,7 @@ class VenueClient:
         return report
 
     def _read_clock(self, placed: Mapping[str, Any]) -> None:
-        trace = _last_trace.get()
+        trace = _heard.get().trace
         if trace is not None:
             venue_ns = int(placed["transactTime"]) * NS_PER_MS
             self._rates.clock.read(venue_ns, trace.at_ns, trace.at_ns + trace.latency_ns)
@@ -430,11 +438,11 @@ class VenueClient:
     ) -> Any:
         """One request, when it is its turn. Raises `NoRoom`, and what ccxt raises."""
         passed = await self._lanes.enter(lane, weights.weight_of(endpoint, params))
-        _last_trace.set(None)
+        _heard.set(heard := _Heard())
         try:
             return await send(params)
         finally:
-            self._lanes.leave(passed, _last_trace.get())
+            self._lanes.leave(passed, heard.trace)
 
     def _hit(self, status: int, stop: Stop) -> None:
         self.on_rate_limit_hit(status, stop)
@@ -443,7 +451,7 @@ class VenueClient:
         return parsing.open_order(row, self._ccxt.safe_symbol)
 
     def _placement_failure(self, error: Exception, client_order_id: ClientOrderId) -> NotPlaced | OutcomeUnknown:
-        trace = _last_trace.get()
+        trace = _heard.get().trace
         if trace is not None and trace.status is not None and trace.status >= SERVER_ERRORS_FROM:
             # whatever code the body holds: "execution status is UNKNOWN" is what a 5xx means at the venue
             return OutcomeUnknown(client_order_id=client_order_id, reason=self._explain(error))
@@ -456,7 +464,8 @@ class VenueClient:
         return outcomes.shorten(mask(f"{type(error).__name__}: {error}", self._keys.secrets))
 
     def _trace(self, record: TraceRecord) -> None:
-        _last_trace.set(record)
+        if (heard := _heard.get(None)) is not None:
+            heard.trace = record
         self._write_trace(mask(msgspec.json.encode(record).decode(), self._keys.secrets))
 
 

@@ -337,3 +337,27 @@ def test_the_trace_of_a_request_holds_no_secret(venue: Venue) -> None:
     placement = next(line for line in lines if '"POST"' in line)
     assert all(name in placement for name in ("latency_ns", '"status":200', "used_weight"))
     assert not any(word in "".join(lines) for word in ("sim-key-intentd", "sim-secret-intentd", "signature"))
+
+
+@pytest.mark.parametrize("status", [429, 418])
+def test_a_start_that_is_told_of_too_many_requests_asks_no_more(venue: Venue, status: int) -> None:
+    """Whoever insists during a ban is banned for longer; and the next start is to know of it."""
+    settings = from_mapping(
+        {"exchange": {"base_url": venue.base_url, "timeout_ms": TIMEOUT_MS}, "engine": {"request_timeout": "100ms"}}
+    )
+    lines: list[str] = []
+    hits: list[int] = []
+
+    async def start_thrice() -> None:
+        client = VenueClient(settings, {}, lines.append, time.time_ns)
+        client.on_rate_limit_hit = lambda told, _stop: hits.append(told)
+        try:
+            for _ in range(3):
+                with pytest.raises(VenueSilent):
+                    await client.start()
+        finally:
+            await client.close()
+
+    venue.set_faults({"rate_limited": {"status": status, "retry_after_s": 60, "on": ["market"]}})
+    asyncio.run(start_thrice())
+    assert (len(lines), hits) == (1, [status])
