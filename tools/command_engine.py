@@ -36,7 +36,7 @@ NOT_RUNNING = 3
 def status(shared: Shared) -> int:
     """Show whether the engine runs, its parts, and what the book holds.
 
-    Exit code 3 when no engine runs, or none answers; the book is shown all the same.
+    Exit code 3 when no engine runs or answers, or it is halted, starting or stopping; the book is shown all the same.
     """
     engine: dict[str, Any]
     reported: StatusReported | None = None
