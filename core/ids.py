@@ -12,7 +12,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from typing import Final, NewType
+from typing import Annotated, Final, NewType
+
+from msgspec import Meta
 
 IntentId = NewType("IntentId", str)
 IdempotencyKey = NewType("IdempotencyKey", str)
@@ -20,6 +22,8 @@ PayloadHash = NewType("PayloadHash", str)
 ClientOrderId = NewType("ClientOrderId", str)
 ExchangeOrderId = NewType("ExchangeOrderId", str)
 TradeId = NewType("TradeId", str)
+AskedNs = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""When somebody outside has asked for something, ns UTC by his clock; the book keeps no larger number."""
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000

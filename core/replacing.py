@@ -33,7 +33,7 @@ from msgspec.structs import replace
 from core import arming, events, holdings, private_data, risk, trading
 from core import book as rules_of_book
 from core.errors import InvalidInput
-from core.ids import IntentId
+from core.ids import AskedNs, IntentId
 from core.intent import RESTING, Side, validate_amount, validate_free_text
 from core.lifecycle import Cause, State, is_terminal
 from core.market import MarketRules
@@ -55,7 +55,7 @@ class NewTerms(msgspec.Struct, frozen=True, kw_only=True):
     price: Decimal | None
     """Worst price, quote per base; None: as before."""
     reason: str
-    asked_ns: int
+    asked_ns: AskedNs
     """When, by the client's clock."""
 
 

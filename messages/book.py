@@ -7,7 +7,7 @@ from decimal import Decimal
 from core.book import Opening, OpeningResult
 from core.concern import Concern
 from core.events import AnyEvent
-from core.ids import IdempotencyKey, IntentId
+from core.ids import AskedNs, IdempotencyKey, IntentId
 from core.planning import OrderPlan, Refusal
 from core.records import Arming, AttemptRecord, BreakerRecord, IntentRecord, PrivateData, Standing, TradingState
 from core.replacing import NewTerms, ReplaceResult
@@ -182,7 +182,7 @@ class SetTradingState(ClientRequest, frozen=True, kw_only=True):
     reason: str
     cancel_open: bool = False
     """Cancel every working order, too."""
-    asked_ns: int = 0
+    asked_ns: AskedNs = 0
     """When the operator asked, ns UTC. What was asked before the state in force came about does not loosen it."""
 
 
@@ -202,7 +202,7 @@ class ArmTrading(ClientRequest, frozen=True, kw_only=True):
     for_ns: int
     """How long, from `asked_ns` on."""
     reason: str
-    asked_ns: int
+    asked_ns: AskedNs
     """When the operator asked, ns UTC. A wish that comes late, or that something has overtaken, arms nothing."""
 
 
@@ -210,7 +210,7 @@ class DisarmTrading(ClientRequest, frozen=True, kw_only=True):
     """An operator lets no order leave any more in mode live. Answer: `ArmingSet`."""
 
     reason: str
-    asked_ns: int
+    asked_ns: AskedNs
     """When the operator asked, ns UTC."""
 
 
