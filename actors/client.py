@@ -74,11 +74,11 @@ class Client:
 
     # ── intents ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def router(self, symbol: str, timeout_s: float) -> Any | Refusal:
-        """The address of a symbol's router, or why there is none."""
+    def router(self, symbol: str, timeout_s: float, *, to_cancel: bool = False) -> Any | Refusal:
+        """The address of a symbol's router, or why there is none. `to_cancel`: to ask nothing else of it."""
         if symbol not in self._routers:
             request_id = new_request_id()
-            self.tell(self._engine, FindRouter(request_id=request_id, symbol=symbol))
+            self.tell(self._engine, FindRouter(request_id=request_id, symbol=symbol, to_cancel=to_cancel))
             found = self.await_answer(RouterFound, request_id, timeout_s)
             if found.refusal is not None:
                 return found.refusal

@@ -54,7 +54,7 @@ class FrontDesk(Supervisor):
     # ── clients ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMsg_FindRouter(self, message: FindRouter, sender: Any) -> None:
-        refusal = self.refuse_symbol(message.symbol)
+        refusal = self.refuse_symbol(message.symbol, to_cancel=message.to_cancel)
         if refusal is not None:
             if refusal.code == "UNKNOWN_SYMBOL":
                 self.send(
@@ -67,11 +67,12 @@ class FrontDesk(Supervisor):
         self.advance()
         self.router_ready(router_name(message.symbol))
 
-    def refuse_symbol(self, symbol: str) -> Refusal | None:
-        if self.state == "halted":
-            return Refusal("ENGINE_HALTED", f"{self.stop_reason}; look at {self.log_path()}, then `intentctl resume`")
+    def refuse_symbol(self, symbol: str, *, to_cancel: bool = False) -> Refusal | None:
         has_router = self.is_ready(router_name(symbol))
-        if self.state != "running" and not (self.state == "stopping" and has_router):
+        can_cancel = to_cancel and has_router and self.is_ready(PORTFOLIO) and self.is_ready(GATEWAY)
+        if self.state == "halted" and not can_cancel:
+            return Refusal("ENGINE_HALTED", f"{self.stop_reason}; look at {self.log_path()}, then `intentctl resume`")
+        if self.state not in {"running", "halted"} and not (self.state == "stopping" and has_router):
             return Refusal("ENGINE_NOT_READY", f"the engine is {self.state}; see `intentctl status`")
         if symbol in self.markets or has_router:
             return None  # a router that is there knows what it has, and refuses what is new itself while all stops

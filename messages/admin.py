@@ -85,6 +85,8 @@ class FindRouter(ClientRequest, frozen=True, kw_only=True):
     """The router of a symbol, started if need be. Answer: `RouterFound`."""
 
     symbol: str
+    to_cancel: bool = False
+    """Nothing new shall be asked of it: then it is told by a halted engine, too."""
 
 
 class RouterFound(Message, frozen=True, kw_only=True):

@@ -144,7 +144,9 @@ def cancel(shared: Shared, intent_id: str, reason: str, timeout_s: float) -> int
     Example: intentctl cancel 1697123456789-BTCUSDT-a3f5c2d1
     """
     wanted = IntentId(intent_id)
-    noted = _ask_router(shared, wanted, timeout_s, lambda client, at: client.cancel(at, wanted, reason, timeout_s))
+    noted = _ask_router(
+        shared, wanted, timeout_s, lambda client, at: client.cancel(at, wanted, reason, timeout_s), to_cancel=True
+    )
     if noted.refusal is not None or noted.record is None:
         raise IntentdError(noted.refusal.reason if noted.refusal else f"there is no intent {intent_id}")
     shown = views.intent(noted.record)
@@ -155,12 +157,19 @@ def cancel(shared: Shared, intent_id: str, reason: str, timeout_s: float) -> int
     return 0
 
 
-def _ask_router(shared: Shared, intent_id: IntentId, timeout_s: float, ask: Callable[[Client, Any], Answer]) -> Answer:
+def _ask_router(
+    shared: Shared,
+    intent_id: IntentId,
+    timeout_s: float,
+    ask: Callable[[Client, Any], Answer],
+    *,
+    to_cancel: bool = False,
+) -> Answer:
     """What the router of its symbol says. Raises `IntentdError` where there is no such intent, or no router."""
     symbol = _intent(shared, intent_id).intent.symbol
     client = Client.connect(shared.folder)
     try:
-        router = client.router(symbol, timeout_s)
+        router = client.router(symbol, timeout_s, to_cancel=to_cancel)
         if isinstance(router, Refusal):
             raise IntentdError(f"{router.code}: {router.reason}")
         return ask(client, router)

@@ -119,6 +119,28 @@ def test_a_halt_that_cannot_be_written_is_written_later(running: RecordedEngine)
     assert standing(running)[0] is TradingState.HALTED
 
 
+def test_what_works_can_be_canceled_while_the_engine_is_halted(engine: RecordedEngine) -> None:
+    """Cancels always go on, through the parts that are left; nothing new does."""
+    engine.let_all_start(open_symbols=(SYMBOL,))
+    engine.exhaust(SCRIBE)
+    for to_cancel in (True, False):
+        engine.receiveMsg_FindRouter(FindRouter(request_id="r", symbol=SYMBOL, to_cancel=to_cancel), CLIENT)
+    canceler, other = engine.to(CLIENT, RouterFound)
+    assert (canceler.refusal, canceler.router) == (None, engine.address_of(f"router {SYMBOL}"))
+    assert other.refusal.code == "ENGINE_HALTED"
+
+
+@pytest.mark.parametrize("dead", [PORTFOLIO, GATEWAY, f"router {SYMBOL}"])
+def test_a_cancel_that_nobody_could_carry_out_is_refused(engine: RecordedEngine, dead: str) -> None:
+    """Nothing that died is started again, so whoever cancels must hear that it cannot be done."""
+    engine.let_all_start(open_symbols=(SYMBOL,))
+    engine.exhaust(SCRIBE)
+    engine.let_die(dead)
+    engine.receiveMsg_FindRouter(FindRouter(request_id="r", symbol=SYMBOL, to_cancel=True), CLIENT)
+    (found,) = engine.to(CLIENT, RouterFound)
+    assert found.refusal.code == "ENGINE_HALTED"
+
+
 def test_a_start_that_cannot_succeed_ends_with_a_halt_and_its_reason(engine: RecordedEngine) -> None:
     """The launcher is told at once, not when its patience is over."""
     engine.let_all_start(but=SCRIBE)
