@@ -197,7 +197,9 @@ class Client:
         """How it ended. `on_stop`: what becomes of working orders, where not what the settings say."""
         wish = StopEngine(request_id=new_request_id(), reason=reason, on_stop=on_stop, force=force)
         self.tell(self._engine, wish)
-        stopped: EngineStopped = self._await(lambda message: isinstance(message, EngineStopped), timeout_s)
+        stopped: EngineStopped = self._await(
+            lambda message: isinstance(message, EngineStopped), wish.request_id, timeout_s
+        )
         return stopped
 
     # ── messages ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -212,21 +214,21 @@ class Client:
 
     def await_answer(self, kind: type[Any], request_id: str, timeout_s: float) -> Any:
         """The answer of this kind to this request; others wait in the inbox. Raises `RequestTimedOut`."""
-        return self._await(lambda message: isinstance(message, kind) and message.request_id == request_id, timeout_s)
+        return self._await(
+            lambda message: isinstance(message, kind) and message.request_id == request_id, request_id, timeout_s
+        )
 
-    def _await(self, fits: Callable[[Any], bool], timeout_s: float) -> Any:
+    def _await(self, fits: Callable[[Any], bool], request_id: str, timeout_s: float) -> Any:
         for position, message in enumerate(self._inbox):
-            if fits(message):
-                return self._inbox.pop(position)
+            if fits(message) or _refuses(message, request_id):
+                return _accepted(self._inbox.pop(position))
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
             message = self._door.listen(left)
             if message is None:
                 break
-            if fits(message):
-                return message
-            if isinstance(message, RequestRefused):
-                raise IntentdError(message.reason)
+            if fits(message) or _refuses(message, request_id):
+                return _accepted(message)
             if isinstance(message, DeadEnvelope):
                 raise EngineNotRunning(
                     "a part of the engine is gone, and is being replaced; ask again, an intent with the same key"
@@ -236,6 +238,18 @@ class Client:
         raise RequestTimedOut(
             f"no answer within {timeout_s:g} s; ask again with the same key, or see `intentctl status`"
         )
+
+
+def _refuses(message: Any, request_id: str) -> bool:
+    """Whether it refuses this request. Of another one, whose time was over, it says nothing about this."""
+    return isinstance(message, RequestRefused) and message.request_id == request_id
+
+
+def _accepted(message: Any) -> Any:
+    """The answer. Raises what it says if it is a refusal."""
+    if isinstance(message, RequestRefused):
+        raise IntentdError(message.reason)
+    return message
 
 
 def new_request_id() -> str:
