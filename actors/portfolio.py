@@ -189,7 +189,7 @@ class Portfolio(Guarded):
 
     def receiveMsg_EndIntent(self, message: EndIntent, sender: Any) -> None:
         def end(unit: Writer) -> ReportApplied:
-            record = book.give_up(unit, message.intent_id, message.refusal, self.now_ns())
+            record = book.give_up(unit, message.intent_id, message.refusal, self.now_ns(), message.amendments)
             return ReportApplied(record=record, attempt=_latest(unit, record))
 
         self.within(sender, end)

@@ -410,7 +410,9 @@ ANSWER_KEYS: dict[type, Callable[[Any], tuple[str, ...]]] = {
 TO_PORTFOLIO: dict[type, Callable[[Any], Any]] = {
     effects.Open: lambda effect: OpenIntent(opening=effect.opening),
     effects.Begin: lambda effect: BeginAttempt(intent_id=effect.intent_id, attempt=effect.attempt, plan=effect.plan),
-    effects.GiveUp: lambda effect: EndIntent(intent_id=effect.intent_id, refusal=effect.refusal),
+    effects.GiveUp: lambda effect: EndIntent(
+        intent_id=effect.intent_id, refusal=effect.refusal, amendments=effect.amendments
+    ),
     effects.Apply: lambda effect: ApplyReport(report=effect.report),
     effects.NoteRefusal: lambda effect: RecordRefusal(symbol=effect.symbol, key=effect.key, refusal=effect.refusal),
     effects.NoteCancel: lambda effect: RequestCancel(intent_id=effect.intent_id, reason=effect.reason),

@@ -160,7 +160,8 @@ def begin_attempt(
     assert rules is not None
     qty = floor_to(min(plan.qty, record.remaining_qty), rules.step)  # a late fill may have crossed the plan
     if is_dust(qty, record.worst_price, rules, ZERO):
-        return give_up(book, intent_id, Refusal("DUST", f"{text(record.remaining_qty)} {rules.base} is left"), now_ns)
+        dust = Refusal("DUST", f"{text(record.remaining_qty)} {rules.base} is left")
+        return give_up(book, intent_id, dust, now_ns, record.amendments)
     bounded = replace(plan, qty=qty, price=best(plan.price, record.worst_price))
     return _send(book, record, bounded, now_ns)[0]
 
@@ -210,10 +211,13 @@ def is_stale(book: BookReader, record: IntentRecord, stale_after_ns: int, now_ns
     return record.filled_qty == 0 and all(attempt.status is AttemptStatus.NOT_PLACED for attempt in attempts)
 
 
-def give_up(book: UnitOfWork, intent_id: IntentId, refusal: Refusal, now_ns: int) -> IntentRecord:
-    """End an intent in RETRY whose remainder cannot be ordered; the remainder is named as dust."""
+def give_up(book: UnitOfWork, intent_id: IntentId, refusal: Refusal, now_ns: int, amendments: int = 0) -> IntentRecord:
+    """End an intent in RETRY whose remainder cannot be ordered; the remainder is named as dust.
+
+    Nothing is changed if its terms were replaced since that was found (`amendments`): then it is planned again.
+    """
     record = _intent(book, intent_id)
-    if record.state is not State.RETRY:
+    if record.state is not State.RETRY or record.amendments != amendments:
         return record
     dusty = replace(record, dust_qty=record.remaining_qty)
     return end_by_quantity(book, dusty, Cause.END_EXPIRED, now_ns, f"{refusal.code}: {refusal.reason}")

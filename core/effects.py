@@ -62,6 +62,8 @@ class GiveUp(msgspec.Struct, frozen=True):
 
     intent_id: IntentId
     refusal: Refusal
+    amendments: int
+    """How often its terms had been replaced when that was found."""
 
 
 class Apply(msgspec.Struct, frozen=True):

@@ -86,6 +86,12 @@ class IntentRecord(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.remaining_qty, later)
 
     @property
+    def place(self) -> tuple[State, int, int]:
+        """Whoever comes to another one has something to do. At other terms it is another one: what was planned for
+        those before comes to nothing."""
+        return self.state, self.attempts, self.amendments
+
+    @property
     def real_attempts(self) -> int:
         """Attempts that may have left, which `retries_max` bounds."""
         return self.attempts - self.uncounted

@@ -167,7 +167,7 @@ class Router:
             return self._finish(record)
         if before is None or before[0].revision >= record.revision:
             return []  # an answer that was overtaken by a newer one
-        entered = (before[0].state, before[0].attempts) != (record.state, record.attempts)
+        entered = before[0].place != record.place
         return self._take_up(record, attempt, now_ns, entered=entered)
 
     def _take_up(self, record: IntentRecord, attempt: AttemptRecord, now_ns: int, *, entered: bool) -> list[Effect]:
@@ -442,7 +442,7 @@ class Router:
             return []
         plan: OrderPlan | Refusal = plan_retry(record, self.rules, quote, self.settings)
         if isinstance(plan, Refusal):
-            return [do.GiveUp(intent_id, plan)]
+            return [do.GiveUp(intent_id, plan, record.amendments)]
         self.beginning.add(intent_id)
         return [do.Begin(intent_id, record.attempts + 1, plan)]
 

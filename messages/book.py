@@ -63,6 +63,8 @@ class EndIntent(Message, frozen=True, kw_only=True):
 
     intent_id: IntentId
     refusal: Refusal
+    amendments: int
+    """How often its terms had been replaced when that was found; with others it may be possible."""
 
 
 class ExpireIntent(Message, frozen=True, kw_only=True):

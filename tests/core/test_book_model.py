@@ -192,7 +192,7 @@ class BookMachine(RuleBasedStateMachine):
         plan = plan_retry(record, self.desk.market, top, self.desk.settings)
         with self.desk.book.transaction() as unit:
             if isinstance(plan, Refusal):
-                rules_of_book.give_up(unit, intent_id, plan, self.desk.now_ns)
+                rules_of_book.give_up(unit, intent_id, plan, self.desk.now_ns, record.amendments)
                 return
             assert isinstance(plan, OrderPlan)
             begun = rules_of_book.begin_attempt(unit, intent_id, record.attempts + 1, plan, self.desk.now_ns)

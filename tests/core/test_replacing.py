@@ -10,7 +10,7 @@ from core.events import OrderReplaced, ReplaceLapsed
 from core.intent import TimeInForce
 from core.lifecycle import State
 from core.outcomes import LOOK_UP
-from core.planning import plan_retry
+from core.planning import Refusal, plan_retry
 from core.reports import OrderStatus
 from core.settings import RouterSettings
 from tests.builders import Desk, dec, in_state, not_placed, quote, request, snapshot, unknown
@@ -196,6 +196,17 @@ def test_a_plan_for_terms_that_were_replaced_is_not_begun() -> None:
         record = rules_of_book.begin_attempt(unit, attempt.intent_id, 2, plan, desk.now_ns)  # type: ignore[arg-type]
     assert (record.state, record.attempts) == (State.RETRY, 1)
     assert desk.begin(attempt.intent_id).price == dec("41000")
+
+
+def test_an_end_that_was_found_for_terms_that_were_replaced_is_none() -> None:
+    """The rest was too small to be ordered; whoever asked for more meanwhile was told that it is in force."""
+    desk = Desk()
+    attempt = in_state(desk, State.RETRY, TimeInForce.GTC)
+    taken(desk, attempt.intent_id, qty="0.02")
+    with desk.book.transaction() as unit:
+        record = rules_of_book.give_up(unit, attempt.intent_id, Refusal("DUST", "too small"), desk.now_ns)
+    assert (record.state, record.dust_qty) == (State.RETRY, dec("0"))
+    assert desk.begin(attempt.intent_id).qty == dec("0.02")
 
 
 def test_replacing_uses_up_no_retry() -> None:

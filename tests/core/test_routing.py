@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from core import effects as do
 from core import replacing, routing
-from core.book import OpeningOutcome, OpeningResult, open_intent
+from core.book import OpeningOutcome, OpeningResult, give_up, open_intent
 from core.effects import SubmitAnswer, Timer, TimerKind
 from core.ids import IntentId
 from core.intent import TimeInForce
@@ -432,3 +432,21 @@ def test_an_attempt_that_was_not_begun_is_planned_again(floor: Floor) -> None:
     floor.router.beginning.add(attempt.intent_id)
     timer = Timer(TimerKind.RETRY, attempt.intent_id, 1)
     assert floor.router.begun(record, attempt, T0) == [do.WakeAt(record.retry_at_ns, timer)]
+
+
+def test_a_rest_that_was_given_up_is_planned_again_at_other_terms(floor: Floor) -> None:
+    """The book does not end it then, and nobody else would begin it."""
+    attempt = floor.accept(request(tif=TimeInForce.GTC, qty="0.00011"))
+    (wake,) = floor.report(not_placed(attempt, retryable=True))
+    assert isinstance(wake, do.WakeAt)
+    floor.desk.later(10)
+    late = floor.desk.now_ns
+    floor.router.woken(wake.timer, late)
+    (ended,) = floor.router.quoted(quote("9990", "10000", late), late)
+    assert isinstance(ended, do.GiveUp)
+    terms = NewTerms(qty=dec("0.01"), price=None, reason="more", asked_ns=late)
+    with floor.desk.book.transaction() as unit:
+        result = replacing.request(unit, attempt.intent_id, terms, Settings(risk=UNLIMITED), late)
+        left = give_up(unit, attempt.intent_id, ended.refusal, late, ended.amendments)
+    told = [*floor.router.replace_noted("r2", result, attempt, late), *floor.applied(left)]
+    assert told == [do.ReplaceAnswer("r2", result), do.WakeAt(left.retry_at_ns, wake.timer)]

@@ -190,8 +190,8 @@ class RoutingMachine(RuleBasedStateMachine):
                     record = rules_of_book.begin_attempt(unit, intent_id, number, plan, now_ns)
                     attempt = self.latest(record)
                     self.to_router(lambda: self.brain.begun(record, attempt, self.desk.now_ns))
-                case do.GiveUp(intent_id, refusal):
-                    self.answer_applied(rules_of_book.give_up(unit, intent_id, refusal, now_ns))
+                case do.GiveUp(intent_id, refusal, amendments):
+                    self.answer_applied(rules_of_book.give_up(unit, intent_id, refusal, now_ns, amendments))
                 case do.Apply(report):
                     self.answer_applied(apply_report(unit, report, self.desk.settings, now_ns)[0])
                 case do.NoteCancel(intent_id, reason):
