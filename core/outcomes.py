@@ -457,7 +457,8 @@ class _Snapshot:
         if record.cancel_requested:
             self.record = self._end(Cause.END_CANCELED, record.end_reason or "canceled on request")
         elif record.amendment is not None:
-            asked_ns, has_filled = self.report.asked_ns, booked > 0
+            shows_end = self.report.status is not OrderStatus.OPEN  # else it is older than what has shown the end
+            asked_ns, has_filled = self.report.asked_ns if shows_end else 0, booked > 0
             self.record = replacing.order_over(
                 self.book, record, self.limits, self.now_ns, asked_ns=asked_ns, has_filled=has_filled
             )

@@ -145,8 +145,9 @@ def order_over(
 ) -> IntentRecord:
     """The order to be replaced is over, and all that it is known to have filled is booked.
 
-    `asked_ns`: when the venue was asked about the order itself; 0: it was not. A look that is told of twice, or late,
-    is as old as its question. `has_filled`: this has shown a fill that was new.
+    `asked_ns`: when the venue was asked about the order itself; 0: it was not, or the answer shows it open, as a read
+    that lags does. A look that is told of twice, or late, is as old as its question. `has_filled`: this has shown a
+    fill that was new.
     """
     if record.state is not State.CANCELING:  # it was over before anybody could cancel it
         record = advance(book, record, Cause.REQUEST_REPLACE, now_ns, "its order is over")

@@ -131,6 +131,18 @@ def test_a_look_that_is_told_of_twice_is_one_look() -> None:
     assert desk.apply(look).state is State.CANCELING
 
 
+def test_a_look_that_shows_the_order_open_is_no_second_look() -> None:
+    """The venue's reads lag, so it is older than the look that has shown the end, and would not show a further fill;
+    or the order works after all."""
+    desk = Desk()
+    attempt = working(desk)
+    taken(desk, attempt.intent_id, price="41000")
+    over(desk, attempt)
+    desk.later(WAIT_S)
+    assert over(desk, attempt, status=OrderStatus.OPEN).state is State.CANCELING
+    assert over(desk, attempt).state is State.RETRY
+
+
 def test_news_of_the_stream_is_no_look() -> None:
     """It may have been on its way."""
     desk = Desk()
