@@ -19,6 +19,7 @@ from actors.supervisor import BOOK_DAMAGED
 from core.errors import StorageError
 from core.events import StopReconciled
 from core.ids import NS_PER_MS, NS_PER_S
+from core.intent import validate_free_text
 from core.lifecycle import State
 from core.records import IntentRecord
 from core.settings import OnStop
@@ -60,7 +61,10 @@ class Stopper(FrontDesk):
         """To read in; opened when no part is forked any more."""
 
     def receiveMsg_StopEngine(self, message: StopEngine, sender: Any) -> None:
-        """The first one decides how; all hear of the end."""
+        """The first one decides how; all hear of the end. What the book cannot keep stops nothing: its writer would end
+        over it, and nothing would be canceled."""
+        if not self.is_permitted(message, lambda: validate_free_text("reason", message.reason), sender):
+            return
         if self.state == "failed":
             self.answer(sender, EngineStopped(reason=self.stop_reason, failed=True))
             return

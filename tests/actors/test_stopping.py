@@ -20,6 +20,7 @@ from core.records import AttemptRecord
 from core.settings import OnStop, from_mapping
 from core.stopping import DOUBT_PATIENCE_NS, Compared, StopReport
 from core.verdict import Difference
+from messages import RequestRefused
 from messages.admin import EngineStopped, FindRouter, RouterFound, StopDelayed, StopEngine
 from messages.book import CancelOpenIntents, OpenIntentsCanceled, RecordEvents
 from messages.lifecycle import ChildFailed, ChildReady, GatewayGone, PrepareStop, RestartDue, StopPrepared, Tick
@@ -227,6 +228,14 @@ def test_one_stop_may_do_otherwise_than_the_settings(
     canceler.told_to_stop(on_stop=on_stop)
     canceler.prepared(ROUTER)
     assert canceler.asked_to_cancel() == cancels
+
+
+@pytest.mark.parametrize("reason", ["\udcff", "x" * 501])
+def test_a_reason_that_the_book_cannot_keep_stops_nothing(canceler: StoppingEngine, reason: str) -> None:
+    """The portfolio would end over it, and orders that shall be canceled would stay: it is refused instead."""
+    canceler.receiveMsg_StopEngine(StopEngine(request_id="r", reason=reason), CLIENT)
+    (refused,) = canceler.to(CLIENT, RequestRefused)
+    assert (canceler.state, "reason" in refused.reason) == ("running", True)
 
 
 def test_the_wish_to_cancel_is_repeated_until_it_is_durable(canceler: StoppingEngine) -> None:
