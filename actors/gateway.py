@@ -7,6 +7,7 @@ latency holds nobody up. Only this process holds credentials.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from collections import deque
@@ -453,7 +454,12 @@ class Gateway(Guarded):
 
     def begin(self, receiver: Any, work: Coroutine[Any, Any, Any]) -> None:
         """The same from within the loop: what comes of it is delivered by the pump that is at work already."""
-        self.loop.start(work, lambda task: self.results.append((receiver, task.exception() or task.result())))
+
+        def done(task: asyncio.Task[Any]) -> None:
+            if not task.cancelled():
+                self.results.append((receiver, task.exception() or task.result()))
+
+        self.loop.start(work, done)
 
     def receiveMsg_WatchMessage(self, _message: WatchMessage, _sender: Any) -> None:
         self.pump()

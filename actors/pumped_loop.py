@@ -67,12 +67,11 @@ class PumpedLoop:
         return self._selector.fileno()
 
     def start(self, work: Coroutine[Any, Any, Any], done: Callable[[asyncio.Task[Any]], None]) -> None:
-        """Begin a coroutine; `done` is called from within a later `pump` with the finished task, unless `close` or
-        whoever else cancels it comes first."""
+        """Begin a coroutine; `done` is called from within a later `pump` with the finished task."""
         task = self._loop.create_task(work)
         self._tasks.add(task)  # the loop itself keeps no hold of it
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda task: None if task.cancelled() else done(task))
+        task.add_done_callback(done)
 
     def pump(self) -> float | None:
         """Run until nothing is ready, or for long enough. Returns in how many seconds to come again; None: there is no

