@@ -33,11 +33,18 @@ BATCH_MAX = 2_000
 TAIL_BYTES = 1 << 16
 
 
+class _Numbered(msgspec.Struct):
+    """Of a line, what says where it belongs."""
+
+    seq: int
+
+
 class Stream:
     """One JSONL file that knows the sequence of its last line."""
 
     def __init__(self, path: Path, session_id: str) -> None:
         self._session_id = session_id
+        self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
         self.last = self._mend()
 
@@ -70,7 +77,16 @@ class Stream:
         os.close(self._descriptor)
 
     def _mend(self) -> int:
-        """Cut a torn end off and return the sequence of the last whole line, 0 for an empty file."""
+        """Cut a torn end off and return the sequence of the last whole line, 0 for an empty file. Lines that cannot be
+        read, as power that is lost in mid-file leaves them, are put aside: a stream that is damaged must not keep the
+        engine from starting, and the outbox has what they said."""
+        while (sequence := self._cut_end()) is None:
+            pass
+        os.lseek(self._descriptor, 0, os.SEEK_END)
+        return sequence
+
+    def _cut_end(self) -> int | None:
+        """The sequence of the last whole line, which is the end of the file then. None: it was no line, and is gone."""
         size = os.lseek(self._descriptor, 0, os.SEEK_END)
         reach = TAIL_BYTES
         while True:
@@ -81,10 +97,29 @@ class Stream:
             if begin > 0 or start == 0:
                 break
             reach *= 2
-        os.ftruncate(self._descriptor, start + end)
-        os.lseek(self._descriptor, 0, os.SEEK_END)
-        line = tail[begin:end]
-        return int(msgspec.json.decode(line)["seq"]) if line else 0
+        sequence = _sequence_of(tail[begin:end])
+        if sequence is None:
+            self._put_aside(tail[begin:])
+        os.ftruncate(self._descriptor, start + (begin if sequence is None else end))
+        return sequence
+
+    def _put_aside(self, data: bytes) -> None:
+        with open(f"{self._path}.damaged", "ab", opener=_private) as aside:
+            aside.write(data)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, PRIVATE_FILE)
+
+
+def _sequence_of(line: bytes) -> int | None:
+    """0: there is no line. None: it cannot be read."""
+    if not line:
+        return 0
+    try:
+        return msgspec.json.decode(line, type=_Numbered).seq
+    except msgspec.DecodeError:
+        return None
 
 
 def _line(sequence: int, session_id: str, event: Any) -> bytes:

@@ -84,6 +84,11 @@ def limits_of(rows: object) -> tuple[Limit, ...]:
     return tuple(default._replace(limit=limit) for default, limit in zip(DEFAULTS, stated, strict=True))
 
 
+DOUBLINGS_MAX: Final = 6
+"""The venue does not say which limit of orders was hit. After each refusal that follows a stop the next one is twice as
+long, ten seconds at first, so that a day's limit is not asked for every ten seconds until midnight."""
+
+
 class Pass(NamedTuple):
     """A request may leave, and is counted."""
 
@@ -148,6 +153,8 @@ class Rates:
         self.clock = VenueClock()
         self.refused_by_venue = 0
         self.placements_held = 0
+        self._refusals_in_a_row = 0
+        """Placements that were too many for the venue, with a stop between each two of them and nothing else."""
         self._has_shown_orders = False
         self._ahead_ns = ahead_ns
         self._stops: dict[Lane, Stop] = {}
@@ -201,6 +208,9 @@ class Rates:
         """The request did not leave after all."""
         for meter, mark in zip(self._meters, passed.marks, strict=False):
             meter.give_back(mark)
+        weight = passed.marks[0]
+        if weight.turn == self._own_turn:
+            self._own[passed.lane] -= weight.amount
 
     @property
     def orders_are_known(self) -> bool:
@@ -219,6 +229,10 @@ class Rates:
         if passed.lane is Lane.PLACE and counts[1] is not None:
             self._has_shown_orders = True
 
+    def order_answered(self) -> None:
+        """The venue has answered a placement, and not that there were too many."""
+        self._refusals_in_a_row = 0
+
     def refused(self, status: int, code: int | None, retry_after_ns: int, now_ns: int) -> Stop:
         """The venue answered 429 or 418. What stops until when; a shorter stop does not end a longer one, and it is the
         longer one then that is told: a gateway after this one knows only of the last."""
@@ -227,6 +241,10 @@ class Rates:
         lanes = (Lane.PLACE,) if concerns_orders else tuple(Lane)
         meter = self._orders[0] if concerns_orders else self._weight
         until_ns = now_ns + retry_after_ns if retry_after_ns else meter.turns_at(now_ns)
+        if concerns_orders and not retry_after_ns:
+            if self._stopped(Lane.PLACE, now_ns) is None:
+                self._refusals_in_a_row += 1
+            until_ns += meter.length_ns * (2 ** min(self._refusals_in_a_row - 1, DOUBLINGS_MAX) - 1)
         what = "banned" if status == BANNED else "too many orders" if concerns_orders else "too much weight"
         stop = Stop(lanes, now_ns, until_ns + self.clock.error_ns, f"the venue answered {status}: {what}")
         in_force = [self._stops[lane] for lane in lanes if self._stopped(lane, now_ns)]

@@ -44,6 +44,10 @@ PCT_GRID: Final = Decimal("0.000001")
 """Shares are quotients; they are told with so many digits, and compared before they are cut."""
 
 
+AHEAD_NS: Final = 60 * NS_PER_S
+"""A clock that is put right by less only makes a wait longer; one that was a year ahead must not block for a year."""
+
+
 class Wish(NamedTuple):
     """A planned wish, and the book it meets."""
 
@@ -221,11 +225,13 @@ def _trades(wish: Wish) -> Decimal:
 
 
 def _cooldown(wish: Wish) -> Decimal | None:
-    """None: the symbol was never traded."""
+    """None: the symbol was never traded, or by a clock that was far ahead and is right again."""
     if wish.rules.symbol in wish.figures.buying:
         return ZERO
     traded_ns = wish.position.updated_ns
-    return Decimal(max(0, wish.now_ns - traded_ns)) / NS_PER_S if traded_ns else None
+    if not traded_ns or traded_ns - wish.now_ns > AHEAD_NS:
+        return None
+    return Decimal(max(0, wish.now_ns - traded_ns)) / NS_PER_S
 
 
 def _cash_left(wish: Wish) -> Decimal:

@@ -94,7 +94,9 @@ class Lanes:
             if trace.status in {TOO_MANY, BANNED}:
                 retry_after_ns = trace.retry_after_s * NS_PER_S
                 self._on_hit(trace.status, self.rates.refused(trace.status, trace.code, retry_after_ns, now_ns))
-        self._release(passed.lane)
+            elif passed.lane is Lane.PLACE and trace.status is not None:
+                self.rates.order_answered()
+        self._release(passed.lane, has_left=trace is not None)
 
     # ── placements ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -104,15 +106,17 @@ class Lanes:
         The first one goes ahead, since its answer shows how many orders the venue counts already; but the others do not
         wait long for it: a venue that does not answer, or does not tell, must not hold them up.
         """
-        held = self.rates.would_hold(intent_id, weight, self._now_ns())
-        if held is None:
-            if self._queues[Lane.PLACE] or not self._may_place():
-                await self._wait(Lane.PLACE, weight, SLOT_TIMEOUT_S)
-            else:
-                self._take_connection(Lane.PLACE)
+        now_ns = self._now_ns()
+        held = self.rates.would_hold(intent_id, weight, now_ns)
+        if held is not None:
+            return self.rates.come_again(intent_id, held.until_ns, held.reason, now_ns)
+        if self._queues[Lane.PLACE] or not self._may_place():
+            await self._wait(Lane.PLACE, weight, SLOT_TIMEOUT_S)
+        else:
+            self._take_connection(Lane.PLACE)
         found = self.rates.place(intent_id, weight, self._now_ns())
-        if held is None and isinstance(found, Held):
-            self._release(Lane.PLACE)
+        if isinstance(found, Held):
+            self._release(Lane.PLACE, has_left=False)
         return found
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -130,9 +134,11 @@ class Lanes:
         self._is_probed = True
         self._dispatch()
 
-    def _release(self, lane: Lane) -> None:
+    def _release(self, lane: Lane, *, has_left: bool) -> None:
         self._free[CONNECTIONS[lane]] += 1
-        self._is_probed |= lane is Lane.PLACE
+        if lane is Lane.PLACE:
+            self._is_probed |= has_left
+            self._probing = False  # if it has shown nothing, the next one goes ahead
         self._dispatch()
 
     async def _wait(self, lane: Lane, weight: int, longest_s: float) -> Pass | None:
@@ -167,7 +173,7 @@ class Lanes:
             passed = waiting.turn.result()
             if passed is not None:
                 self.rates.give_back(passed)
-            self._release(lane)
+            self._release(lane, has_left=False)
 
     def _dispatch(self) -> None:
         """Let in whoever has room, by priority; look again when there may be more."""

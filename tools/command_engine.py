@@ -208,6 +208,11 @@ def stop(shared: Shared, *, reason: str, cancel_open: bool | None, force: bool) 
       intentctl stop
       intentctl stop --cancel-open --reason "maintenance of the machine"
     """
+    if force and cancel_open is not None:
+        raise click.UsageError(
+            "--force ends everything at once, so it does nothing to working orders; leave out --cancel-open or "
+            "--keep-open, or --force"
+        )
     file = system.read_engine_file(shared.folder)
     client = Client.connect(shared.folder)
     patience_s = file.stop_timeout_s + STOP_SLACK_S

@@ -87,6 +87,21 @@ def test_a_line_that_found_no_room_leaves_no_hole(path: Path, monkeypatch: pytes
     assert write(path, 3) == 2
 
 
+@pytest.mark.parametrize(
+    "junk", [b"\0" * 300 + b"\n", b"{}\n", b'{"seq": "x"}\n' * 3, b"\0" * 5_000, b"\xff\n\0\0{", b"\n" * 1_500]
+)
+def test_an_end_that_cannot_be_read_is_put_aside(path: Path, junk: bytes) -> None:
+    """As power that is lost leaves it; the stream goes on where it was whole, and what was there can be looked at."""
+    write(path, 1, 2)
+    with path.open("ab") as damaged:
+        damaged.write(junk)
+    assert write(path, 2, 3) == 2
+    assert sequences(path) == [1, 2, 3]
+    aside = path.with_name(path.name + ".damaged")
+    kept = aside.read_bytes() if aside.exists() else b""
+    assert sorted(kept) == sorted(junk if b"\n" in junk else b"")
+
+
 def test_a_file_of_one_torn_line_begins_anew(path: Path) -> None:
     """A first line that was never finished is no line."""
     path.write_bytes(b'{"seq": 1, "eve')

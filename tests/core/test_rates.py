@@ -102,6 +102,23 @@ def test_too_many_orders_stop_placements_alone() -> None:
     assert spend(found, Lane.PLACE, at_ns=T0 + TEN_SECONDS_NS)
 
 
+def test_refusals_of_orders_in_a_row_stop_them_longer_each_time() -> None:
+    """The limit of a day does not end with the ten seconds; one order that was answered, and it is as at first."""
+    found = rates()
+
+    def stopped_s(at_ns: int) -> int:
+        return (found.refused(TOO_MANY, ORDERS_CODE, 0, at_ns).until_ns - found.clock.error_ns - at_ns) // NS_PER_S
+
+    lengths, at_ns = [], T0  # five seconds before they are over, and the clock may be wrong by one
+    for _ in range(9):
+        lengths.append(stopped_s(at_ns))
+        assert stopped_s(at_ns + 1) <= lengths[-1]  # others that were on their way are no new refusal
+        at_ns += TEN_SECONDS_NS * 100
+    assert lengths == [6 + longer for longer in (0, 10, 30, 70, 150, 310, 630, 630, 630)]
+    found.order_answered()
+    assert stopped_s(at_ns) == 6
+
+
 def test_a_ban_outlasts_a_shorter_stop() -> None:
     """An answer that was on its way tells of a second; the two minutes hold."""
     found = rates()
@@ -137,6 +154,21 @@ def test_what_did_not_leave_leaves_its_room() -> None:
     assert isinstance(passed, Pass)
     found.give_back(passed)
     assert isinstance(found.place("two", 1, T0), Pass)
+
+
+def test_a_request_that_did_not_leave_uses_nothing_of_what_is_kept_for_its_lane() -> None:
+    """Look-ups that gave up before they left may still be put, whatever lists ask for meanwhile."""
+    found, others = rates(), rates()
+    for _ in range(50):
+        passed = found.ask(Lane.LOOK_UP, 4, T0)
+        assert isinstance(passed, Pass)
+        found.give_back(passed)
+    assert [_room(each, Lane.SWEEP) for each in (found, others)] == [_room(rates(), Lane.SWEEP)] * 2
+
+
+def _room(found: Rates, lane: Lane) -> int:
+    """So many requests of weight 10 leave."""
+    return sum(isinstance(found.ask(lane, 10, T0), Pass) for _ in range(1_000))
 
 
 def test_waiting_placements_come_back_spread_over_the_windows() -> None:

@@ -102,6 +102,16 @@ def test_a_symbol_may_be_bought_again_when_it_has_cooled_down() -> None:
     assert at.submit(request(key="k2")).outcome is OpeningOutcome.ACCEPTED
 
 
+@pytest.mark.parametrize(("set_back_s", "waits"), [(30, True), (86_400, False)])
+def test_a_clock_that_was_ahead_does_not_block_a_symbol_until_then(set_back_s: int, *, waits: bool) -> None:
+    """Put right by a little, the wait is longer by that; put right by a day, the symbol is as if never traded."""
+    at = desk(symbol_cooldown="60s")
+    at.filled(request(key="first"))
+    at.later(-set_back_s)
+    again = at.submit(request(key="again"))
+    assert (refused(again).code == "RISK_SYMBOL_COOLDOWN") if waits else again.outcome is OpeningOutcome.ACCEPTED
+
+
 def test_a_sale_must_bring_what_it_cost_and_the_profit() -> None:
     """Measured at what it gets at least."""
     at = desk(min_sell_profit_pct="0.01")

@@ -14,11 +14,13 @@ import pytest
 from core.errors import StartupFailed
 from core.events import RateLimitHit
 from core.ids import NS_PER_S
-from core.rates import Lane, Stop
+from core.rates import Lane, Pass, Rates, Stop
 from core.records import AttemptRecord
 from core.reports import NotPlaced, OrderSnapshot, QueryFailed
 from core.settings import from_mapping
+from exchange.binance import TraceRecord
 from exchange.client import VenueClient
+from exchange.lanes import Lanes
 from exchange.simulator.process import SimulatorProcess
 from tests.exchange.conftest import Venue
 from tests.exchange.test_client import attempt, nothing, resting
@@ -187,3 +189,29 @@ def test_a_blocked_order_leaves_its_room(small: Venue) -> None:
         return await client.place(attempt(99), nothing)
 
     assert isinstance(asked.run(try_often), OrderSnapshot)
+
+
+def test_an_order_that_did_not_leave_has_shown_nothing() -> None:
+    """The next one goes ahead in its place, and the others wait for that one's answer."""
+
+    async def go_ahead() -> list[bool]:
+        lanes = Lanes(Rates(), time.time_ns, 10 * NS_PER_S, lambda _status, _stop: None)
+        blocked = await lanes.enter_to_place("blocked", 1)
+        assert isinstance(blocked, Pass)
+        lanes.leave(blocked, None)
+        ahead = await lanes.enter_to_place("ahead", 1)
+        assert isinstance(ahead, Pass)
+        other = asyncio.create_task(lanes.enter_to_place("other", 1))
+        await asyncio.sleep(0)
+        waited = not other.done()
+        lanes.leave(ahead, answered(status=200))
+        return [waited, isinstance(await other, Pass)]
+
+    assert asyncio.run(go_ahead()) == [True, True]
+
+
+def answered(status: int) -> TraceRecord:
+    return TraceRecord(
+        at_ns=time.time_ns(), method="POST", path="/api/v3/order", params="", latency_ns=1, status=status, error="",
+        used_weight=1, order_count=1, order_count_day=1, code=None, retry_after_s=0, size=2,
+    )  # fmt: skip

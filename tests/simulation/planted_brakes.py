@@ -9,6 +9,7 @@ from typing import Any
 from actors.front_desk import FrontDesk
 from core import departure, narrowing, private_data, risk, risk_figures
 from core.account_watch import AccountWatch
+from core.reports import QueryFailed
 from tests.simulation.planted import bug, swap
 from tests.simulation.weather import Mood
 
@@ -56,6 +57,16 @@ def buys_while_private_data_is_gone(stack: ExitStack) -> None:
         return None if refused is not None and refused.code == private_data.GONE else refused
 
     swap(stack, departure, "refusal", let_buys_pass)
+
+
+@bug("answers about the account are not heard")
+def private_data_gone_though_they_are_read(stack: ExitStack) -> None:
+    told = AccountWatch.told
+
+    def deaf(watch: AccountWatch, asked_ns: int, _totals: Any, at: Any) -> Any:
+        return told(watch, asked_ns, QueryFailed(reason="planted"), at)
+
+    swap(stack, AccountWatch, "told", deaf)
 
 
 @bug("the account's data is gone for good, whatever is read afterwards", Mood.BLIND)

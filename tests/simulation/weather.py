@@ -158,6 +158,11 @@ class Weather(NamedTuple):
     is_restless: bool
     """Clients want what rests at the venue, and other terms for it again and again."""
 
+    @property
+    def is_fair(self) -> bool:
+        """Nothing goes wrong."""
+        return not self.venue and self.road == RoadWeather() and self.crash == CrashWeather()
+
     def limits(self) -> RateLimits:
         return RateLimits(self.weight_limit, self.order_limit)
 

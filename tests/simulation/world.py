@@ -97,6 +97,7 @@ class World:
         self.streams = Streams(self.machine, self.venue, stream("stream"))
         self.line = Line(self.machine, self.venue, self.streams, stream("line"))
         self.safety = Safety(book, self.venue, self.weather.settings)
+        self.safety.is_fair = self.weather.is_fair
         self.crashes = Crashes(self.machine, stream("crashes"))
         self.launcher = Launcher(
             House(self.machine, self.road, book, self.line, self.safety), self.weather.settings, stream("launcher")
@@ -169,9 +170,8 @@ class World:
         """Where nothing goes wrong, a stop is quick and complete, and finds that book and venue agree."""
         self.graceful_stops += 1
         weather = self.weather
-        is_fair = not weather.venue and weather.road == RoadWeather() and weather.crash == CrashWeather()
         has_time = weather.settings.engine.stop_timeout >= FAIR_STOP_NS
-        if not is_fair or not has_time or weather.transfers:
+        if not weather.is_fair or not has_time or weather.transfers:
             return
         if report.not_done or report.compared.differences or report.uncanceled:
             self.safety.broken(f"a stop that nothing went wrong with: {report}")

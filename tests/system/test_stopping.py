@@ -265,6 +265,8 @@ def test_two_stops_are_no_force_and_one_with_force_is(daemon: Daemon) -> None:
     until(lambda: len(daemon.venue("orders")) == 2, "the venue has the order")
     stops = [daemon.processes.start("-m", "tools.intentctl", "--state", str(daemon.state), "stop") for _ in range(2)]
     until(lambda: daemon.ask("status")["engine"]["state"] == "stopping", "the engine stops")
+    unclear = daemon.ctl("stop", "--force", "--cancel-open")  # it cannot wait for cancels, and would keep what works
+    assert (unclear.returncode, "--cancel-open" in unclear.stderr) == (2, True)
     forced = daemon.ctl("stop", "--force", "--json")
     assert (forced.returncode, json.loads(forced.stdout)["forced"]) == (0, True)
     assert ended(daemon)[0] == 130
