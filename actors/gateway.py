@@ -12,6 +12,7 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
@@ -411,7 +412,7 @@ class Gateway(Guarded):
             self.ready = replace(self.ready, markets=found.markets, account=found.account)
             self.send(self.engine, self.ready)
 
-        self.begin(NOBODY, learn())
+        self.loop.start(learn(), partial(self.finished, NOBODY))
 
     def receiveMsg_OpeningBalancesRecorded(self, message: OpeningBalancesRecorded, sender: Any) -> None:
         """The last step of the start: the book has its opening balances, now or from before."""
@@ -448,18 +449,12 @@ class Gateway(Guarded):
 
     def run(self, receiver: Any, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Begin the work; what it returns goes to the receiver, what it raises is this actor's crash."""
-
-        self.begin(receiver, work())
+        self.loop.start(work(), partial(self.finished, receiver))
         self.pump()
 
-    def begin(self, receiver: Any, work: Coroutine[Any, Any, Any]) -> None:
-        """The same from within the loop: what comes of it is delivered by the pump that is at work already."""
-
-        def done(task: asyncio.Task[Any]) -> None:
-            if not task.cancelled():
-                self.results.append((receiver, task.exception() or task.result()))
-
-        self.loop.start(work, done)
+    def finished(self, receiver: Any, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled():
+            self.results.append((receiver, task.exception() or task.result()))
 
     def receiveMsg_WatchMessage(self, _message: WatchMessage, _sender: Any) -> None:
         self.pump()
