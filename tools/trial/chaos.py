@@ -97,6 +97,7 @@ class Chaos:
             while left and len(self._strategy.wishes) < allowed and len(self._strategy.open) < WINDOW:
                 self._wish(left.pop(0))
             self._strategy.step(STEP_S)
+            self._strategy.lift_what_is_explained()
             if plan.halt_at and len(self._strategy.wishes) >= plan.halt_at and not self.halt.has_begun:
                 self.halt.begin()
             self.halt.step(self.kills, more_kills=self.kills < plan.kills)
@@ -166,6 +167,7 @@ class Chaos:
         while self._strategy.open and time.monotonic() < deadline:
             self._daemon.keep_alive()
             self._strategy.step(STEP_S)
+            self._strategy.lift_what_is_explained()
             tell("settling", ended(self._strategy.wishes.values()), self.kills)
         deadline = time.monotonic() + AGREE_TIMEOUT_S
         while self._differs() and time.monotonic() < deadline:
@@ -226,6 +228,7 @@ def run_chaos(folder: StateFolder, plan: Plan) -> dict[str, Any]:
         if plan.halt_at:
             figures |= chaos.halt.figures(venue.truth().arrived)
         return figures | {
+            "quarantines_lifted": len(strategy.lifted),
             "contradictions": strategy.contradictions,
             "verify": chaos.verified,
             "kills": chaos.kills,

@@ -39,6 +39,7 @@ PASSING: Final = frozenset(
     }
 )  # fmt: skip
 """Refusals that say "not now"; everything else is a "no"."""
+LATE_FILL: Final = "LATE_FILL"
 
 
 class Wish(msgspec.Struct):
@@ -82,6 +83,9 @@ class Strategy:
         self._wanted: TradingState | None = None
         self._wanted_requests: set[str] = set()
         self._wanted_asked_s = 0.0
+        self.lifted: list[str] = []
+        """Symbols that were quarantined for a late fill, once for each time; an operator has looked."""
+        self._quarantined: set[str] = set()
         self._by_request: dict[str, tuple[str, int]] = {}
         """Key of the wish, and the how manieth question about it."""
 
@@ -136,6 +140,18 @@ class Strategy:
             self._disconnect()
             return False
         return True
+
+    def lift_what_is_explained(self) -> None:
+        """As an operator: let the symbols trade on that were stopped because the venue showed a fill late, which it
+        was told to do. What else may have stopped one is never right, and stays."""
+        for symbol in sorted(self._quarantined):
+            try:
+                if self._connected().lift_quarantine(symbol, "the venue was told to be late", ROUTER_TIMEOUT_S):
+                    self.lifted.append(symbol)
+            except (IntentdError, OSError):
+                self._disconnect()
+                return
+            self._quarantined.discard(symbol)
 
     def insist_on(self, state: TradingState) -> None:
         """As an operator: ask for a trading state until it is told that it is so."""
@@ -217,6 +233,8 @@ class Strategy:
         elif answer.refusal is not None and not is_passing(answer.refusal):
             wish.refusal = answer.refusal
         else:
+            if answer.refusal is not None and LATE_FILL in answer.refusal.reason:
+                self._quarantined.add(wish.request.symbol)
             wish.asked_s = time.monotonic() - ASK_AGAIN_S / 2
 
     def _told(self, wish: Wish, record: IntentRecord) -> None:
