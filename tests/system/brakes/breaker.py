@@ -48,10 +48,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
 
     def settings(self, venue_url: str) -> str:
-        return f"""{trial_settings.toml(venue_url)}
-[breaker]
-cool_off = "{self.cool_off_s}s"
-"""
+        return trial_settings.toml(venue_url, cool_off_s=self.cool_off_s)
 
     def faults(self) -> dict[str, Any]:
         each = 1 - (1 - self.failing) ** (1 / WAYS)
