@@ -301,7 +301,7 @@ def cursor_passes_over_a_trade(stack: ExitStack) -> None:
     swap(stack, settling, "_is_kept", lambda *_: True)
 
 
-@bug("the cursor of trades does not wait for those that are reported late")
+@bug("the cursor of trades does not wait for those that are reported late", Mood.RESTLESS)
 def cursor_does_not_wait(stack: ExitStack) -> None:
     take = settling._Sorter.take
     swap(stack, settling._Sorter, "take", lambda sorter, trade, **_: take(sorter, trade, is_old=True))
