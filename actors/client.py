@@ -29,7 +29,6 @@ from messages.admin import AskStatus, EngineStopped, FindRouter, RouterFound, St
 from messages.book import (
     ArmingSet,
     ArmTrading,
-    DisarmTrading,
     LiftQuarantine,
     QuarantineAnswered,
     SetTradingState,
@@ -155,7 +154,10 @@ class Client:
     def set_trading(
         self, state: TradingState, reason: str, timeout_s: float, *, cancel_open: bool = False
     ) -> TradingStateSet:
-        """What is in force from now on. A stricter state is told when no earlier order can reach the venue any more."""
+        """What is in force from now on. A stricter state is told when no earlier order can reach the venue any more.
+
+        Asked once, of this engine; `actors.operator` insists.
+        """
         request_id = self.send_trading(state, reason, cancel_open=cancel_open)
         answer: TradingStateSet = self.await_answer(TradingStateSet, request_id, timeout_s)
         return answer
@@ -174,13 +176,6 @@ class Client:
         request_id = new_request_id()
         wish = ArmTrading(request_id=request_id, account=account, for_ns=for_ns, reason=reason, asked_ns=time.time_ns())
         self.tell(self._engine, wish)
-        answer: ArmingSet = self.await_answer(ArmingSet, request_id, timeout_s)
-        return answer
-
-    def disarm(self, reason: str, timeout_s: float) -> ArmingSet:
-        """None leaves any more. It is told when no earlier order can reach the venue any more."""
-        request_id = new_request_id()
-        self.tell(self._engine, DisarmTrading(request_id=request_id, reason=reason, asked_ns=time.time_ns()))
         answer: ArmingSet = self.await_answer(ArmingSet, request_id, timeout_s)
         return answer
 
@@ -207,6 +202,10 @@ class Client:
     def tell(self, address: Any, message: Any) -> None:
         """Raises `EngineNotRunning`."""
         self._door.tell(address, message)
+
+    def tell_engine(self, message: Any) -> None:
+        """Raises `EngineNotRunning`."""
+        self.tell(self._engine, message)
 
     def next_message(self, timeout_s: float) -> Any:
         """Whatever arrives next, or None when the time is over."""
@@ -236,7 +235,8 @@ class Client:
             if len(self._inbox) < INBOX_MAX:
                 self._inbox.append(message)
         raise RequestTimedOut(
-            f"no answer within {timeout_s:g} s; ask again with the same key, or see `intentctl status`"
+            f"no answer within {timeout_s:g} s; it may have been heard all the same: see `intentctl status`, or ask "
+            "again, an intent with the same key"
         )
 
 

@@ -198,7 +198,8 @@ class FrontDesk(Supervisor):
     def hand_on(self, message: ClientRequest, part: str, sender: Any) -> None:
         """To the part that can answer; its answer goes back to the client."""
         if not self.is_ready(part):
-            self.refuse(message, f"the {part} is not ready; see `intentctl status`, then ask again", sender)
+            reason = f"the {part} is not ready; see `intentctl status`, then ask again"
+            self.answer(sender, RequestRefused(request_id=message.request_id, reason=reason, is_passing=True))
             return
         self.clients[message.request_id] = sender
         if len(self.clients) > CLIENTS_MAX:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from actors.base import ActorExitRequest
-from actors.children import GATEWAY, PORTFOLIO, RECONCILER, STOP_ORDER, router_name
+from actors.children import GATEWAY, PORTFOLIO, RECONCILER, STOP_ORDER, Child, router_name
 from actors.front_desk import FrontDesk
 from actors.supervisor import BOOK_DAMAGED
 from core.errors import StorageError
@@ -228,6 +228,12 @@ class Stopper(FrontDesk):
             if self.stop is not None and self.stop.phase is Phase.CANCELING:
                 self.ask_to_cancel(self.stop)  # what it had accepted came into the book after the others
             self.go_on_stopping()
+
+    def lost_while_stopping(self, child: Child) -> None:
+        """Whatever else comes of it, somebody shall look at why it died."""
+        if self.stop is not None:
+            self.stop.not_done.append(f"{self.stop.phase}: the {child.name} died")
+        super().lost_while_stopping(child)
 
     # ── canceling ─────────────────────────────────────────────────────────────────────────────────────────────────
 

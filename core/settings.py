@@ -267,7 +267,7 @@ NOT_YET_ENFORCED: Final = frozenset(
 
 _UNITS_NS: Final = {"ms": _MS, "s": _S, "m": _MINUTE, "h": _HOUR, "d": _DAY}
 _LONGEST_NS: Final = 36_500 * _DAY
-_DURATION: Final = re.compile(r"(\d+)\s*(ms|s|m|h|d)")
+_DURATION: Final = re.compile(r"([0-9]+)\s*(ms|s|m|h|d)")
 _DURATION_LENGTH_MAX: Final = 40
 _BASE_URL: Final = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")

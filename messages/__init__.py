@@ -21,7 +21,9 @@ class ClientRequest(Message, frozen=True, kw_only=True):
 
 
 class RequestRefused(Message, frozen=True, kw_only=True):
-    """The request is malformed; nothing was done. Answer to any `ClientRequest`."""
+    """Nothing was done. Answer to any `ClientRequest`."""
 
     request_id: str
     reason: str
+    is_passing: bool = False
+    """A part that it takes is not ready just now; else it is malformed, or not allowed."""

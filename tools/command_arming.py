@@ -14,7 +14,7 @@ from core.settings import Mode, duration_of, duration_text
 from messages.book import ArmingSet
 from storage.layout import StateFolder
 from tools import views
-from tools.options import USAGE_ERROR, Shared, book, shared_options, timeout_option
+from tools.options import USAGE_ERROR, Shared, book, insisting, shared_options, timeout_option
 from tools.output import print_json, print_table
 
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -72,11 +72,8 @@ def disarm(shared: Shared, *, reason: str, timeout_s: float) -> int:
     \b
     Example: intentctl disarm --reason "odd fills on ETH"
     """
-    client = Client.connect(shared.folder)
-    try:
-        done = client.disarm(reason, timeout_s)
-    finally:
-        client.close()
+    with insisting(shared) as operator:
+        done = operator.disarm(reason, timeout_s)
     return _print_done(shared, done)
 
 

@@ -12,9 +12,8 @@ from actors.client import Client
 from core.errors import IntentdError
 from core.records import TradingState
 from core.verdict import Verdict
-from messages.book import TradingStateSet
 from tools import views
-from tools.options import Shared, shared_options, timeout_option
+from tools.options import Shared, insisting, shared_options, timeout_option
 from tools.output import print_json, print_table
 
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -31,11 +30,11 @@ reason_option = click.option("--reason", required=True, help="Why; it goes to th
 @timeout_option(STOPS_WITHIN_S)
 @shared_options
 def halt(shared: Shared, *, reason: str, cancel_open: bool, timeout_s: float) -> int:
-    """Stop trading: no order leaves any more, until `resume`. It stays so over restarts.
+    """Stop trading: no order leaves any more, until `resume` or `reduce`. It stays so over restarts.
 
-    It answers when no order that was on its way can reach the venue any more: at once as a rule, and where an answer of
-    the venue was lost, after `exchange.recv_window_ms`. Working orders stay at the venue and are followed, unless
-    --cancel-open is given.
+    It asks until it is answered, also while parts of the engine are replaced. It answers when no order that was on its
+    way can reach the venue any more: at once as a rule, and where an answer of the venue was lost, after
+    `exchange.recv_window_ms`. Working orders stay at the venue and are followed, unless --cancel-open is given.
 
     \b
     Examples:
@@ -52,7 +51,7 @@ def halt(shared: Shared, *, reason: str, cancel_open: bool, timeout_s: float) ->
 def reduce(shared: Shared, *, reason: str, timeout_s: float) -> int:
     """Allow only sells that shrink a position, until `resume` or `halt`; working buys are canceled.
 
-    It stays so over restarts.
+    It stays so over restarts. Where trading was HALTED, sells leave again from now on.
 
     \b
     Example: intentctl reduce --reason "winding down for the weekend"
@@ -88,9 +87,8 @@ def resume(shared: Shared, *, symbol: str | None, reason: str, timeout_s: float)
 
 
 def _set(shared: Shared, state: TradingState, reason: str, timeout_s: float, *, cancel_open: bool = False) -> int:
-    done: TradingStateSet = _asked(
-        shared, lambda client: client.set_trading(state, reason, timeout_s, cancel_open=cancel_open)
-    )
+    with insisting(shared) as operator:
+        done = operator.set_trading(state, reason, timeout_s, cancel_open=cancel_open)
     standing = done.standing
     is_done = standing.state is state
     if shared.json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
+from actors.operator import Operator
 from core.errors import IntentdError
 from storage.book_store import BookStore
 from storage.layout import DEFAULT_STATE, StateFolder
@@ -25,6 +28,7 @@ STATE_HELP = f"State folder of the engine.  [default: ./{DEFAULT_STATE}, or {STA
 
 
 DIGITS = re.compile(r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?|[+-]?(nan|inf)", re.IGNORECASE)
+TIMEOUT_MAX_S = 86_400.0
 NO_DECIMAL = "{!r} is not a decimal number; write it like 0.001"
 
 
@@ -46,6 +50,18 @@ class Amount(click.ParamType[Decimal]):
 
 
 AMOUNT = Amount()
+
+
+class Seconds(click.FloatRange):
+    """A time to wait that ends."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number of seconds; write it like 5 or 0.5", param, ctx)
+        return seconds
 
 
 class Folder(click.ParamType[str]):
@@ -96,11 +112,18 @@ def timeout_option(default_s: float) -> Callable[[Callable[..., Any]], Callable[
     return click.option(
         "--timeout",
         "timeout_s",
-        type=click.FloatRange(min=0.1),
+        type=Seconds(min=0.1, max=TIMEOUT_MAX_S),
         default=default_s,
         show_default=True,
         help="Seconds to wait for the engine.",
     )
+
+
+@contextmanager
+def insisting(shared: Shared) -> Iterator[Operator]:
+    """Asks until it is answered, and says meanwhile why it has to."""
+    with Console(stderr=True).status("waiting for the engine …") as status:
+        yield Operator(shared.folder, lambda why: status.update(f"asking again: {why} …"))
 
 
 @contextmanager

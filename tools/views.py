@@ -203,7 +203,7 @@ def breaker(record: BreakerRecord, live: BreakerFigures | None) -> dict[str, Any
         "failure_rate": round(failures / samples, 3) if samples else 0.0,
         "opens_total": record.opens_total,
         "cool_off_ms": milliseconds(record.cool_off_ns),
-        "changed_at": {"failures": record.failures, "samples": record.samples},
+        "at_last_change": {"failures": record.failures, "samples": record.samples},
         "probes_in_flight": live.probes_in_flight if live else None,
         "probes_succeeded": live.probes_succeeded if live else None,
     }

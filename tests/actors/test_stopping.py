@@ -384,6 +384,7 @@ def test_whoever_dies_while_all_is_compared_costs_the_comparison(engine: Stoppin
     engine.let_die(name)
     engine.flush()
     assert engine.report.compared.not_compared == (f"everything: the {name} is gone",)
+    assert engine.report.not_done == (f"comparing: the {name} died",)
 
 
 def test_the_portfolio_hears_of_a_gateway_that_dies(engine: StoppingEngine) -> None:
@@ -447,7 +448,10 @@ def test_without_a_portfolio_nothing_can_be_canceled_and_that_is_told(canceler: 
     canceler.let_die(PORTFOLIO)
     canceler.compared()
     canceler.flush()
-    assert canceler.report.not_done == ("canceling: the portfolio is gone, so nothing could be noted",)
+    assert canceler.report.not_done == (
+        "settling: the portfolio died",
+        "canceling: the portfolio is gone, so nothing could be noted",
+    )
     assert (canceler.report.uncanceled, canceler.report.working) == (1, 1)
 
 

@@ -47,7 +47,7 @@ def test_an_open_breaker_is_shown_and_outlives_a_restart(daemon: Daemon) -> None
     daemon.venue("faults", "PUT", {"server_error": {"probability": 1, "on": ["place"], "point": "before"}})
     client = daemon.processes.start("-m", "tests.system.storm_client", str(daemon.state), "30", "sick")
     breaker = until(lambda: _open(daemon), "the breaker is open")
-    assert (breaker["opens_total"], breaker["changed_at"]["failures"] >= 10) == (1, True)
+    assert (breaker["opens_total"], breaker["at_last_change"]["failures"] >= 10) == (1, True)
     reasons = [row["reason"] for row in daemon.ask("intents", "--open") if row["state"] == "RETRY"]
     assert any(reason.startswith("BREAKER_OPEN: ") for reason in reasons)
     assert statuses(daemon)[503] < 30 + 10

@@ -33,7 +33,7 @@ def test_the_breaker_opens_probes_and_closes(processes: Marked) -> None:
         processes, "breaker", "--failing-s", "4", "--cool-off-s", "1", "--per-second", "8", "--seed", "3"
     )
     assert min(figures["opens"], figures["probes"], figures["closes"]) >= 1
-    assert figures["failures_at_venue"] >= figures["status_while_open"]["changed_at"]["failures"] > 0
+    assert figures["failures_at_venue"] >= figures["status_while_open"]["at_last_change"]["failures"] > 0
     assert (figures["duplicate_orders_at_venue"], figures["orders_while_open"], figures["drift"]) == (0, 0, {})
     assert figures["intents"] == figures["terminal"]
     assert (figures["status_while_open"]["state"], figures["status_after"]["state"]) == ("open", "closed")
