@@ -9,11 +9,12 @@ import click
 from rich.console import Console
 
 from actors.client import Client
+from core import trading
 from core.errors import IntentdError
-from core.records import TradingState
+from core.records import Standing, TradingState
 from core.verdict import Verdict
 from tools import views
-from tools.options import Shared, insisting, shared_options, timeout_option
+from tools.options import Shared, book, insisting, shared_options, timeout_option
 from tools.output import print_json, print_table
 
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -87,12 +88,14 @@ def resume(shared: Shared, *, symbol: str | None, reason: str, timeout_s: float)
 
 
 def _set(shared: Shared, state: TradingState, reason: str, timeout_s: float, *, cancel_open: bool = False) -> int:
+    before = _standing(shared)
     with insisting(shared) as operator:
         done = operator.set_trading(state, reason, timeout_s, cancel_open=cancel_open)
     standing = done.standing
     is_done = standing.state is state
     if shared.json:
-        print_json(views.trading(standing) | {"canceling": done.canceling})
+        was = {"before": None if before is None else before.state}
+        print_json(views.trading(standing) | was | {"canceling": done.canceling})
         return 0 if is_done else 1
     if not is_done:
         raise IntentdError(
@@ -100,9 +103,20 @@ def _set(shared: Shared, state: TradingState, reason: str, timeout_s: float, *, 
             "`intentctl status`, then ask again"
         )
     click.echo(f"trading is {standing.state}" + (f" ({standing.reason})" if standing.reason else ""))
+    if before is not None and before.state is TradingState.HALTED and state is TradingState.REDUCING:
+        click.echo(f"it was HALTED ({before.reason}): sells leave again from now on; `intentctl halt` stops them")
     if done.canceling:
         click.echo(f"{done.canceling} working intents are being canceled; see `intentctl intents --open`")
     return 0
+
+
+def _standing(shared: Shared) -> Standing | None:
+    """How it is before it is changed; None where there is no book."""
+    try:
+        with book(shared.folder) as view:
+            return trading.standing(view)
+    except IntentdError:
+        return None
 
 
 @click.command()

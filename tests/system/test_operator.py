@@ -46,6 +46,16 @@ def test_a_halt_that_is_told_to_somebody_who_hangs_and_dies_holds_all_the_same(d
     assert daemon.stop() == 0
 
 
+def test_who_narrows_what_is_halted_is_told_that_sells_leave_again(daemon: Daemon) -> None:
+    """It is allowed, and must not be taken for safer."""
+    daemon.start()
+    assert daemon.ask("halt", "--reason", "odd fills")["before"] == "ACTIVE"
+    narrowed = daemon.ctl("reduce", "--reason", "to be safe")
+    assert (narrowed.returncode, "was HALTED (odd fills): sells leave again" in narrowed.stdout) == (0, True)
+    assert daemon.ask("halt", "--reason", "odd fills")["before"] == "REDUCING"
+    assert daemon.stop() == 0
+
+
 def test_where_nobody_will_answer_it_is_said_at_once(daemon: Daemon) -> None:
     """Exit code 3 without an engine; a time that is none is refused before anything is asked."""
     done = daemon.ctl("halt", "--reason", "now")
