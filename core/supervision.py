@@ -5,12 +5,13 @@ often, replacing them does not help and somebody must look. Pure: names and time
 
 Too often, with N = `engine.restarts_max`, is
 
-* more than N restarts, of whichever parts, within `engine.restart_window`: a storm;
+* more than N restarts of parts that died without a word, whichever they are, within `engine.restart_window`: a storm;
 * more than N deaths of one part in a row, none of them after it had been ready for `READY_ENOUGH_NS`: a crash loop,
   whose growing delays keep it below the first limit for ever.
 
-A part that *says* why it cannot work (a full disk, a venue that does not answer) is no crash loop. It is tried again
-for as long as it takes, every `DELAY_MAX_NS` at last, and heals when somebody has mended that.
+A part that *says* why it cannot work (a full disk, a venue that does not answer) is neither, and uses up nothing of N:
+a disk that is full stops several parts at once, again and again. It is tried again for as long as it takes, after
+longer and longer pauses, every `DELAY_MAX_NS` at last, and heals when somebody has mended that.
 """
 
 from __future__ import annotations
@@ -42,19 +43,20 @@ class Exhausted(NamedTuple):
 
 
 class Supervision:
-    """At most `restarts` of all parts together within any `within_ns`, and of one part in a row."""
+    """At most `restarts` of all parts together within any `within_ns`, and of one part in a row; but see `told_why`."""
 
     def __init__(self, restarts: int, within_ns: int) -> None:
         self._limit = restarts
         self._within_ns = within_ns
         self._restarts: deque[int] = deque()
+        """When; only of parts that did not say why they died."""
         self._failures: dict[str, int] = {}
         self._died_ns: dict[str, int] = {}
         self._ready_ns: dict[str, int] = {}
         """Since when a part that is there has been ready."""
         self._in_a_row: dict[str, int] = {}
         self.total = 0
-        """Restarts since the start."""
+        """Restarts since the start, all of them."""
 
     def ready(self, name: str, now_ns: int) -> None:
         """A part can work."""
@@ -62,18 +64,21 @@ class Supervision:
 
     def died(self, name: str, now_ns: int, *, told_why: bool = False) -> Restart | Exhausted:
         """A part is gone, or could not start. `told_why`: it has named what keeps it from working."""
-        reason = self._enough(name, now_ns, told_why=told_why)
-        if reason:
-            return Exhausted(reason)
+        if now_ns - self._ready_ns.pop(name, now_ns) >= READY_ENOUGH_NS:
+            self._in_a_row[name] = 0
+        if not told_why:
+            reason = self._enough(name, now_ns)
+            if reason:
+                return Exhausted(reason)
+            self._restarts.append(now_ns)
         lived_ns = now_ns - self._died_ns.get(name, now_ns - STEADY_NS)
         failures = 0 if lived_ns >= STEADY_NS else self._failures.get(name, 0)
         self._failures[name], self._died_ns[name] = failures + 1, now_ns
-        self._restarts.append(now_ns)
         self.total += 1
         return Restart(0 if failures == 0 else min(DELAY_FIRST_NS << (failures - 1), DELAY_MAX_NS))
 
-    def _enough(self, name: str, now_ns: int, *, told_why: bool) -> str:
-        """Why a restart does not help any more; empty when it may."""
+    def _enough(self, name: str, now_ns: int) -> str:
+        """Why a restart does not help any more; empty when it may. Only for who has died without a word."""
         while self._restarts and now_ns - self._restarts[0] > self._within_ns:
             self._restarts.popleft()
         if len(self._restarts) >= self._limit:
@@ -81,11 +86,8 @@ class Supervision:
             return (
                 f"{name} died; parts were restarted {len(self._restarts)} times within {seconds} s, which is the limit"
             )
-        if now_ns - self._ready_ns.pop(name, now_ns) >= READY_ENOUGH_NS:
-            self._in_a_row[name] = 0
-        if not told_why:
-            self._in_a_row[name] = self._in_a_row.get(name, 0) + 1
-        if self._in_a_row.get(name, 0) <= self._limit:
+        self._in_a_row[name] = self._in_a_row.get(name, 0) + 1
+        if self._in_a_row[name] <= self._limit:
             return ""
         return (
             f"{name} died {self._in_a_row[name]} times in a row, never ready for {READY_ENOUGH_NS // NS_PER_S} s; "

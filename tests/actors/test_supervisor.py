@@ -167,6 +167,19 @@ def test_a_part_that_says_what_is_wrong_is_never_given_up(running: RecordedEngin
     assert "down: the disk is full; free space" in {child.state for child in running.status().children}
 
 
+def test_a_disk_that_is_full_for_several_parts_at_once_does_not_halt(running: RecordedEngine) -> None:
+    """Together they die more often than parts may within the window; whoever dies without a word afterwards counts."""
+    for number in range(RESTARTS_MAX + 1):
+        for name in (PORTFOLIO, SCRIBE):
+            failed = ChildFailed(name=name, pid=number, reason="the disk is full; free space")
+            running.receiveMsg_ChildFailed(failed, running.children[name].address)
+        running.let_restart()
+        running.let_all_start()
+    assert (running.state, running.supervision.total) == ("running", 2 * (RESTARTS_MAX + 1))
+    running.exhaust(GATEWAY)
+    assert running.state == "halted"
+
+
 # ── resume ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

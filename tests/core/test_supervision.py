@@ -102,3 +102,30 @@ def test_kills_of_a_part_that_works_are_no_crash_loop() -> None:
 def test_a_part_that_says_what_is_wrong_is_tried_for_as_long_as_it_takes() -> None:
     """A disk that is full is mended by somebody, and then everything goes on by itself."""
     assert crash_loop(Supervision(20, 60 * SECOND), ready_ns=0, times=1_000, told_why=True) is None
+
+
+def test_a_full_disk_that_stops_many_parts_uses_up_no_restarts() -> None:
+    """Together they die far more often than the limit, and each of them rests longer and longer."""
+    shipped = EngineSettings()
+    supervision = Supervision(shipped.restarts_max, shipped.restart_window)
+    names = ["portfolio", "scribe", "router BTC/USDT", "router ETH/USDT"]
+    due_ns, waits = dict.fromkeys(names, T0), dict[str, list[int]]()
+    while min(due_ns.values()) < T0 + WINDOW_NS:
+        name = min(names, key=lambda each: due_ns[each])
+        decision = supervision.died(name, due_ns[name], told_why=True)
+        assert isinstance(decision, Restart)
+        waits.setdefault(name, []).append(decision.after_ns)
+        due_ns[name] += decision.after_ns + SECOND // 50
+        supervision.ready(name, due_ns[name])
+    assert supervision.total > 2 * shipped.restarts_max
+    assert all(found == sorted(found) and found[-1] == DELAY_MAX_NS for found in waits.values())
+
+
+def test_a_storm_of_silent_deaths_is_enough_whatever_else_has_told_why() -> None:
+    """A part that names its reason neither brings the limit nearer nor moves it away."""
+    supervision = Supervision(3, WINDOW_NS)
+    for number in range(3):
+        assert isinstance(supervision.died("portfolio", T0 + number, told_why=True), Restart)
+        assert isinstance(supervision.died("gateway", T0 + number), Restart)
+    assert isinstance(supervision.died("portfolio", T0 + 3, told_why=True), Restart)
+    assert isinstance(supervision.died("scribe", T0 + 4), Exhausted)
