@@ -22,7 +22,7 @@ from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage
 from actors.crashpoints import reach
 from actors.first_answer import first_answer
 from actors.pumped_loop import PumpedLoop
-from core import departure, events, private_data
+from core import departure, events, predecessor, private_data
 from core.breaker import Breaker, Permit, failed
 from core.departure import Moment
 from core.errors import IntentdError, StartupFailed, VenueSilent
@@ -128,7 +128,7 @@ class Gateway(Guarded):
         self.store = self.open_book()
         with self.store.snapshot() as view:
             self.breaker = Breaker(self.settings.breaker, view.breaker())
-            hit = view.last_event(events.RateLimitHit)
+            left = predecessor.left(view, self.now_ns())
             known_taker = private_data.known_taker(view)
             patience = 0 if private_data.standing(view).is_gone else ACCOUNT_ASKED
         self.noted_revision = self.breaker.record.revision
@@ -136,8 +136,7 @@ class Gateway(Guarded):
         self.watched = [self.loop.fileno()]
         self.client = self.open_venue()
         self.client.on_rate_limit_hit = self.rate_limit_hit
-        if isinstance(hit, events.RateLimitHit):
-            self.client.go_on_with(hit)
+        self.client.go_on_with(left)
         for variable in CREDENTIAL_VARIABLES:
             os.environ.pop(variable, None)
 

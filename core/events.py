@@ -152,6 +152,8 @@ class OrderNotPlaced(Event, frozen=True, kw_only=True):
     client_order_id: ClientOrderId
     code: str
     reason: str
+    never_left: bool = False
+    """It was not even sent, for a reason of our own."""
 
 
 class OrderOutcomeUnknown(Event, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ so far around the edge a request is counted on both sides of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from core.ids import NS_PER_MS, NS_PER_S
@@ -52,6 +53,15 @@ class Mark(NamedTuple):
     turn: int
     seen: int
     blind: int
+
+
+class Earlier(NamedTuple):
+    """One order that somebody before may have sent; ns UTC of ours."""
+
+    begun_ns: int
+    """It left no earlier."""
+    over_ns: int | None
+    """The venue had counted it by then, if ever; None: nobody knows."""
 
 
 class Meter:
@@ -113,6 +123,20 @@ class Meter:
         self.in_flight += amount
         self._before += amount
         return Mark(amount, self.turn, self._seen, self._blind)
+
+    def recall(self, earlier: Iterable[Earlier], now_ns: int) -> None:
+        """Count what was sent before this meter was there, as if it had been: for one that has counted nothing yet.
+        What nobody knows to be over counts now."""
+        steps: list[tuple[int, bool, int]] = []
+        for number, each in enumerate(earlier):
+            over_ns = now_ns if each.over_ns is None else min(each.over_ns, now_ns)
+            steps += [(min(each.begun_ns, over_ns), False, number), (over_ns, True, number)]
+        marks: dict[int, Mark] = {}
+        for at_ns, is_over, number in sorted(steps):
+            if is_over:
+                self.settle(marks.pop(number), None, at_ns, at_ns)
+            else:
+                marks[number] = self.take(1, at_ns)
 
     def give_back(self, mark: Mark) -> None:
         """It did not leave."""

@@ -121,6 +121,7 @@ def _apply_not_placed(
             client_order_id=attempt.client_order_id,
             code=report.code,
             reason=report.reason,
+            never_left=report.never_left,
         )
     )
     uncounted = record.uncounted + report.never_left

@@ -2,7 +2,8 @@
 
 What it guarantees
 ------------------
-* Nothing leaves that would pass a limit of the venue, as far as its own answers let anybody know (`core/meter.py`).
+* Nothing leaves that would pass a limit of the venue, as far as its own answers let anybody know (`core/meter.py`), and
+  the book: what a gateway before this one has placed lately counts, too (`core/predecessor.py`).
 * Of each minute's weight a part is kept for each lane (`KEPT`), so none starves another; the part of cancels is kept
   from everybody, and cancels may use all.
 * The orders of ten seconds and of a day bind placements alone.
@@ -24,7 +25,7 @@ import msgspec
 
 from core.events import RateLimitHit
 from core.ids import NS_PER_S
-from core.meter import Mark, Meter, VenueClock
+from core.meter import Earlier, Mark, Meter, VenueClock
 from core.tickets import Tickets
 
 MINUTE_NS: Final = 60 * NS_PER_S
@@ -161,13 +162,18 @@ class Rates:
         self.announce(limits)
 
     def announce(self, limits: Iterable[Limit]) -> None:
-        """The venue's limits; what was counted so far is forgotten, for the venue shows it."""
+        """The venue's limits; what was counted so far is forgotten, for the venue shows it, or it is recalled."""
         meters = [Meter(limit.name, limit.limit, limit.length_ns, self.clock) for limit in limits]
         self._weight, self._orders = meters[0], tuple(meters[1:])
         self._tickets = Tickets(self._orders[0], self._ahead_ns)
         self._kept = {lane: self._weight.limit * percent // 100 for lane, percent in KEPT.items()}
         self._own = dict.fromkeys(Lane, 0)
         self._own_turn = -1
+
+    def recall(self, placed: Iterable[Earlier], now_ns: int) -> None:
+        """After the limits were announced and the venue's clock was read: these orders of a gateway before this one
+        count in their ten seconds. A day's count is shown with the first answer."""
+        self._orders[0].recall(placed, now_ns)
 
     # ── before a request ──────────────────────────────────────────────────────────────────────────────────────────
 

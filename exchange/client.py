@@ -17,11 +17,12 @@ import msgspec
 
 from core.account import Account, KeyRights, fingerprint
 from core.errors import StartupFailed, VenueSilent
-from core.events import RateLimitHit
 from core.ids import NS_PER_MS, ClientOrderId, ExchangeOrderId, TradeId
 from core.intent import TimeInForce
 from core.market import MarketRules, Quote
+from core.meter import Earlier
 from core.money import text
+from core.predecessor import Left
 from core.rates import Held, Lane, RateFigures, Rates, Stop, limits_of
 from core.records import AttemptRecord
 from core.reports import (
@@ -107,6 +108,7 @@ class VenueClient:
         self._now_ns = now_ns
         self._rates = Rates(ahead_ns=settings.router.intent_stale_threshold)
         self._lanes = Lanes(self._rates, now_ns, settings.engine.request_timeout // 2, self._hit)
+        self._placed_before: tuple[Earlier, ...] = ()
         self.on_rate_limit_hit: Callable[[int, Stop], None] = lambda _status, _stop: None
         """Told when the venue says that there were too many requests, with its HTTP status."""
         self._write_trace = write_trace
@@ -171,6 +173,7 @@ class VenueClient:
             self._rates.announce(limits_of(told.rate_limits))
             if told.venue_ns:
                 self._rates.clock.read(told.venue_ns, told.sent_ns, told.answered_ns)
+            self._rates.recall(self._placed_before, self._now_ns())
 
     def _fingerprint(self, uid: str) -> str:
         settings = self._settings
@@ -406,9 +409,12 @@ class VenueClient:
 
         return await self._read(ask, lambda account: parsing.totals(account, self._ccxt.safe_currency_code))
 
-    def go_on_with(self, hit: RateLimitHit) -> None:
-        """A gateway before this one was told that there were too many requests; nothing is sent before that is over."""
-        self._rates.go_on_with(hit, self._now_ns())
+    def go_on_with(self, left: Left) -> None:
+        """Before the start: what a gateway before this one has sent counts, and if it was told that there were too many
+        requests, nothing is sent before that is over."""
+        self._placed_before = left.placed
+        if left.hit is not None:
+            self._rates.go_on_with(left.hit, self._now_ns())
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────────────────────────
 

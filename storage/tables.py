@@ -287,15 +287,20 @@ class Reader:
                     yield int.from_bytes(row_key, "big"), rows.audit.decode(data)
 
     def last_event(self, kind: type[Event], looks_max: int = 20_000) -> AnyEvent | None:
-        """The newest event of a kind among the last `looks_max`; the others are passed over without decoding them."""
-        mark = event_mark(kind)
+        """The newest event of a kind among the last `looks_max`."""
+        return next(self.latest_events((kind,), looks_max), None)
+
+    def latest_events(self, kinds: tuple[type[Event], ...], looks_max: int = 50_000) -> Iterator[AnyEvent]:
+        """Those of these kinds among the last `looks_max`, newest first; the others are passed over without decoding
+        them."""
+        marks = [event_mark(kind) for kind in kinds]
         with self._cursor("audit") as cursor:
             if not cursor.last():
-                return None
+                return
             for data in itertools.islice(cursor.iterprev(keys=False), looks_max):
-                if mark in bytes(data[:EVENT_MARK_END]):
-                    return rows.audit.decode(bytes(data))
-        return None
+                begin = bytes(data[:EVENT_MARK_END])
+                if any(mark in begin for mark in marks):
+                    yield rows.audit.decode(bytes(data))
 
     def trail(self, intent_id: IntentId) -> Iterator[AnyEvent]:
         """Every event of one intent, in order."""

@@ -162,7 +162,10 @@ class MemoryBook:
         yield from (entry for entry in self.events(after, until - after) if isinstance(entry[1], kinds))
 
     def last_event(self, kind: type[Event]) -> AnyEvent | None:
-        return next((event for event in reversed(self._events) if isinstance(event, kind)), None)
+        return next(self.latest_events((kind,)), None)
+
+    def latest_events(self, kinds: tuple[type[Event], ...]) -> Iterator[AnyEvent]:
+        yield from (event for event in reversed(self._events) if isinstance(event, kinds))
 
     def last_sequence(self, table: str) -> int:
         return len({"audit": self._events, "ledger": self._ledger}[table])

@@ -19,14 +19,16 @@ from core.evidence import SENT_WITHIN_NS
 from core.ids import NS_PER_S, ClientOrderId
 from core.in_flight import InFlight
 from core.intent import Side
+from core.meter import Earlier
 from core.outcomes import apply_report
+from core.predecessor import Left
 from core.rates import Lane, RateFigures, Rates, Stop
 from core.records import AttemptRecord, BreakerState, PrivateData, PrivateDataState, TradingState
 from core.reports import NotPlaced, OutcomeUnknown, Report
 from core.settings import UNLIMITED, RouterSettings, from_mapping
 from exchange import stream
 from messages.book import ApplyReport, OpeningBalancesRecorded, RecordBreaker, RecordEvents, RecordOpeningBalances
-from messages.lifecycle import Rewire
+from messages.lifecycle import ConfigureChild, Rewire
 from messages.venue import AwaitQuiet, CancelOrder, GatewayHealth, GatewayReady, PlaceOrder, WireQuiet
 from storage.book_store import BookStore
 from storage.layout import StateFolder
@@ -373,6 +375,21 @@ def test_a_refusal_for_too_many_requests_is_in_the_audit_trail(store: BookStore)
     (recorded,) = gateway.to(BOOK, RecordEvents)
     (hit,) = recorded.events
     assert (hit.status, hit.lanes, hit.until_ns) == (429, ("place",), 99)
+
+
+def test_a_gateway_knows_from_the_book_what_the_one_before_has_placed(
+    store: BookStore, placed: AttemptRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The venue's window has it, whoever sent it: the first order of the new one must not be too many."""
+    taken_up: list[Left] = []
+    gateway = RecordedGateway(store)
+    gateway.venue_client.go_on_with = taken_up.append  # type: ignore[attr-defined]
+    monkeypatch.setattr(gateway, "open_book", lambda: store)
+    monkeypatch.setattr(gateway, "open_venue", lambda: gateway.venue_client)
+    monkeypatch.setattr(gateway, "run", lambda _receiver, _work: None)
+    gateway.on_start(ConfigureChild(settings=gateway.settings, state_root="", session_id="s", portfolio=BOOK))
+    gateway.loop.close()
+    assert taken_up == [Left(None, (Earlier(placed.created_ns, None),))]
 
 
 # ── the user stream ───────────────────────────────────────────────────────────────────────────────────────────────────

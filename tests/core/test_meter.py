@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.ids import NS_PER_MS, NS_PER_S
-from core.meter import ERROR_AT_FIRST_NS, Mark, Meter, VenueClock
+from core.meter import ERROR_AT_FIRST_NS, Earlier, Mark, Meter, VenueClock
 
 LENGTH_NS = 10 * NS_PER_S
 T0 = 170_000_000 * LENGTH_NS
@@ -109,6 +109,33 @@ def test_a_clock_that_is_set_back_turns_no_window() -> None:
     found = meter()
     done(found, 70, MIDDLE)
     assert found.taken(MIDDLE - LENGTH_NS) == 70
+
+
+def test_what_was_sent_before_counts_in_the_window_in_which_it_was_sent() -> None:
+    """Two of the window before, three of this one; and one that nobody has heard of may have come in either."""
+    found, now_ns = meter(), MIDDLE + LENGTH_NS
+    old, new = MIDDLE, T0 + LENGTH_NS + 2 * NS_PER_S
+    earlier = [Earlier(old, old + NS_PER_S)] * 2 + [Earlier(new, new + NS_PER_S)] * 3 + [Earlier(old, None)]
+    found.recall(earlier, now_ns)
+    assert (found.taken(now_ns), found.in_flight) == (4, 0)
+    assert found.taken(now_ns + LENGTH_NS) == 0
+    done(found, 7, now_ns)  # the first answer has them in it
+    assert found.taken(now_ns) == 7
+
+
+def test_what_was_sent_before_near_an_edge_counts_on_both_sides() -> None:
+    """The venue's clock may be off by a second."""
+    found, edge = meter(), T0 + LENGTH_NS
+    found.recall([Earlier(MIDDLE, MIDDLE), Earlier(edge - NS_PER_MS, edge - NS_PER_MS)], edge + NS_PER_MS)
+    assert found.taken(edge + NS_PER_MS) == 2
+    assert found.taken(edge + 2 * NS_PER_S) == 1
+
+
+def test_what_was_sent_before_by_a_clock_that_was_set_back_counts_now() -> None:
+    """Conservative: it lies in the future."""
+    found = meter()
+    found.recall([Earlier(MIDDLE + LENGTH_NS, MIDDLE + 2 * LENGTH_NS)], MIDDLE)
+    assert found.taken(MIDDLE) == 1
 
 
 class OnTheRoad(NamedTuple):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from core.events import RateLimitHit
 from core.ids import NS_PER_S
+from core.meter import Earlier
 from core.rates import (
     BANNED,
     DEFAULTS,
@@ -266,6 +267,16 @@ def test_whatever_is_wished_the_limits_hold_and_cancels_pass(wishes: list[tuple[
             assert passed or cancels[minute] + cancels[minute - 1] > KEPT[Lane.CANCEL] or is_edge
     assert max(weights.values(), default=0) <= 100
     assert max(orders.values(), default=0) <= 10
+
+
+def test_the_orders_of_the_gateway_before_leave_no_room() -> None:
+    """Nine of ten orders stood in this window: one more leaves, and the next one when the window is over."""
+    found = rates()
+    found.recall([Earlier(T0 - NS_PER_S, T0)] * 9, T0)
+    assert [row.used for row in found.figures({}, T0).limits] == [0, 9, 0]
+    assert [spend(found, Lane.PLACE) for _ in range(2)] == [True, False]
+    assert spend(found, Lane.PLACE, at_ns=T0 + 7 * NS_PER_S)
+    assert not found.orders_are_known  # somebody else may have placed some: the first one goes ahead
 
 
 def test_the_next_gateway_sits_out_the_ban_of_the_one_before() -> None:

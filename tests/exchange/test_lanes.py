@@ -14,6 +14,8 @@ import pytest
 from core.errors import StartupFailed
 from core.events import RateLimitHit
 from core.ids import NS_PER_S
+from core.meter import Earlier
+from core.predecessor import Left
 from core.rates import Lane, Pass, Rates, Stop
 from core.records import AttemptRecord
 from core.reports import NotPlaced, OrderSnapshot, QueryFailed
@@ -152,12 +154,31 @@ def test_a_client_that_starts_during_a_ban_asks_nothing(small: Venue) -> None:
     """It says why it cannot start, and each further request would make the ban longer."""
     asked, now_ns = Asked(small), time.time_ns()
     reason = "the venue answered 418: banned"
-    asked.client.go_on_with(
-        RateLimitHit(at_ns=now_ns, status=418, lanes=tuple(Lane), until_ns=now_ns + 60 * NS_PER_S, reason=reason)
-    )
+    hit = RateLimitHit(at_ns=now_ns, status=418, lanes=tuple(Lane), until_ns=now_ns + 60 * NS_PER_S, reason=reason)
+    asked.client.go_on_with(Left(hit, ()))
     with pytest.raises(StartupFailed, match=reason):
         asked.run(lambda client: client.balances())
     assert asked.lines == []
+
+
+def test_a_client_knows_what_the_one_before_has_placed(small: Venue) -> None:
+    """It is killed with a full window behind it: the first order of the next one waits, instead of a 429."""
+    placed: list[Earlier] = []
+
+    async def fill_up(client: VenueClient) -> list[Any]:
+        into_s = time.time() % 10
+        await asyncio.sleep(10.2 - into_s if into_s > 5 else 0)  # both clients shall meet the same window
+        begun_ns = time.time_ns()
+        reports = await place_many(client, ORDERS)
+        placed.extend([Earlier(begun_ns, time.time_ns())] * ORDERS)
+        return reports
+
+    first, second = Asked(small), Asked(small)
+    assert [type(report) for report in first.run(fill_up)] == [OrderSnapshot] * ORDERS
+    second.client.go_on_with(Left(None, tuple(placed)))
+    report = second.run(lambda client: client.place(attempt(ORDERS + 1), nothing))
+    assert (report.code, report.never_left) == ("RATE_LIMITED", True)
+    assert second.statuses[429] == 0
 
 
 def test_limits_are_shown(small: Venue) -> None:

@@ -500,6 +500,23 @@ def test_events_of_a_kind_are_found_among_the_others(book: Book) -> None:
         assert [each for each, _ in view.events_of((events.AlertFired, *kinds), 0, 3)] == [1, 2, 3]
 
 
+def test_the_latest_events_of_some_kinds_come_newest_first(book: Book) -> None:
+    """Without the others; none in an empty book."""
+    kinds = (events.AlertFired, events.BalancesCompared)
+    with book.snapshot() as view:
+        assert list(view.latest_events(kinds)) == []
+    told = [
+        events.AlertFired(at_ns=1, code="A", text="balances_compared"),
+        events.QuarantineLifted(at_ns=2, symbol=SYMBOL, reason="alert_fired"),
+        events.BalancesCompared(at_ns=3, drift={}),
+    ]
+    with book.transaction() as unit:
+        for event in told:
+            unit.append_event(event)
+    with book.snapshot() as view:
+        assert list(view.latest_events(kinds)) == [told[2], told[0]]
+
+
 def test_the_last_sequence_is_that_of_the_newest_row(book: Book) -> None:
     """0 before the first one; ledger and outbox count for themselves, and are read on from there."""
     with book.snapshot() as view:
