@@ -27,7 +27,7 @@ from core.breaker import Breaker, Permit, failed
 from core.departure import Moment
 from core.errors import IntentdError, StartupFailed, VenueSilent
 from core.health import StreamHealth
-from core.ids import NS_PER_MS, ClientOrderId
+from core.ids import NS_PER_MS, NS_PER_S, ClientOrderId
 from core.in_flight import InFlight
 from core.news import News, says_nothing_new
 from core.rates import Stop
@@ -47,6 +47,7 @@ from messages.venue import (
     BalancesFetched,
     CancelAttempted,
     CancelOrder,
+    EndPlacing,
     FetchBalances,
     FetchOpenOrders,
     FetchOrder,
@@ -70,7 +71,6 @@ if TYPE_CHECKING:
     from exchange.stream import StreamState, UserStream
 
 STOP_TIMEOUT_S = 5.0
-NS_PER_S = 1_000_000_000
 NEVER = 1 << 62
 HANDED_MAX = 100_000
 INTRODUCE_AGAIN_NS = 500_000_000
@@ -333,6 +333,10 @@ class Gateway(Guarded):
             else:
                 self.quiet_askers.append((asker, request_id, orders))
 
+    def receiveMsg_EndPlacing(self, message: EndPlacing, _sender: Any) -> None:
+        self.stopping = True
+        self.run(NOBODY, partial(self.client.end_placing, message.wait_max_ns))
+
     def receiveMsg_FetchOrder(self, message: FetchOrder, sender: Any) -> None:
         async def fetch() -> OrderReported:
             report = await self.client.look_up(message.attempt)
@@ -441,10 +445,6 @@ class Gateway(Guarded):
         self.log.info("report_applied_without_router", intent_id=message.record.intent.intent_id)
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def venue(self) -> VenueClient:
-        return self.client
 
     def run(self, receiver: Any, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Begin the work; what it returns goes to the receiver, what it raises is this actor's crash."""

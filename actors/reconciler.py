@@ -38,6 +38,7 @@ from messages.venue import (
     BalancesFetched,
     CancelAttempted,
     CancelOrder,
+    EndPlacing,
     FetchBalances,
     FetchOpenOrders,
     FetchOrder,
@@ -53,6 +54,8 @@ from storage.book_store import BookStore
 ASKERS_MAX = 1_000
 """Of `verify`; whoever comes later waits in vain and asks again."""
 
+WAITS_AT_STOP: Final = 3
+"""A question may wait for room in the account's budget for so much of a stop's comparison: a third."""
 CLOSE_TICK: Final = Tick(name="close")
 """The time of the comparison before a stop is over."""
 
@@ -124,6 +127,8 @@ class Reconciler(Guarded):
             self.do(lambda at: self.brain.verify(message.request_id, at))
 
     def receiveMsg_CompareAtStop(self, message: CompareAtStop, _sender: Any) -> None:
+        """A question without room fails in time to be told as that, and to be asked once more."""
+        self.send(self.gateway, EndPlacing(wait_max_ns=message.within_ns // WAITS_AT_STOP))
         self.do(lambda at: self.brain.close(message.within_ns, at))
         self.wake_after_ns(message.within_ns, CLOSE_TICK)  # the next look at what is due may come too late
 

@@ -3,9 +3,10 @@
 Less than `verifying`, which reads everything since the book began and takes as long as that takes. Everything is asked
 at once. What differs may be on its way into the book, or the venue's reads may lag; so whoever finds a difference looks
 again, as long as there is time, and tells only what two looks in a row have found. What one look alone has found is no
-proof: it is told as not compared, like what was not answered. A venue that is silent costs the comparison, never the
-stop. Trades that the book lacks are booked (`sweeping`); nothing else is changed, and nobody is alarmed: the next start
-looks again, and the checks while trading know what to do about it.
+proof: it is told as not compared, like what was not answered, or not asked for lack of room in the account's budget
+(nothing is placed any more, so the questions have the room of placements). A venue that is silent costs the comparison,
+never the stop. Trades that the book lacks are booked (`sweeping`); nothing else is changed, and nobody is alarmed: the
+next start looks again, and the checks while trading know what to do about it.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Closing:
         if not self._is_running:
             return []
         if at.now_ns >= self._due_ns:
-            return self._finish()
+            return self._finish(at)
         return self._look_once(at) if self._look is None and at.now_ns >= self._again_ns else []
 
     # ── one look ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -106,15 +107,19 @@ class Closing:
 
     def _answered(self, look: _Look, inquiry: Inquiry, at: Moment) -> Effects:
         look.is_answered = True
-        look.failed += [f"{name}: {reason}" for name, reason in inquiry.failed.items()]
         look.is_worth_another = bool(inquiry.failed)
+        self._compare(look, inquiry, at)
+        return self._maybe_over(look, at)
+
+    def _compare(self, look: _Look, inquiry: Inquiry, at: Moment) -> None:
+        """What was answered."""
+        look.failed += [f"{name}: {reason}" for name, reason in inquiry.failed.items()]
         listed = inquiry.open_orders.get(None)
         if listed is not None:
             look.orders = len(listed)
             look.differences += differences.of_orders(at.book, listed)
         if inquiry.balances is not None:
             self._compare_balances(look, inquiry.balances, at)
-        return self._maybe_over(look, at)
 
     def _compare_balances(self, look: _Look, venue: dict[str, Decimal], at: Moment) -> None:
         busy, moved = why_busy(at.book), at.book.last_sequence("ledger") != look.ledger
@@ -137,15 +142,15 @@ class Closing:
         self._again_ns = at.now_ns + AGAIN_NS
         given_up = bool(look.failed) and not look.differences and len(self._done) >= FAILED_LOOKS_MAX
         is_last = given_up or not look.is_worth_another or self._again_ns >= self._due_ns
-        return self._finish() if is_last else []
+        return self._finish(at) if is_last else []
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _finish(self) -> Effects:
+    def _finish(self, at: Moment) -> Effects:
         self._is_running = False
-        unanswered, self._look = self._look, None
+        unfinished, self._look = self._look, None
         if not self._done:
-            return [wants.Closed(Compared(not_compared=_pending(unanswered)))]
+            return [wants.Closed(self._as_far_as_it_came(unfinished, at))]
         last, before = self._done[-1], self._done[-2:-1]
         known = {_mark(each) for look in before for each in look.differences}
         is_clean = last.swept is not None and last.swept.is_clean
@@ -161,14 +166,21 @@ class Closing:
         )
         return [wants.Closed(compared)]
 
-
-def _pending(look: _Look | None) -> tuple[str, ...]:
-    """What the only look has not been told."""
-    if look is None or look.inquiry is None:
-        return ("everything: no time was left",)
-    waiting: Iterable[str] = map(name_of, look.inquiry.pending.values())
-    names = [*waiting, *([TRADES] if look.swept is None else [])]
-    return (*(f"{name}: no answer" for name in names), *look.failed, *map(_seen_once, look.differences))
+    def _as_far_as_it_came(self, look: _Look | None, at: Moment) -> Compared:
+        """The only look, when the time is over: what was answered is compared, and what was not is told."""
+        if look is None or look.inquiry is None:
+            return Compared(not_compared=("everything: no time was left",))
+        if not look.is_answered:
+            self._compare(look, look.inquiry, at)
+        waiting: Iterable[str] = map(name_of, look.inquiry.pending.values())
+        names = [*waiting, *([TRADES] if look.swept is None else [])]
+        failed = [*look.failed, *(look.swept.failed if look.swept else ())]
+        return Compared(
+            orders=look.orders,
+            trades=look.swept.trades if look.swept else 0,
+            balances=look.balances,
+            not_compared=(*(f"{name}: no answer" for name in names), *failed, *map(_seen_once, look.differences)),
+        )
 
 
 def _seen_once(each: Difference) -> str:

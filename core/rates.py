@@ -175,6 +175,10 @@ class Rates:
         count in their ten seconds. A day's count is shown with the first answer."""
         self._orders[0].recall(placed, now_ns)
 
+    def end_placing(self) -> None:
+        """No placement comes any more: what is kept for them is for the others."""
+        self._kept[Lane.PLACE] = 0
+
     # ── before a request ──────────────────────────────────────────────────────────────────────────────────────────
 
     def ask(self, lane: Lane, weight: int, now_ns: int) -> Pass | Held:

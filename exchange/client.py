@@ -416,6 +416,13 @@ class VenueClient:
         if left.hit is not None:
             self._rates.go_on_with(left.hit, self._now_ns())
 
+    async def end_placing(self, wait_max_ns: int) -> None:
+        """The caller places no more; a question waits for room no longer than this from now on.
+
+        Within the loop: whoever waits may have room now, or has to be woken when there is.
+        """
+        self._lanes.end_placing(wait_max_ns)
+
     # ── reports ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property

@@ -70,6 +70,12 @@ class Lanes:
     def in_flight(self) -> int:
         return 2 * IN_FLIGHT_MAX + KEPT_FOR_CANCELS - sum(self._free.values())
 
+    def end_placing(self, wait_max_ns: int) -> None:
+        """No placement comes any more: questions get their room, and those that come now wait so long at most."""
+        self.rates.end_placing()
+        self._wait_max_s = min(self._wait_max_s, wait_max_ns / NS_PER_S)
+        self._dispatch()
+
     # ── cancels and questions ─────────────────────────────────────────────────────────────────────────────────────
 
     async def enter(self, lane: Lane, weight: int) -> Pass:

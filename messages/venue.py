@@ -150,6 +150,16 @@ class WireQuiet(Message, frozen=True, kw_only=True):
     request_id: str
 
 
+class EndPlacing(Message, frozen=True, kw_only=True):
+    """Reconciler → gateway, before its last questions of a stop: no order leaves any more. No answer.
+
+    What is kept for placements is for questions then, and none waits for room for longer than there is time.
+    """
+
+    wait_max_ns: int
+    """The longest wait of a question that comes after this."""
+
+
 class GatewayReady(Message, frozen=True, kw_only=True):
     """The gateway has loaded the markets and the account."""
 

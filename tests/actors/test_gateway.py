@@ -29,7 +29,7 @@ from core.settings import UNLIMITED, RouterSettings, from_mapping
 from exchange import stream
 from messages.book import ApplyReport, OpeningBalancesRecorded, RecordBreaker, RecordEvents, RecordOpeningBalances
 from messages.lifecycle import ConfigureChild, Rewire
-from messages.venue import AwaitQuiet, CancelOrder, GatewayHealth, GatewayReady, PlaceOrder, WireQuiet
+from messages.venue import AwaitQuiet, CancelOrder, EndPlacing, GatewayHealth, GatewayReady, PlaceOrder, WireQuiet
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests import builders
@@ -48,6 +48,7 @@ class Venue:
     def __init__(self) -> None:
         self.sent: list[str] = []
         self.canceled: list[str] = []
+        self.waits_ns: list[int] = []
         self.in_flight = 0
         self.answer: Callable[[AttemptRecord], Report] = lambda attempt: OutcomeUnknown(
             client_order_id=attempt.client_order_id, reason="the venue does not answer"
@@ -67,6 +68,9 @@ class Venue:
             return refused
         self.sent.append(attempt.client_order_id)
         return self.answer(attempt)
+
+    async def end_placing(self, wait_max_ns: int) -> None:
+        self.waits_ns.append(wait_max_ns)
 
     async def cancel(self, attempt: AttemptRecord) -> str:
         self.canceled.append(attempt.client_order_id)
@@ -208,6 +212,18 @@ def test_nothing_is_sent_any_more_when_the_engine_stops(store: BookStore, attemp
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
     (report,) = answers(gateway)
     assert (report.code, report.never_left, gateway.left) == ("STOPPING", True, [])
+
+
+def test_nothing_is_sent_any_more_when_questions_get_the_room_of_placements(
+    store: BookStore, attempt: AttemptRecord
+) -> None:
+    """The comparison of a stop has begun: what comes late waits for the next start."""
+    gateway = RecordedGateway(store)
+    gateway.receiveMsg_EndPlacing(EndPlacing(wait_max_ns=7), "reconciler")
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    (report,) = answers(gateway)
+    assert (report.code, report.never_left, gateway.left) == ("STOPPING", True, [])
+    assert gateway.venue_client.waits_ns == [7]
 
 
 def test_an_order_of_an_older_epoch_is_not_sent(store: BookStore, attempt: AttemptRecord) -> None:

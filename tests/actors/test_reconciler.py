@@ -32,6 +32,7 @@ from messages.venue import (
     BalancesFetched,
     CancelAttempted,
     CancelOrder,
+    EndPlacing,
     FetchBalances,
     FetchOpenOrders,
     FetchOrder,
@@ -250,6 +251,19 @@ def test_an_engine_that_stops_hears_how_book_and_venue_compare(reconciler: Recor
     reconciler.answer()
     (told,) = reconciler.to("engine", ComparedAtStop)
     assert told.compared.agrees
+
+
+def test_before_the_last_questions_of_a_stop_the_gateway_hears_that_nothing_is_placed(
+    reconciler: RecordedReconciler,
+) -> None:
+    """They get the room that is kept for placements, and hear in time if there is none."""
+    reconciler.begin()
+    for _ in range(3):
+        reconciler.answer()
+    reconciler.receiveMsg_CompareAtStop(CompareAtStop(within_ns=6 * NS_PER_S), "engine")
+    first, *questions = reconciler.to("gateway")
+    assert first == EndPlacing(wait_max_ns=2 * NS_PER_S)
+    assert {type(question) for question in questions} == {FetchOpenOrders, FetchBalances}
 
 
 def test_those_who_ask_are_bounded(reconciler: RecordedReconciler) -> None:

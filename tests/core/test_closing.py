@@ -114,6 +114,38 @@ def test_what_is_not_answered_in_time_is_told(office: Office, silent: type, told
     assert len(office.closed) == 1
 
 
+@pytest.mark.parametrize(
+    ("silent", "compared"), [(AskBalances, (1, 1, 0)), (AskTrades, (1, 0, 2)), (AskOpenOrders, (0, 1, 2))]
+)
+def test_what_was_answered_in_time_is_compared(office: Office, silent: type, compared: tuple[int, int, int]) -> None:
+    """Whatever else was not: open orders, trades, currencies."""
+    office.working()
+    office.venue.silent.add(silent)
+    found = office.close(WITHIN_S)
+    assert (found.orders, found.trades, found.balances) == compared
+    assert len(found.not_compared) == 1
+
+
+def test_a_difference_in_what_was_answered_in_time_is_told(office: Office) -> None:
+    """One look alone has found it, and that is how it is told; as are trades that could not be read."""
+    office.working()
+    office.venue.move("USDT", "-5")
+    office.venue.silent.add(AskOpenOrders)
+    office.venue.broken.add(AskTrades)
+    orders, trades, balance = office.close(WITHIN_S).not_compared
+    assert (orders, trades) == ("open orders of the account: no answer", "trades BTC/USDT: 502")
+    assert "balance USDT: it was seen by one look alone" in balance
+
+
+def test_what_had_no_room_in_the_budget_is_told_as_that(office: Office) -> None:
+    """The venue was not asked; what it could be asked is compared."""
+    office.working()
+    office.venue.unasked |= {AskBalances, AskTrades}
+    found = office.close(WITHIN_S)
+    assert set(found.not_compared) == {"balances: no room", "trades BTC/USDT: no room"}
+    assert found.orders == 1
+
+
 def test_a_venue_that_says_that_it_cannot_is_asked_three_times(office: Office) -> None:
     """It answers, so there is no use in waiting until the time is over."""
     office.venue.broken |= {AskBalances, AskOpenOrders}

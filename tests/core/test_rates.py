@@ -55,6 +55,16 @@ def test_a_lane_cannot_use_what_is_kept_for_the_others() -> None:
     assert all(spend(found, lane) for lane in (Lane.PLACE, Lane.LOOK_UP, Lane.CANCEL))
 
 
+def test_when_nothing_is_placed_any_more_its_part_is_for_questions() -> None:
+    """Look-ups and cancels keep theirs; and who places all the same passes no limit."""
+    found = rates(orders=0)
+    while spend(found, Lane.SWEEP):
+        pass
+    found.end_placing()
+    assert sum(spend(found, Lane.SWEEP) for _ in range(100)) == KEPT[Lane.PLACE]
+    assert [lane for lane in Lane if spend(found, lane)] == [Lane.CANCEL, Lane.LOOK_UP]
+
+
 @pytest.mark.parametrize("greedy", [Lane.LOOK_UP, Lane.SWEEP, Lane.PLACE])
 def test_cancels_always_have_room(greedy: Lane) -> None:
     """However much the others want."""

@@ -22,7 +22,7 @@ from core.reports import NotPlaced, OrderSnapshot, QueryFailed
 from core.settings import from_mapping
 from exchange.binance import TraceRecord
 from exchange.client import VenueClient
-from exchange.lanes import Lanes
+from exchange.lanes import Lanes, NoRoom
 from exchange.simulator.process import SimulatorProcess
 from tests.exchange.conftest import Venue
 from tests.exchange.test_client import attempt, nothing, resting
@@ -236,3 +236,24 @@ def answered(status: int) -> TraceRecord:
         at_ns=time.time_ns(), method="POST", path="/api/v3/order", params="", latency_ns=1, status=status, error="",
         used_weight=1, order_count=1, order_count_day=1, code=None, retry_after_s=0, size=2,
     )  # fmt: skip
+
+
+def test_when_nothing_is_placed_any_more_questions_that_wait_get_the_room() -> None:
+    """At once; those for whom there is none hear why as soon as they were told to."""
+
+    async def stop() -> tuple[Pass, str, float]:
+        lanes = Lanes(Rates(), time.time_ns, 60 * NS_PER_S, lambda _status, _stop: None)
+        await lanes.enter(Lane.SWEEP, 3_000)
+        waiting = asyncio.ensure_future(lanes.enter(Lane.SWEEP, 1_000))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        lanes.end_placing(NS_PER_S // 10)
+        passed, began = await waiting, time.monotonic()
+        with pytest.raises(NoRoom) as caught:
+            await lanes.enter(Lane.SWEEP, 1_000)
+        return passed, str(caught.value), time.monotonic() - began
+
+    passed, reason, waited_s = asyncio.run(stop())
+    assert passed.lane is Lane.SWEEP
+    assert "weight_1m: 4000 of 6000 used, 1500 kept for other lanes for 0.1 s; nothing was sent" in reason
+    assert waited_s < 1
