@@ -7,10 +7,14 @@ from typing import Any
 
 from actors.children import PORTFOLIO
 from actors.engine import Engine
+from core.breaker import Breaker
 from core.errors import StorageError
+from core.health import StreamHealth
+from core.rates import Rates
 from core.settings import Settings
 from messages.admin import AskStatus, StartEngine, StatusReported
 from messages.lifecycle import ChildReady, RestartDue
+from messages.venue import GatewayHealth
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests.actors.recorded import Recorded
@@ -102,3 +106,15 @@ class RecordedEngine(Recorded, Engine):
         self.receiveMsg_AskStatus(AskStatus(request_id="r"), CLIENT)
         answer: StatusReported = self.to(CLIENT, StatusReported)[-1]
         return answer
+
+
+def health(*, is_live: bool) -> GatewayHealth:
+    """What a gateway tells while its user stream lives, or is cut."""
+    stream = StreamHealth(is_live=is_live, since_ns=1, because="" if is_live else "cut")
+    return GatewayHealth(
+        at_ns=1,
+        in_flight=0,
+        rates=Rates().figures({}, 1),
+        breaker=Breaker(Settings().breaker, None).figures(1),
+        stream=stream,
+    )
