@@ -1,8 +1,9 @@
 """An operator insists: what stops trading must not be lost because a part of the engine died while it was told.
 
 Whatever is asked for here is asked again until it is answered, by whichever engine runs then. Each question carries the
-time at which the first one was put, so asking again undoes nothing that somebody has said since. Who uses it:
-`intentctl halt`, `reduce`, `resume`, `disarm`, and strategies that stop trading by themselves.
+time at which the first one was put, so asking again loosens nothing that somebody has tightened since. What it tightens
+it tightens again, for whoever waits here still wants it. Who uses it: `intentctl halt`, `reduce`, `resume`, `disarm`,
+and strategies that stop trading by themselves.
 """
 
 from __future__ import annotations
