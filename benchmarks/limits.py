@@ -2,7 +2,8 @@
 
 The target is what we want. The limit is about half as good as what was measured, because a shared machine is not
 quiet: half the speed, or twice the slowdown beyond the baseline. A figure in plain milliseconds says more about the
-machine than about us; it has a target and no limit. Promised seconds are the exception: they must hold everywhere.
+machine than about us; it has a target and no limit. Promised seconds are the exception: they must hold everywhere, as
+promised; whether they became worse is told by the ratio beside them.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ LIMITS = (
     Limit(benchmark="growth", figure="cost_ratio", target=1.15, loose=1.30),
     Limit(benchmark="growth", figure="pss_per_symbol_mb", target=15, loose=15),
     Limit(benchmark="resilience", figure="kill_worst_s", target=2, loose=2),
-    Limit(benchmark="resilience", figure="ready_100_open_s", target=5, loose=3),
-    Limit(benchmark="resilience", figure="ready_ratio", target=2, loose=2.5),
+    Limit(benchmark="resilience", figure="ready_100_open_s", target=5, loose=5),
+    Limit(benchmark="resilience", figure="ready_ratio", target=2, loose=2),
 )
 
 

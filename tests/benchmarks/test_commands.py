@@ -58,18 +58,10 @@ def test_orders_measures_all_four_runs(processes: Marked, temporary: Path) -> No
     assert list(temporary.iterdir()) == []
 
 
-def test_trading_goes_on_after_a_kill_and_a_start_is_quick(processes: Marked, temporary: Path) -> None:
-    """The crash promise, loosely: every part killed once, and starts with 100 open intents; nothing is left behind."""
+def test_resilience_kills_every_part_and_starts_with_open_intents(processes: Marked, temporary: Path) -> None:
+    """Trading goes on each time, and nothing is left behind; how fast is judged by the gate, with nothing beside it."""
     done = processes.run(
-        "-m",
-        "benchmarks",
-        "resilience",
-        "--quick",
-        "--starts",
-        "1",
-        "--check",
-        "--json",
-        extra={"TMPDIR": str(temporary)},
+        "-m", "benchmarks", "resilience", "--quick", "--starts", "1", "--json", extra={"TMPDIR": str(temporary)}
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)

@@ -63,6 +63,12 @@ def test_every_benchmark_has_a_limit() -> None:
     assert {limit.benchmark for limit in limits.LIMITS if limit.loose is not None} == set(BENCHMARKS)
 
 
+def test_promised_seconds_are_checked_as_promised() -> None:
+    """Neither more, which would be about the machine, nor less."""
+    promised = {limit.figure: (limit.loose, limit.target) for limit in limits.LIMITS if limit.figure.endswith("_s")}
+    assert promised == {"kill_worst_s": (2, 2), "ready_100_open_s": (5, 5)}
+
+
 def test_the_table_says_which_targets_are_met() -> None:
     """Beside the value that was measured."""
     assert limits.table("throughput", {"ratio": 0.4}).rows == [("ratio", "≥ 0.35", 0.4, True)]
