@@ -254,7 +254,8 @@ class Rates:
         if concerns_orders and not retry_after_ns:
             if self._stopped(Lane.PLACE, now_ns) is None:
                 self._refusals_in_a_row += 1
-            until_ns += meter.length_ns * (2 ** min(self._refusals_in_a_row - 1, DOUBLINGS_MAX) - 1)
+            doublings = min(max(0, self._refusals_in_a_row - 1), DOUBLINGS_MAX)  # 0 also within a stop for weight
+            until_ns += meter.length_ns * (2**doublings - 1)
         what = "banned" if status == BANNED else "too many orders" if concerns_orders else "too much weight"
         stop = Stop(lanes, now_ns, until_ns + self.clock.error_ns, f"the venue answered {status}: {what}")
         in_force = [self._stops[lane] for lane in lanes if self._stopped(lane, now_ns)]

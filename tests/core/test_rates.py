@@ -130,6 +130,15 @@ def test_refusals_of_orders_in_a_row_stop_them_longer_each_time() -> None:
     assert stopped_s(at_ns) == 6
 
 
+def test_too_many_orders_within_a_stop_for_weight_stop_for_whole_nanoseconds() -> None:
+    """It is on its way when the stop comes. A time with a fraction is no message, and cannot be read in the book."""
+    found = rates()
+    found.refused(TOO_MANY, WEIGHT_CODE, NS_PER_S, T0)
+    stop = found.refused(TOO_MANY, ORDERS_CODE, 0, T0 + 1)
+    assert (stop.lanes, stop.until_ns) == ((Lane.PLACE,), T0 + 6 * NS_PER_S + found.clock.error_ns)
+    assert isinstance(stop.until_ns, int)
+
+
 def test_a_ban_outlasts_a_shorter_stop() -> None:
     """An answer that was on its way tells of a second; the two minutes hold."""
     found = rates()
