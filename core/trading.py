@@ -49,12 +49,26 @@ def put(book: UnitOfWork, state: TradingState, reason: str, by: str, now_ns: int
             before = replace(before, asked_ns=asked_ns)
             book.put_standing(before)
         return before
+    asked_ns = _asked(before, state, asked_ns, now_ns)
     after = Standing(state=state, reason=reason, by=by, since_ns=now_ns, asked_ns=asked_ns)
     book.put_standing(after)
     book.append_event(
         events.TradingStateChanged(at_ns=now_ns, from_state=before.state, to_state=state, reason=reason, by=by)
     )
     return after
+
+
+def _asked(before: Standing, state: TradingState, asked_ns: int, now_ns: int) -> int:
+    """As new as what was in force, if that was a stop, too: somebody who asks again and again for an older one must not
+    make it older than it is, or a "resume" from between the two lifts both."""
+    is_stop_before = before.state is not TradingState.ACTIVE and STRICTNESS[state] >= STRICTNESS[before.state]
+    is_older = 0 < asked_ns < _known_ns(before) <= now_ns
+    return _known_ns(before) if is_stop_before and is_older else asked_ns
+
+
+def _known_ns(now: Standing) -> int:
+    """Who asked before that cannot have known of it."""
+    return now.asked_ns or now.since_ns
 
 
 def is_overtaken(book: BookReader, state: TradingState, asked_ns: int, now_ns: int) -> bool:
@@ -66,8 +80,7 @@ def is_overtaken(book: BookReader, state: TradingState, asked_ns: int, now_ns: i
     set back since, and says nothing.
     """
     now = standing(book)
-    known_ns = now.asked_ns or now.since_ns
-    return 0 < asked_ns < known_ns <= now_ns and STRICTNESS[state] < STRICTNESS[now.state]
+    return 0 < asked_ns < _known_ns(now) <= now_ns and STRICTNESS[state] < STRICTNESS[now.state]
 
 
 def refusal(book: BookReader, side: Side) -> Refusal | None:

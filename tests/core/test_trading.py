@@ -134,3 +134,20 @@ def test_a_halt_that_is_asked_for_again_is_as_new_as_that() -> None:
         trading.put(unit, TradingState.HALTED, REASON, "operator", T0, asked_ns=T0 - 1)
     assert trading.is_overtaken(desk.book, TradingState.ACTIVE, T0 - 2, T0)
     assert len(desk.events(TradingStateChanged)) == 1
+
+
+@pytest.mark.parametrize("by_part", [False, True])
+def test_an_older_halt_that_is_asked_for_again_makes_a_newer_one_no_older(by_part: bool) -> None:
+    """Two have halted, one of them insists; a resume that was asked for between the two lifts neither."""
+    desk = Desk()
+    with desk.book.transaction() as unit:
+        trading.put(unit, TradingState.HALTED, "odd fills", "operator", T0, asked_ns=T0 - 9)
+        if by_part:
+            trading.put(unit, TradingState.ACTIVE, "seen", "operator", T0 - 2, asked_ns=T0 - 8)
+            trading.tighten(unit, TradingState.REDUCING, "drift", "reconciler", T0 - 1)
+        else:
+            trading.put(unit, TradingState.HALTED, "feed lost", "operator", T0, asked_ns=T0 - 1)
+        trading.put(unit, TradingState.HALTED, "odd fills", "operator", T0, asked_ns=T0 - 9)
+    assert trading.standing(desk.book).reason == "odd fills"
+    assert trading.is_overtaken(desk.book, TradingState.ACTIVE, T0 - 5, T0)
+    assert not trading.is_overtaken(desk.book, TradingState.ACTIVE, T0, T0)
