@@ -198,13 +198,23 @@ class FrontDesk(Supervisor):
     def hand_on(self, message: ClientRequest, part: str, sender: Any) -> None:
         """To the part that can answer; its answer goes back to the client."""
         if not self.is_ready(part):
-            reason = f"the {part} is not ready; see `intentctl status`, then ask again"
-            self.answer(sender, RequestRefused(request_id=message.request_id, reason=reason, is_passing=True))
+            self.answer(sender, self.not_ready(message, part))
             return
         self.clients[message.request_id] = sender
         if len(self.clients) > CLIENTS_MAX:
             del self.clients[next(iter(self.clients))]
         self.send(self.address_of(part), message)
+
+    def not_ready(self, message: ClientRequest, part: str) -> RequestRefused:
+        """Who insists waits for a part that is being started, not for one that nobody starts."""
+        is_passing = self.state != "halted"
+        reason = f"the {part} is not ready; see `intentctl status`, then ask again"
+        if not is_passing:
+            reason = (
+                f"the {part} is gone, and the engine is halted ({self.stop_reason}): it stays so until "
+                "`intentctl resume`, and no new order leaves before; see `intentctl status`"
+            )
+        return RequestRefused(request_id=message.request_id, reason=reason, is_passing=is_passing)
 
     def receiveMsg_QuarantineAnswered(self, message: QuarantineAnswered, _sender: Any) -> None:
         self.hand_back(message.request_id, message)

@@ -26,6 +26,7 @@ from storage.layout import StateFolder
 AGAIN_S: Final = 2.0
 """Without an answer it is asked again after so long."""
 CONNECT_AGAIN_S: Final = 0.2
+SILENT: Final = "the engine does not answer"
 
 
 class Operator:
@@ -88,11 +89,12 @@ class Operator:
         """Of one engine. Raises `EngineNotRunning` when it is gone, or out of patience."""
         file = system.read_engine_file(self._folder)
         asked: set[str] = set()
+        why = SILENT
         while time.monotonic() < deadline:
             request_id = new_request_id()
             asked.add(request_id)
             client.tell_engine(wish(request_id))
-            until = min(deadline, time.monotonic() + AGAIN_S)
+            until, refused = min(deadline, time.monotonic() + AGAIN_S), ""
             while (left := until - time.monotonic()) > 0:
                 message = client.next_message(left)
                 if isinstance(message, kind) and message.request_id in asked:
@@ -100,10 +102,13 @@ class Operator:
                 if isinstance(message, RequestRefused) and message.request_id in asked:
                     if not message.is_passing:
                         raise IntentdError(message.reason)
-                    self._on_trouble(message.reason)
+                    refused = message.reason
+                    self._on_trouble(refused)
                 if isinstance(message, DeadEnvelope):
                     raise EngineNotRunning("the engine is being replaced")
             if system.read_engine_file(self._folder) != file:
                 raise EngineNotRunning("another engine has taken its place")
-            self._on_trouble("no answer yet")
-        raise EngineNotRunning("the engine does not answer")
+            if refused or until < deadline:  # the last question may have had no time for its answer
+                why = refused or SILENT
+            self._on_trouble(why)
+        raise EngineNotRunning(why)

@@ -61,6 +61,20 @@ def test_a_halt_is_told_without_a_gateway_when_the_venue_takes_nothing_older(run
     assert running.to(CLIENT, TradingStateSet) == [done]
 
 
+def test_who_halts_a_halted_engine_waits_for_no_portfolio_that_nobody_starts(running: RecordedEngine) -> None:
+    """Nothing leaves any more, and it says so; one that is just being started is worth the wait."""
+    ask = SetTradingState(request_id="r", state=TradingState.HALTED, reason="a test")
+    running.let_die(PORTFOLIO)
+    running.receiveMsg_SetTradingState(ask, CLIENT)
+    running.let_all_start()
+    running.exhaust(PORTFOLIO)
+    assert running.state == "halted"
+    running.receiveMsg_SetTradingState(ask, CLIENT)
+    passing, lasting = running.to(CLIENT, RequestRefused)
+    assert (passing.is_passing, lasting.is_passing) == (True, False)
+    assert "the portfolio is gone, and the engine is halted" in lasting.reason
+
+
 LIVE = {"engine": {"restarts_max": RESTARTS_MAX, "mode": "live"}}
 KEY = KeyRights(may_trade=True, may_transfer=False, is_ip_restricted=False)
 ACCOUNT = Account(fingerprint="0123456789ab", address="http://127.0.0.1:1", rights=KEY)
