@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from actors.children import GATEWAY, PORTFOLIO, RECONCILER, router_name, symbol_of
 from actors.supervisor import Supervisor
 from core import arming
@@ -15,8 +17,9 @@ from core.ids import NS_PER_MS
 from core.in_flight import reach_ns
 from core.intent import SYMBOL_PATTERN, validate_reason
 from core.planning import Refusal
-from core.records import Standing, TradingState
+from core.records import Arming, Standing, TradingState
 from core.settings import Mode
+from core.trading import is_looser
 from messages import ClientRequest, RequestRefused
 from messages.admin import AskStatus, ChildStatus, FindRouter, RouterFound, StatusReported
 from messages.book import (
@@ -174,7 +177,15 @@ class FrontDesk(Supervisor):
         if message.arming is not None and not message.arming.account:
             self.hand_back_when_quiet(message)
         else:
+            if message.arming is not None:  # armed since: who waits to be told that it is not would rely on it
+                self.tell_who_disarmed(message.arming)
             self.hand_back(message.request_id, message)
+
+    def tell_who_disarmed(self, now: Arming) -> None:
+        for request_id, waiting in list(self.settling.items()):
+            if isinstance(waiting, ArmingSet):
+                del self.settling[request_id]
+                self.hand_back(request_id, replace(waiting, arming=now))
 
     def receiveMsg_VerifyBook(self, message: VerifyBook, sender: Any) -> None:
         self.hand_on(message, RECONCILER, sender)
@@ -226,6 +237,7 @@ class FrontDesk(Supervisor):
         rule that ends the wait: it takes nothing that was sent so long ago. A state that stands for so long, and is
         asked for again because its answer was lost, needs no wait.
         """
+        self.tell_who_is_overtaken(message.standing)
         longest_ns = self.longest_on_the_way_ns()
         if self.standing_seen is None or self.standing_seen[0] != message.standing:
             self.standing_seen = message.standing, self.monotonic_ns()
@@ -234,6 +246,14 @@ class FrontDesk(Supervisor):
             self.hand_back(message.request_id, message)
         else:
             self.hand_back_when_quiet(message)
+
+    def tell_who_is_overtaken(self, now: Standing) -> None:
+        """Somebody has made it looser, who knew of what others wait here to be told: it is not so any more, and they
+        must neither be told that it is, nor bring it about again by asking again."""
+        for request_id, waiting in list(self.settling.items()):
+            if isinstance(waiting, TradingStateSet) and is_looser(now, waiting.standing):
+                del self.settling[request_id]
+                self.hand_back(request_id, replace(waiting, standing=now))
 
     def hand_back_when_quiet(self, message: TradingStateSet | ArmingSet) -> None:
         self.settling[message.request_id] = message

@@ -2,8 +2,9 @@
 
 Whatever is asked for here is asked again until it is answered, by whichever engine runs then. Each question carries the
 time at which the first one was put, so asking again loosens nothing that somebody has tightened since. What it tightens
-it tightens again, for whoever waits here still wants it. Who uses it: `intentctl halt`, `reduce`, `resume`, `disarm`,
-and strategies that stop trading by themselves.
+it may tighten again, for whoever waits here still wants it; but it ends with what is in force as soon as it is told that
+somebody else, who knew of it, has loosened it. Who uses it: `intentctl halt`, `reduce`, `resume`, `disarm`, and
+strategies that stop trading by themselves.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ class Operator:
         return answer
 
     def disarm(self, reason: str, timeout_s: float) -> ArmingSet:
-        """None leaves any more in mode live; told when no earlier order can reach the venue. Raises the same."""
+        """None leaves any more in mode live; told when no earlier order can reach the venue. Raises the same.
+
+        Where the arming that is told names an account, somebody has armed it since.
+        """
         asked_ns = time.time_ns()
 
         def wish(request_id: str) -> DisarmTrading:

@@ -27,6 +27,11 @@ STRICTNESS: Final = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingSt
 AT_FIRST: Final = Standing(state=TradingState.ACTIVE, reason="", by="", since_ns=0)
 
 
+def is_looser(after: Standing, before: Standing) -> bool:
+    """Whether somebody has loosened it since."""
+    return STRICTNESS[after.state] < STRICTNESS[before.state] and after.since_ns >= before.since_ns
+
+
 def standing(book: BookReader) -> Standing:
     return book.standing() or AT_FIRST
 

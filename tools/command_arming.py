@@ -74,7 +74,8 @@ def disarm(shared: Shared, *, reason: str, timeout_s: float) -> int:
     """
     with insisting(shared) as operator:
         done = operator.disarm(reason, timeout_s)
-    return _print_done(shared, done)
+    code = _print_done(shared, done)
+    return 1 if done.arming is not None and done.arming.account else code  # somebody has armed it since
 
 
 def _duration(text: str) -> int:

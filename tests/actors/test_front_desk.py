@@ -61,6 +61,21 @@ def test_a_halt_is_told_without_a_gateway_when_the_venue_takes_nothing_older(run
     assert running.to(CLIENT, TradingStateSet) == [done]
 
 
+@pytest.mark.parametrize("after", [TradingState.ACTIVE, TradingState.REDUCING])
+def test_a_halt_that_was_lifted_before_it_could_be_told_is_told_as_that(
+    running: RecordedEngine, after: TradingState
+) -> None:
+    """Another operator has known of it. Who was told "halted" now would rely on what is not so any more."""
+    halted(running)
+    (asked,) = running.to(running.address_of(GATEWAY), AwaitQuiet)
+    running.receiveMsg_SetTradingState(SetTradingState(request_id="s", state=after, reason="seen"), "another client")
+    lifted = Standing(state=after, reason="seen", by="operator", since_ns=T0 + 1)
+    done = TradingStateSet(request_id="s", standing=lifted, canceling=0)
+    running.receiveMsg_TradingStateSet(done, PORTFOLIO)
+    running.receiveMsg_WireQuiet(WireQuiet(request_id=asked.request_id), GATEWAY)
+    assert running.to(CLIENT, TradingStateSet) == [replace(done, request_id="r")]
+
+
 def test_who_halts_a_halted_engine_waits_for_no_portfolio_that_nobody_starts(running: RecordedEngine) -> None:
     """Nothing leaves any more, and it says so; one that is just being started is worth the wait."""
     ask = SetTradingState(request_id="r", state=TradingState.HALTED, reason="a test")
@@ -151,6 +166,17 @@ def test_a_disarming_is_told_when_the_wire_is_quiet(live: RecordedEngine) -> Non
     (asked,) = live.to(live.address_of(GATEWAY), AwaitQuiet)
     live.receiveMsg_WireQuiet(WireQuiet(request_id=asked.request_id), GATEWAY)
     assert live.to(CLIENT, ArmingSet) == [done]
+
+
+def test_a_disarming_that_was_undone_before_it_could_be_told_is_told_as_that(live: RecordedEngine) -> None:
+    """Another operator has armed again, knowing of it."""
+    live.receiveMsg_DisarmTrading(DisarmTrading(request_id="e", reason="enough", asked_ns=T0), CLIENT)
+    off = Arming(account="", since_ns=T0, until_ns=T0, by="operator", reason="enough", asked_ns=T0)
+    live.receiveMsg_ArmingSet(ArmingSet(request_id="e", arming=off, refusal=None), PORTFOLIO)
+    (asked,) = live.to(live.address_of(GATEWAY), AwaitQuiet)
+    done = arming_set(live, ACCOUNT.fingerprint)
+    live.receiveMsg_WireQuiet(WireQuiet(request_id=asked.request_id), GATEWAY)
+    assert live.to(CLIENT, ArmingSet) == [replace(done, request_id="e"), done]
 
 
 def test_a_disarming_needs_no_gateway(live: RecordedEngine) -> None:
