@@ -145,7 +145,7 @@ class FrontDesk(Supervisor):
         """Where restarts were exhausted, `resume` is for the engine, too: what is in the book alone starts no part."""
         if not self.is_reasoned(message, message.reason, sender):
             return
-        if self.state == "halted" and message.state is TradingState.ACTIVE:
+        if self.state == "halted" and message.state is TradingState.ACTIVE and self.knows_of_halt(message):
             self.begin_again()
             if not self.is_ready(PORTFOLIO):
                 reason = (
@@ -155,6 +155,11 @@ class FrontDesk(Supervisor):
                 self.refuse(message, reason, sender)
                 return
         self.hand_on(message, PORTFOLIO, sender)
+
+    def knows_of_halt(self, message: SetTradingState) -> bool:
+        """Whether it was asked for after the engine halted. One that is asked for again, because nobody has answered it
+        before, starts nothing that an operator has not looked at. Without a time, or where a clock was set, it does."""
+        return not 0 < message.asked_ns < self.halted_ns <= self.now_ns()
 
     def receiveMsg_ArmTrading(self, message: ArmTrading, sender: Any) -> None:
         """For the account that is connected now: without a gateway nobody knows which one that is."""

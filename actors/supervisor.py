@@ -65,6 +65,8 @@ class Supervisor(Guarded):
         """`starting`, `running`, `halted`, `stopping`, `stopped`, `failed`."""
         self.stop_reason = ""
         self.halt_code = RESTARTS_EXHAUSTED
+        self.halted_ns = 0
+        """Since when the engine is `halted`; ns UTC."""
         self.start: StartEngine | None = None
         self.children: dict[str, Child] = {}
         self.supervision = self.new_supervision()
@@ -314,7 +316,7 @@ class Supervisor(Guarded):
 
     def halt(self, reason: str, code: str = RESTARTS_EXHAUSTED) -> None:
         """Restarts do not help: nothing new is sent any more, and somebody must look."""
-        self.halt_code = code
+        self.halt_code, self.halted_ns = code, self.now_ns()
         was_starting, self.state = self.state == "starting", "halted"
         self.stop_reason = reason
         self.log.critical("engine_halted", reason=reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from actors.base import ActorExitRequest
 from actors.children import CLASSES, GATEWAY, PORTFOLIO, RECONCILER, SCRIBE
@@ -21,7 +22,7 @@ from messages.lifecycle import Beat, ChildFailed, ChildReady, Tick
 from messages.reconciling import ExpireStale
 from storage.book_store import BookStore
 from tests.actors.recorded_engine import CLIENT, LAUNCHER, RESTARTS_MAX, RecordedEngine, health
-from tests.builders import SECOND, SYMBOL
+from tests.builders import SECOND, SYMBOL, T0
 
 
 def standing(engine: RecordedEngine) -> tuple[TradingState, list[str]]:
@@ -179,6 +180,18 @@ def test_resume_without_a_portfolio_says_that_trading_is_still_halted(running: R
     running.let_all_start()
     resume(running)
     assert running.to(running.address_of(PORTFOLIO), SetTradingState)
+
+
+def test_a_resume_from_before_the_halt_starts_nothing(running: RecordedEngine) -> None:
+    """It was asked for because of something else, and is asked again; nobody has looked at why parts die."""
+    running.clock_ns += 1
+    running.exhaust(SCRIBE)
+    early = SetTradingState(request_id="r", state=TradingState.ACTIVE, reason="withdrew 100 USDT", asked_ns=T0)
+    running.receiveMsg_SetTradingState(early, CLIENT)
+    assert running.state == "halted"
+    assert running.to(running.address_of(PORTFOLIO), SetTradingState) == [early]  # who tells what is in force
+    running.receiveMsg_SetTradingState(replace(early, asked_ns=T0 + 1), CLIENT)
+    assert running.state == "running"
 
 
 def test_resume_without_a_reason_changes_nothing(running: RecordedEngine) -> None:
