@@ -2,9 +2,9 @@
 
 Whatever is asked for here is asked again until it is answered, by whichever engine runs then. Each question carries the
 time at which the first one was put, so asking again loosens nothing that somebody has tightened since. What it tightens
-it may tighten again, for whoever waits here still wants it; but it ends with what is in force as soon as it is told that
-somebody else, who knew of it, has loosened it. Who uses it: `intentctl halt`, `reduce`, `resume`, `disarm`, and
-strategies that stop trading by themselves.
+it may tighten again, for whoever waits here still wants it; but the wait ends, with what is in force, when somebody
+else, who knew of it, has loosened it. Who uses it: `intentctl halt`, `reduce`, `resume`, `disarm`, and strategies that
+stop trading by themselves.
 """
 
 from __future__ import annotations

@@ -111,11 +111,11 @@ def _set(shared: Shared, state: TradingState, reason: str, timeout_s: float, *, 
 
 
 def _standing(shared: Shared) -> Standing | None:
-    """How it is before it is changed; None where there is no book."""
+    """How it is before it is changed; None where it cannot be read, which must not keep a halt from being told."""
     try:
         with book(shared.folder) as view:
             return trading.standing(view)
-    except IntentdError:
+    except (IntentdError, OSError):
         return None
 
 
