@@ -70,10 +70,11 @@ class Operator:
 
     def _insist(self, wish: Callable[[str], ClientRequest], kind: type[Any], timeout_s: float) -> Any:
         deadline = time.monotonic() + timeout_s
-        why = ""
+        why, was_told = "", False
         while time.monotonic() < deadline:
             try:
                 client = Client.connect(self._folder)
+                was_told = True
                 try:
                     return self._ask(client, wish, kind, deadline)
                 finally:
@@ -84,6 +85,8 @@ class Operator:
                 why = str(error)
             self._on_trouble(why)
             time.sleep(CONNECT_AGAIN_S)
+        if not was_told:
+            raise EngineNotRunning(f"nobody could be asked within {timeout_s:g} s, so nothing was changed: {why}")
         raise RequestTimedOut(
             f"no answer within {timeout_s:g} s{f' ({why})' if why else ''}; it may have been heard all the same: "
             "`intentctl status` shows what is in force, and asking again does no harm"

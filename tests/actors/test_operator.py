@@ -10,7 +10,7 @@ import pytest
 from actors import operator, system
 from actors.client import Client
 from actors.operator import Operator
-from core.errors import IntentdError, RequestTimedOut
+from core.errors import EngineNotRunning, IntentdError, RequestTimedOut
 from core.records import Standing, TradingState
 from messages import RequestRefused
 from messages.book import SetTradingState, TradingStateSet
@@ -73,3 +73,17 @@ def test_whoever_waited_in_vain_hears_what_the_engine_has_said(desk: Desk, tmp_p
     desk.refusals = 1_000_000
     with pytest.raises(RequestTimedOut, match="being restarted"):
         halt(tmp_path, 0.1)
+
+
+def test_where_nobody_could_be_asked_nothing_was_changed(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is being started all the time: exit code 3, and no doubt about what is in force."""
+
+    def connect(_folder: StateFolder) -> Client:
+        raise EngineNotRunning("the engine is being started")
+
+    monkeypatch.setattr(Client, "connect", connect)
+    with pytest.raises(EngineNotRunning, match="nothing was changed: the engine is being started"):
+        halt(tmp_path, 0.1)
+    assert desk.asked == []
