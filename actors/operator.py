@@ -28,6 +28,7 @@ AGAIN_S: Final = 2.0
 """Without an answer it is asked again after so long."""
 CONNECT_AGAIN_S: Final = 0.2
 SILENT: Final = "the engine does not answer"
+HEARD: Final = "it may have been heard all the same: `intentctl status` shows what is in force"
 
 
 class Operator:
@@ -80,16 +81,17 @@ class Operator:
                 finally:
                     client.close()
             except EngineNotRunning as error:
-                if launcher_of(self._folder) is None:
-                    raise  # nobody will start another one
+                if launcher_of(self._folder) is None:  # nobody will start another one
+                    if was_told:
+                        raise EngineNotRunning(f"the engine has ended; {HEARD}") from error
+                    raise
                 why = str(error)
             self._on_trouble(why)
             time.sleep(CONNECT_AGAIN_S)
         if not was_told:
             raise EngineNotRunning(f"nobody could be asked within {timeout_s:g} s, so nothing was changed: {why}")
         raise RequestTimedOut(
-            f"no answer within {timeout_s:g} s{f' ({why})' if why else ''}; it may have been heard all the same: "
-            "`intentctl status` shows what is in force, and asking again does no harm"
+            f"no answer within {timeout_s:g} s{f' ({why})' if why else ''}; {HEARD}, and asking again does no harm"
         )
 
     def _ask(self, client: Client, wish: Callable[[str], ClientRequest], kind: type[Any], deadline: float) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from thespian.actors import DeadEnvelope
 
 from actors import operator, system
 from actors.client import Client
@@ -87,3 +88,12 @@ def test_where_nobody_could_be_asked_nothing_was_changed(
     with pytest.raises(EngineNotRunning, match="nothing was changed: the engine is being started"):
         halt(tmp_path, 0.1)
     assert desk.asked == []
+
+
+def test_an_engine_that_has_ended_may_have_heard(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was asked, and its answer was still to come; nobody starts another one."""
+    monkeypatch.setattr(operator, "launcher_of", lambda _folder: None)
+    desk.letters.append(DeadEnvelope(ENGINE, "halt"))
+    with pytest.raises(EngineNotRunning, match="has ended; it may have been heard all the same"):
+        halt(tmp_path)
+    assert len(desk.asked) == 1
