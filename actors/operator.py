@@ -80,7 +80,7 @@ class Operator:
                     return self._ask(client, wish, kind, deadline)
                 finally:
                     client.close()
-            except EngineNotRunning as error:
+            except (EngineNotRunning, OSError) as error:  # its mailboxes may go while we knock
                 if launcher_of(self._folder) is None:  # nobody will start another one
                     if was_told:
                         raise EngineNotRunning(f"the engine has ended; {HEARD}") from error

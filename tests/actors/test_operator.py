@@ -97,3 +97,20 @@ def test_an_engine_that_has_ended_may_have_heard(desk: Desk, tmp_path: Path, mon
     with pytest.raises(EngineNotRunning, match="has ended; it may have been heard all the same"):
         halt(tmp_path)
     assert len(desk.asked) == 1
+
+
+def test_a_door_that_goes_while_it_is_knocked_at_is_looked_for_again(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's folder is removed in this very moment; the next engine has another one."""
+    doors = [FileNotFoundError(2, "No such file or directory"), Client(desk, ENGINE)]  # type: ignore[arg-type]
+
+    def connect(_folder: StateFolder) -> Client:
+        found = doors.pop(0)
+        if isinstance(found, OSError):
+            raise found
+        assert isinstance(found, Client)
+        return found
+
+    monkeypatch.setattr(Client, "connect", connect)
+    assert halt(tmp_path).standing == BY_OPERATOR
