@@ -9,7 +9,6 @@ silence.
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
 import os
 import signal
@@ -32,7 +31,7 @@ from thespian.actors import (
 )
 
 from actors import crashpoints, logs, process_name
-from core.errors import BookDamaged, IntentdError, StorageError, VenueSilent
+from core.errors import NO_ROOM, PASSING, BookDamaged, IntentdError, StorageError, StorageFull, VenueSilent
 from core.settings import Settings
 from messages import ClientRequest, Message, RequestRefused
 from messages.lifecycle import (
@@ -51,19 +50,18 @@ from storage.layout import StateFolder
 
 CRASH_EXIT_CODE = 70
 SLOW_CLIENTS_MAX = 1_000
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 CREDENTIAL_VARIABLES = ("INTENTD_API_KEY", "INTENTD_API_SECRET")
 
 __all__ = ["CREDENTIAL_VARIABLES", "ActorExitRequest", "ChildActorExited", "Guarded", "WatchMessage"]
 
 
-def mendable(error: BaseException | None) -> str:
-    """What somebody can mend, so that `status` shall say it; empty for everything else."""
+def mendable(error: BaseException | None) -> IntentdError | None:
+    """What somebody can mend, so that `status` shall say it; None for everything else."""
     if isinstance(error, StorageError):
-        return str(error)
+        return error
     if isinstance(error, OSError) and error.errno in NO_ROOM:
-        return f"{error.strerror}: {error.filename or 'a file'} cannot be written; free space"
-    return ""
+        return StorageFull(f"{error.strerror}: {error.filename or 'a file'} cannot be written; free space")
+    return None
 
 
 class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
@@ -183,9 +181,8 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         """Log the exception being handled and end this process, now."""
         try:
             self.log.critical("actor_crashed", actor=self.label, while_handling=type(message).__name__, exc_info=True)  # noqa: LOG014
-            error = sys.exc_info()[1]
-            if reason := mendable(error):
-                self.fail(reason, error)
+            if error := mendable(sys.exc_info()[1]):
+                self.fail(error)
         finally:
             self.end_process()
 
@@ -213,28 +210,29 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         try:
             answer = self.on_start(message)
         except IntentdError as error:
-            self.fail(str(error), error)
+            self.fail(error)
             return
         except OSError as error:
-            reason = mendable(error)
-            if not reason:
+            told = mendable(error)
+            if told is None:
                 raise
-            self.fail(reason)
+            self.fail(told)
             return
         gc.freeze()  # what is there now stays: no collection need walk it, nor copy the pages shared with the parent
         self.is_configured = True
         if answer is not None:
             self.send(sender, answer)
 
-    def fail(self, reason: str, error: BaseException | None = None) -> None:
-        """This child cannot do its work, for a reason that somebody can mend."""
-        self.log.error("child_failed", reason=reason)
+    def fail(self, error: IntentdError) -> None:
+        """This child cannot do its work, for a reason that it can name."""
+        self.log.error("child_failed", reason=str(error))
         failed = ChildFailed(
             name=self.label,
             pid=self.process_id(),
-            reason=reason,
+            reason=str(error),
             damaged=isinstance(error, BookDamaged),
-            passing=isinstance(error, VenueSilent),
+            passing=isinstance(error, PASSING),
+            venue_silent=isinstance(error, VenueSilent),
         )
         self.send(self.engine, failed)
 

@@ -90,7 +90,7 @@ class Engine(Stopper):
         if self.state == "starting":
             self.answer(self.launcher, message)
 
-    def give_up(self, reason: str, *, told_why: bool = False, passing: bool = False) -> None:
+    def give_up(self, reason: str, *, passing: bool = False, venue_silent: bool = False) -> None:
         """The start cannot succeed: say why, and end."""
         if self.state == "failed":
             return
@@ -98,7 +98,7 @@ class Engine(Stopper):
         self.stop_reason = reason
         self.log.critical("engine_failed", reason=reason)
         for receiver in [self.launcher, *self.stop_askers]:
-            self.answer(receiver, EngineStopped(reason=reason, failed=True, told_why=told_why, passing=passing))
+            self.answer(receiver, EngineStopped(reason=reason, failed=True, passing=passing, venue_silent=venue_silent))
 
     # ── the launcher ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -407,7 +407,7 @@ class Gateway(Guarded):
             except VenueSilent:
                 return  # the next balances that are there lead here again
             except StartupFailed as error:  # such as a key that may withdraw: as at any other start
-                self.fail(str(error), error)
+                self.fail(error)
                 return
             finally:
                 self.is_learning = False
@@ -484,7 +484,7 @@ class Gateway(Guarded):
 
     def deliver(self, receiver: Any, result: Any) -> None:
         if isinstance(result, IntentdError) and self.ready is None:
-            self.fail(str(result), result)
+            self.fail(result)
         elif isinstance(result, Exception):
             raise result
         elif isinstance(result, GatewayReady):

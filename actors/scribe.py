@@ -19,7 +19,7 @@ import msgspec
 from actors.base import Guarded
 from actors.crashpoints import reach
 from core import health
-from core.errors import StorageError
+from core.errors import NO_ROOM, StorageError, StorageFull
 from core.event_streams import AUDIT_STREAM, HEALTH_STREAM, ORDER_STREAM, streams_of
 from core.events import AnyEvent
 from core.health import Health
@@ -67,11 +67,12 @@ class Stream:
         try:
             written = os.write(self._descriptor, data)
         except OSError as error:
-            raise StorageError(f"a stream cannot be written: {error.strerror}; free space, then start again") from error
+            kind = StorageFull if error.errno in NO_ROOM else StorageError
+            raise kind(f"a stream cannot be written: {error.strerror}; free space, then start again") from error
         if written < len(data):
             os.ftruncate(self._descriptor, start)
             os.lseek(self._descriptor, start, os.SEEK_SET)  # else the next line begins behind a hole of zeros
-            raise StorageError("a stream cannot be written: the disk is full; free space, then start again")
+            raise StorageFull("a stream cannot be written: the disk is full; free space, then start again")
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -88,8 +88,8 @@ class Supervisor(Guarded):
         """Every part is ready for the first time."""
         raise NotImplementedError
 
-    def give_up(self, reason: str, *, told_why: bool = False, passing: bool = False) -> None:
-        """The start cannot succeed. `told_why`: a part has said what is to be mended, or will pass."""
+    def give_up(self, reason: str, *, passing: bool = False, venue_silent: bool = False) -> None:
+        """The start cannot succeed. `passing`: for a cause from outside, which can pass by itself."""
         raise NotImplementedError
 
     def router_ready(self, name: str) -> None:
@@ -247,14 +247,14 @@ class Supervisor(Guarded):
             return
         child.state = "failed"
         if self.state == "starting" and self.supervision.total == 0:
-            self.give_up(message.reason, told_why=True, passing=message.passing)
+            self.give_up(message.reason, passing=message.passing, venue_silent=message.venue_silent)
         elif self.state in {"starting", "running"}:
             self.send(child.address, ActorExitRequest())
             if message.damaged:
                 self.resting[child.name] = message.reason
                 self.halt(message.reason, BOOK_DAMAGED)
             else:
-                self.replace(child, message.reason, told_why=True)
+                self.replace(child, message.reason, passing=message.passing)
         elif self.state == "halted":
             self.lost_while_halted(child, message.reason)
         elif self.state == "stopping":
@@ -274,9 +274,9 @@ class Supervisor(Guarded):
         if child.name == PORTFOLIO:
             self.halt_in_book()
 
-    def replace(self, child: Child, reason: str, *, told_why: bool = False) -> None:
+    def replace(self, child: Child, reason: str, *, passing: bool = False) -> None:
         """Start a part anew, now or a little later; when that was done too often, stop trading instead."""
-        decision = self.supervision.died(child.name, self.now_ns(), told_why=told_why)
+        decision = self.supervision.died(child.name, self.now_ns(), passing=passing)
         self.resting[child.name] = reason
         if isinstance(decision, Exhausted):
             self.halt(f"{reason}; {decision.reason}")

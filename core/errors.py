@@ -6,6 +6,9 @@ Every text says what was wrong, with the value, and what to do about it: it is p
 
 from __future__ import annotations
 
+import errno
+from typing import Final
+
 
 class IntentdError(Exception):
     """Anything intentd raises on purpose."""
@@ -61,6 +64,10 @@ class BookDamaged(StorageError):
     """The book holds what nobody has written. Waiting does not mend it, and nobody may trade on it."""
 
 
+class StorageFull(StorageError):
+    """There is no room for what must be written: on the disk, in a quota, in the book. It passes when there is some."""
+
+
 class EngineNotRunning(IntentdError):
     """No engine runs on this state folder."""
 
@@ -80,7 +87,7 @@ class StartupFailed(IntentdError):
 
 
 class StartRefused(StartupFailed):
-    """A part has said what keeps it from starting; when somebody has mended that, it will."""
+    """A part has said that a cause from outside keeps it from starting, one that can pass (`PASSING`)."""
 
 
 class VenueSilent(StartRefused):
@@ -91,3 +98,11 @@ class VenueSilent(StartRefused):
 
 class RequestTimedOut(IntentdError):
     """The engine did not answer in time. What was asked for may still happen; ask again with the same key."""
+
+
+PASSING: Final[tuple[type[IntentdError], ...]] = (StorageFull, VenueSilent)
+"""What comes from outside and can pass by itself: who ends over it works as soon as it has passed. Of nothing else we
+know that: a contradiction, a bug, damage, a wrong key are found again by whoever starts next."""
+
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""What the operating system says where `StorageFull` is the error of ours."""

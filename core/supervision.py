@@ -5,13 +5,15 @@ often, replacing them does not help and somebody must look. Pure: names and time
 
 Too often, with N = `engine.restarts_max`, is
 
-* more than N restarts of parts that died without a word, whichever they are, within `engine.restart_window`: a storm;
+* more than N restarts of parts, whichever they are, within `engine.restart_window`: a storm;
 * more than N deaths of one part in a row, none of them after it had been ready for `READY_ENOUGH_NS`: a crash loop,
   whose growing delays keep it below the first limit for ever.
 
-A part that *says* why it cannot work (a full disk, a venue that does not answer) is neither, and uses up nothing of N:
-a disk that is full stops several parts at once, again and again. It is tried again for as long as it takes, after
-longer and longer pauses, every `DELAY_MAX_NS` at last, and heals when somebody has mended that.
+One kind of death is neither, and uses up nothing of N: a part has said that it ends over something from outside that
+can pass by itself (`core.errors.PASSING`: a full disk, a venue that does not answer). A disk that is full stops several
+parts at once, again and again. Such a part is tried again for as long as it takes, after longer and longer pauses,
+every `DELAY_MAX_NS` at last, and works when that has passed. Whatever else a part says, a contradiction in the book for
+one, the next one would find again, so it counts like a death without a word.
 """
 
 from __future__ import annotations
@@ -43,13 +45,13 @@ class Exhausted(NamedTuple):
 
 
 class Supervision:
-    """At most `restarts` of all parts together within any `within_ns`, and of one part in a row; but see `told_why`."""
+    """At most `restarts` of all parts together within any `within_ns`, and of one part in a row; but see `passing`."""
 
     def __init__(self, restarts: int, within_ns: int) -> None:
         self._limit = restarts
         self._within_ns = within_ns
         self._restarts: deque[int] = deque()
-        """When; only of parts that did not say why they died."""
+        """When; without those of a passing cause."""
         self._failures: dict[str, int] = {}
         self._died_ns: dict[str, int] = {}
         self._ready_ns: dict[str, int] = {}
@@ -62,11 +64,11 @@ class Supervision:
         """A part can work."""
         self._ready_ns[name] = now_ns
 
-    def died(self, name: str, now_ns: int, *, told_why: bool = False) -> Restart | Exhausted:
-        """A part is gone, or could not start. `told_why`: it has named what keeps it from working."""
+    def died(self, name: str, now_ns: int, *, passing: bool = False) -> Restart | Exhausted:
+        """A part is gone, or could not start. `passing`: it has said so, and why: from outside, and it can pass."""
         if now_ns - self._ready_ns.pop(name, now_ns) >= READY_ENOUGH_NS:
             self._in_a_row[name] = 0
-        if not told_why:
+        if not passing:
             reason = self._enough(name, now_ns)
             if reason:
                 return Exhausted(reason)
@@ -78,7 +80,7 @@ class Supervision:
         return Restart(0 if failures == 0 else min(DELAY_FIRST_NS << (failures - 1), DELAY_MAX_NS))
 
     def _enough(self, name: str, now_ns: int) -> str:
-        """Why a restart does not help any more; empty when it may. Only for who has died without a word."""
+        """Why a restart does not help any more; empty when it may. Only for what counts."""
         while self._restarts and now_ns - self._restarts[0] > self._within_ns:
             self._restarts.popleft()
         if len(self._restarts) >= self._limit:

@@ -45,10 +45,10 @@ class EngineStopped(Message, frozen=True, kw_only=True):
     reason: str
     failed: bool
     """True: it did not stop because somebody asked for it."""
-    told_why: bool = False
-    """True: a part has said what keeps it from starting, and somebody can mend that."""
     passing: bool = False
-    """True: or it passes by itself, since it is the venue that does not answer."""
+    """True: a part has said what keeps it from starting: a cause from outside, which can pass by itself."""
+    venue_silent: bool = False
+    """True: it is that the venue does not answer; there is nothing to be mended here."""
     forced: bool = False
     """True: somebody did not want to wait until what was in flight had settled."""
     report: StopReport | None = None

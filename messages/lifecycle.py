@@ -59,7 +59,9 @@ class ChildFailed(Message, frozen=True, kw_only=True):
     damaged: bool = False
     """The book is: another part would find the same, and nobody may trade on it."""
     passing: bool = False
-    """The venue does not answer just now; there is nothing to be mended here."""
+    """The cause is from outside and can pass by itself (`core.errors.PASSING`)."""
+    venue_silent: bool = False
+    """It is that the venue does not answer just now; there is nothing to be mended here."""
 
 
 class StartDelayed(Message, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from core.errors import StorageError
+from core.errors import NO_ROOM, StorageError, StorageFull
 from storage.layout import PRIVATE_FOLDER, StateFolder
 
 DATA_FILE = "data.mdb"
@@ -57,7 +57,8 @@ def begin(folder: StateFolder, fill: Callable[[Path], None]) -> None:
         _make_durable(folder.book)
         shutil.rmtree(workshop)
     except OSError as error:
-        raise StorageError(f"the book in {folder.book} cannot be made: {error.strerror}; mend it") from error
+        kind = StorageFull if error.errno in NO_ROOM else StorageError
+        raise kind(f"the book in {folder.book} cannot be made: {error.strerror}; mend it") from error
 
 
 def _make_durable(folder: Path) -> None:

@@ -17,7 +17,7 @@ import lmdb
 from core.errors import StorageError
 from core.settings import Settings
 from storage import beginning
-from storage.damage import DAMAGE, damaged, unusable
+from storage.damage import damaged, unusable, unwritten
 from storage.keys import key
 from storage.layout import PRIVATE_FILE, StateFolder
 from storage.schema import SCHEMA_VERSION
@@ -137,10 +137,8 @@ class Transaction:
             raise
         try:
             self._txn.commit()
-        except DAMAGE as error:
-            raise damaged(self._place, error) from error
         except lmdb.Error as error:
-            raise StorageError(f"the book could not be written: {error}; free space, then start again") from error
+            raise unwritten(self._place, error) from error
 
     def abort(self) -> None:
         self._txn.abort()

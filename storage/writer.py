@@ -6,7 +6,6 @@ from typing import Any
 
 import lmdb
 
-from core.errors import StorageError
 from core.events import AnyEvent, IntentRefused
 from core.ids import ClientOrderId, IntentId
 from core.lifecycle import is_terminal
@@ -36,7 +35,7 @@ from core.records import (
     TradeCursor,
 )
 from storage import rows
-from storage.damage import DAMAGE, damaged
+from storage.damage import unwritten
 from storage.keys import key, number_key, sequence_key
 from storage.schema import Codec, Record
 from storage.tables import Reader
@@ -183,14 +182,8 @@ class Writer(Reader):
                 if appended:
                     with self._txn.cursor(db=self._tables[table]) as cursor:
                         cursor.putmulti(appended, append=table != "trail")
-        except lmdb.MapFullError as error:
-            raise StorageError(
-                "the book is full; set a larger storage.map_size_gib and start again, nothing acknowledged is lost"
-            ) from error
-        except DAMAGE as error:
-            raise damaged(self._place, error) from error
         except lmdb.Error as error:
-            raise StorageError(f"the book cannot be written: {error}; mend the disk, then start again") from error
+            raise unwritten(self._place, error) from error
         self._changed.clear()
         for appended in self._appended.values():
             appended.clear()

@@ -389,6 +389,6 @@ class Launch:
 
 
 def _failure(ended: EngineStopped) -> StartupFailed:
-    if ended.passing:
+    if ended.venue_silent:
         return VenueSilent(ended.reason)
-    return (StartRefused if ended.told_why else StartupFailed)(ended.reason)
+    return (StartRefused if ended.passing else StartupFailed)(ended.reason)

@@ -54,9 +54,9 @@ class Watchdog:
 
     def _replace(self, reason: str) -> None:
         """Until a new engine is ready, or it was tried too often, or we are told to stop."""
-        told_why = False
+        passing = False
         while not self._is_told_to_stop():
-            decision = self._supervision.died(ENGINE, time.monotonic_ns(), told_why=told_why)
+            decision = self._supervision.died(ENGINE, time.monotonic_ns(), passing=passing)
             if isinstance(decision, Exhausted):
                 raise self._exhausted(f"{reason}; {decision.reason}")
             self._say(f"{reason}; starting a new one")
@@ -64,7 +64,7 @@ class Watchdog:
             try:
                 self._launch.relaunch()
             except StartupFailed as error:
-                reason, told_why = f"the engine did not start: {error}", isinstance(error, StartRefused)
+                reason, passing = f"the engine did not start: {error}", isinstance(error, StartRefused)
             else:
                 self._supervision.ready(ENGINE, time.monotonic_ns())
                 self._say("the engine is ready again")

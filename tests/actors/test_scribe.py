@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from actors.scribe import TAIL_BYTES, Scribe, Stream
 from core import book
-from core.errors import StorageError
+from core.errors import StorageError, StorageFull
 from core.events import AlertFired, AnyEvent, OrderCancel, RateLimitHit, StaleIntentCleanup
 from core.ids import IntentId
 from core.settings import Settings
@@ -78,13 +79,30 @@ def test_a_line_that_found_no_room_leaves_no_hole(path: Path, monkeypatch: pytes
     write(path, 1)
     stream, whole = Stream(path, "session"), os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: whole(descriptor, data[: len(data) // 2]))
-    with pytest.raises(StorageError, match="full"):
+    with pytest.raises(StorageFull, match="full"):
         stream.note([AlertFired(at_ns=1, code="TEST", text="y" * 100)], 1)
     monkeypatch.setattr(os, "write", whole)
     stream.append(entries(2))
     stream.close()
     assert sequences(path) == [1, 2]
     assert write(path, 3) == 2
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, StorageFull), (errno.EIO, StorageError)])
+def test_a_line_that_cannot_be_written_says_whether_room_would_help(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[StorageError]
+) -> None:
+    """Who ends over a full disk is started again for as long as it takes; over a broken one, only so often."""
+    stream = Stream(path, "session")
+
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(StorageError) as error:
+        stream.append(entries(1))
+    assert type(error.value) is kind
+    stream.close()
 
 
 @pytest.mark.parametrize(

@@ -121,16 +121,16 @@ def test_a_start_that_cannot_succeed_ends_with_a_halt_and_its_reason(engine: Rec
         engine.let_die(SCRIBE)
         engine.let_restart()
     (stopped,) = engine.to(LAUNCHER, EngineStopped)
-    assert (stopped.failed, stopped.told_why) == (True, False)
+    assert (stopped.failed, stopped.passing) == (True, False)
     assert "the scribe process" in stopped.reason
     assert standing(engine)[0] is TradingState.HALTED
 
 
-def test_a_part_that_says_what_is_wrong_is_never_given_up(running: RecordedEngine) -> None:
-    """Somebody can mend that; `status` names it."""
+def test_a_part_that_ends_over_what_can_pass_is_never_given_up(running: RecordedEngine) -> None:
+    """Somebody makes room; `status` names it."""
     for number in range(20):
         child = running.children[PORTFOLIO]
-        failed = ChildFailed(name=PORTFOLIO, pid=number, reason="the disk is full; free space")
+        failed = ChildFailed(name=PORTFOLIO, pid=number, reason="the disk is full; free space", passing=True)
         running.receiveMsg_ChildFailed(failed, child.address)
         assert running.state == "running"
         running.clock_ns += 61 * SECOND
@@ -141,16 +141,48 @@ def test_a_part_that_says_what_is_wrong_is_never_given_up(running: RecordedEngin
 
 
 def test_a_disk_that_is_full_for_several_parts_at_once_does_not_halt(running: RecordedEngine) -> None:
-    """Together they die more often than parts may within the window; whoever dies without a word afterwards counts."""
+    """Together they die more often than parts may within the window; whoever else dies afterwards counts."""
     for number in range(RESTARTS_MAX + 1):
         for name in (PORTFOLIO, SCRIBE):
-            failed = ChildFailed(name=name, pid=number, reason="the disk is full; free space")
+            failed = ChildFailed(name=name, pid=number, reason="the disk is full; free space", passing=True)
             running.receiveMsg_ChildFailed(failed, running.children[name].address)
         running.let_restart()
         running.let_all_start()
     assert (running.state, running.supervision.total) == ("running", 2 * (RESTARTS_MAX + 1))
     running.exhaust(GATEWAY)
     assert running.state == "halted"
+
+
+def test_a_reason_that_the_next_one_finds_again_uses_up_the_restarts(running: RecordedEngine) -> None:
+    """E1: a book that contradicts itself does so every time. It is not tried for ever, with nobody called."""
+    for number in range(RESTARTS_MAX + 1):
+        assert running.state == "running"
+        failed = ChildFailed(name=RECONCILER, pid=number, reason="the book contradicts itself")
+        running.receiveMsg_ChildFailed(failed, running.children[RECONCILER].address)
+        running.let_restart()
+        running.clock_ns += 61 * SECOND
+    (halt,) = running.to(running.children[PORTFOLIO].address, TightenTrading)
+    assert (running.state, halt.concern.code) == ("halted", "RESTARTS_EXHAUSTED")
+    assert running.stop_reason.startswith("the book contradicts itself; ")
+
+
+def test_a_portfolio_that_cannot_start_for_such_a_reason_leaves_a_halt_in_the_book(running: RecordedEngine) -> None:
+    """It is ended first, and its writer's place is taken for this alone."""
+    for number in range(RESTARTS_MAX + 1):
+        failed = ChildFailed(name=PORTFOLIO, pid=number, reason="the book contradicts itself")
+        running.receiveMsg_ChildFailed(failed, running.children[PORTFOLIO].address)
+        running.let_restart()
+    assert (running.state, standing(running)) == ("halted", (TradingState.HALTED, ["RESTARTS_EXHAUSTED"]))
+
+
+@pytest.mark.parametrize("passing", [False, True])
+def test_the_launcher_hears_whether_what_ends_a_start_can_pass(engine: RecordedEngine, passing: bool) -> None:
+    """It bounds how often it tries by that, too."""
+    engine.advance()
+    failed = ChildFailed(name=PORTFOLIO, pid=1, reason="because", passing=passing)
+    engine.receiveMsg_ChildFailed(failed, engine.children[PORTFOLIO].address)
+    (stopped,) = engine.to(LAUNCHER, EngineStopped)
+    assert (stopped.reason, stopped.failed, stopped.passing) == ("because", True, passing)
 
 
 # ── resume ────────────────────────────────────────────────────────────────────────────────────────────────────────────

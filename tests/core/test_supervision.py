@@ -63,11 +63,11 @@ def test_what_is_older_than_the_window_does_not_count() -> None:
     assert supervision.total == 4
 
 
-def crash_loop(supervision: Supervision, *, ready_ns: int, times: int, told_why: bool = False) -> int | None:
+def crash_loop(supervision: Supervision, *, ready_ns: int, times: int, passing: bool = False) -> int | None:
     """Let a part die again and again, each time after having been ready for so long; which death was enough."""
     now_ns = T0
     for number in range(1, times + 1):
-        decision = supervision.died("portfolio", now_ns, told_why=told_why)
+        decision = supervision.died("portfolio", now_ns, passing=passing)
         if isinstance(decision, Exhausted):
             return number
         now_ns += decision.after_ns + SECOND // 50
@@ -99,9 +99,9 @@ def test_kills_of_a_part_that_works_are_no_crash_loop() -> None:
     assert crash_loop(Supervision(20, 60 * SECOND), ready_ns=READY_ENOUGH_NS, times=1_000) is None
 
 
-def test_a_part_that_says_what_is_wrong_is_tried_for_as_long_as_it_takes() -> None:
+def test_a_part_that_ends_over_what_can_pass_is_tried_for_as_long_as_it_takes() -> None:
     """A disk that is full is mended by somebody, and then everything goes on by itself."""
-    assert crash_loop(Supervision(20, 60 * SECOND), ready_ns=0, times=1_000, told_why=True) is None
+    assert crash_loop(Supervision(20, 60 * SECOND), ready_ns=0, times=1_000, passing=True) is None
 
 
 def test_a_full_disk_that_stops_many_parts_uses_up_no_restarts() -> None:
@@ -112,7 +112,7 @@ def test_a_full_disk_that_stops_many_parts_uses_up_no_restarts() -> None:
     due_ns, waits = dict.fromkeys(names, T0), dict[str, list[int]]()
     while min(due_ns.values()) < T0 + WINDOW_NS:
         name = min(names, key=lambda each: due_ns[each])
-        decision = supervision.died(name, due_ns[name], told_why=True)
+        decision = supervision.died(name, due_ns[name], passing=True)
         assert isinstance(decision, Restart)
         waits.setdefault(name, []).append(decision.after_ns)
         due_ns[name] += decision.after_ns + SECOND // 50
@@ -121,11 +121,11 @@ def test_a_full_disk_that_stops_many_parts_uses_up_no_restarts() -> None:
     assert all(found == sorted(found) and found[-1] == DELAY_MAX_NS for found in waits.values())
 
 
-def test_a_storm_of_silent_deaths_is_enough_whatever_else_has_told_why() -> None:
-    """A part that names its reason neither brings the limit nearer nor moves it away."""
+def test_a_storm_of_deaths_is_enough_whatever_else_will_pass() -> None:
+    """A part that ends over a full disk neither brings the limit nearer nor moves it away."""
     supervision = Supervision(3, WINDOW_NS)
     for number in range(3):
-        assert isinstance(supervision.died("portfolio", T0 + number, told_why=True), Restart)
+        assert isinstance(supervision.died("portfolio", T0 + number, passing=True), Restart)
         assert isinstance(supervision.died("gateway", T0 + number), Restart)
-    assert isinstance(supervision.died("portfolio", T0 + 3, told_why=True), Restart)
+    assert isinstance(supervision.died("portfolio", T0 + 3, passing=True), Restart)
     assert isinstance(supervision.died("scribe", T0 + 4), Exhausted)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core import events
-from core.errors import BookDamaged, IntentdError, StorageError
+from core.errors import BookDamaged, StorageError, StorageFull
 from core.ids import IntentId
 from core.records import Balance, Reservation
 from storage.book_store import BookStore
@@ -353,11 +353,11 @@ def test_a_damaged_record_is_refused(opened: Callable[[], BookStore]) -> None:
 
 
 def test_a_full_map_is_a_storage_error_and_loses_nothing(folder: StateFolder) -> None:
-    """S4: when the map is full the caller hears a StorageError, and what was committed before is still there."""
+    """S4: when the map is full the caller hears that there is no room, and what was committed before is still there."""
     store = BookStore.open_writer(folder, 0, VENUE)  # 0: a small map
     with store.transaction() as unit:
         unit.put_balance(Balance(currency="BTC", total=dec(1)))
-    with pytest.raises(IntentdError):
+    with pytest.raises(StorageFull):
         put_ballast(store, 32)
     with store.snapshot() as view:
         assert Balance(currency="BTC", total=dec(1)) == view.balance("BTC")

@@ -77,13 +77,13 @@ def test_an_engine_that_lives_is_waited_for(tmp_path: Path) -> None:
     assert launch(tmp_path, EngineBorn(pid=os.getpid()), None, None, started)._await_start() is started
 
 
-@pytest.mark.parametrize(("told_why", "kind"), [(True, StartRefused), (False, StartupFailed)])
-def test_what_a_part_has_said_is_told_from_what_just_happened(
-    tmp_path: Path, told_why: bool, kind: type[StartupFailed]
+@pytest.mark.parametrize(("passing", "kind"), [(True, StartRefused), (False, StartupFailed)])
+def test_what_can_pass_is_told_from_what_the_next_start_finds_again(
+    tmp_path: Path, passing: bool, kind: type[StartupFailed]
 ) -> None:
     """The first is waited for, the second is a crash loop when it goes on."""
     with pytest.raises(StartupFailed, match="because") as caught:
-        launch(tmp_path, EngineStopped(reason="because", failed=True, told_why=told_why))._await_start()
+        launch(tmp_path, EngineStopped(reason="because", failed=True, passing=passing))._await_start()
     assert type(caught.value) is kind
 
 

@@ -114,7 +114,7 @@ def test_a_crash_loop_slower_than_the_window_is_exhausted(folder: StateFolder, m
         watched(EngineThatDies(folder, 50, StartupFailed)).run()
 
 
-def test_a_start_that_says_what_is_wrong_is_tried_until_it_is_mended(
+def test_a_start_for_which_something_must_pass_is_tried_until_it_has(
     folder: StateFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A venue that is down over night ends nothing."""
