@@ -126,19 +126,19 @@ class Engine(Stopper):
         self.tell_health()
         self.wake_after_ns(self.settings.engine.heartbeat, Tick(name=HEARTBEAT_TICK))
 
-    def tell_health(self) -> None:
+    def tell_health(self, state: str = "") -> None:
         if self.is_ready(SCRIBE):
-            self.send(self.address_of(SCRIBE), Beat(engine=self.health()))
+            self.send(self.address_of(SCRIBE), Beat(engine=self.health(state or self.state)))
 
-    def health(self) -> EngineHealth:
+    def health(self, state: str) -> EngineHealth:
         told = self.gateway_health
         return EngineHealth(
-            state=self.state,
+            state=state,
             reason=self.stop_reason,
             mode=str(self.settings.engine.mode),
             started_ns=self.started_ns,
             restarts=self.supervision.total,
-            parts={part.name: part.state for part in self.parts()},
+            parts={part.name: part.state for part in self.parts()} | {self.name: state},
             quotes=tuple(sorted({rules.quote for rules in self.markets.values()})),
             gateway_told_ns=told.at_ns if told else 0,
             rates=told.rates if told else None,

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from actors.base import ActorExitRequest
-from actors.children import GATEWAY, PORTFOLIO, RECONCILER, STOP_ORDER, Child, router_name
+from actors.children import GATEWAY, PORTFOLIO, RECONCILER, SCRIBE, STOP_ORDER, Child, router_name
 from actors.front_desk import FrontDesk
 from actors.supervisor import BOOK_DAMAGED
 from core.errors import StorageError
@@ -100,8 +100,8 @@ class Stopper(FrontDesk):
         self.wake_after_ns(LOOK_NS, Tick(name=LOOK_TICK))
         self.go_on_stopping()
 
-    def tell_health(self) -> None:
-        """Have it written down how everything is; the last time when it stops."""
+    def tell_health(self, state: str = "") -> None:
+        """Have it written down how everything is. `state`: the engine's, where it will be another one by then."""
         raise NotImplementedError
 
     def book_at_stop(self) -> BookStore | None:
@@ -311,6 +311,8 @@ class Stopper(FrontDesk):
         stop.flushed.append(left[0])
         if left[0] == PORTFOLIO:
             self.write_report(stop)
+        elif left[0] == SCRIBE:  # before it stops: it is the last one that writes, and all that is left to be done
+            self.tell_health("stopped")
         if self.is_ready(left[0]):
             now_ns = self.monotonic_ns()
             self.set_clocks(now_ns + (stop.ends_ns - now_ns) // 2)  # as a rule at most one of them is slow

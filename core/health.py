@@ -46,9 +46,9 @@ class EngineHealth(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine knows, and nobody else."""
 
     state: str
-    """`starting`, `running`, `halted`, `stopping`, `failed`."""
+    """`starting`, `running`, `halted`, `stopping`, `failed`; `stopped`: all parts have written what they had."""
     reason: str
-    """Why it is halted, stopping or failed."""
+    """Why it is halted, stopping, stopped or failed."""
     mode: str
     started_ns: int
     restarts: int

@@ -17,7 +17,7 @@ from core.verdict import Difference
 from messages import RequestRefused
 from messages.admin import FindRouter, RouterFound, StopDelayed, StopEngine
 from messages.book import RecordEvents
-from messages.lifecycle import ChildFailed, ChildReady, GatewayGone, PrepareStop, RestartDue
+from messages.lifecycle import Beat, ChildFailed, ChildReady, GatewayGone, PrepareStop, RestartDue
 from tests.actors.recorded_engine import CLIENT, LAUNCHER
 from tests.actors.stopping_engine import AGREES, ROUTER, TIMEOUT_S, StoppingEngine, made, resting
 from tests.builders import SECOND, SYMBOL, in_state, snapshot
@@ -72,6 +72,33 @@ def test_the_report_is_in_the_book_before_the_portfolio_stops(engine: StoppingEn
     ((told,),) = [message.events for message in sent if isinstance(message, RecordEvents)]
     assert isinstance(told, StopReconciled)
     assert (told.report.open, told.report.working, told.report.is_clean) == ({"SENT": 1}, 1, True)
+
+
+def test_the_last_heartbeat_says_stopped_when_all_but_the_scribe_have_written(engine: StoppingEngine) -> None:
+    """Who dies before that leaves `stopping`; the scribe writes it before it says that it is done."""
+    engine.told_to_stop()
+    engine.prepared(ROUTER)
+    engine.compared()
+    scribe = engine.address_of(SCRIBE)
+    for name in STOP_ORDER[:-1]:
+        assert [told.engine.state for told in engine.to(scribe, Beat)] == ["running", "stopping"]
+        engine.prepared(name)
+    beaten, prepare = engine.to(scribe)[-2:]
+    assert (beaten.engine.state, beaten.engine.parts["engine"], beaten.engine.reason) == (
+        "stopped",
+        "stopped",
+        "a test",
+    )
+    assert (type(prepare), engine.state, engine.ends()) == (PrepareStop, "stopping", [])
+
+
+def test_a_stop_that_is_cut_short_before_the_scribe_leaves_no_heartbeat_that_says_stopped(
+    engine: StoppingEngine,
+) -> None:
+    """Nobody knows then what is written."""
+    engine.told_to_stop(force=True)
+    assert engine.state == "stopped"
+    assert [told.engine.state for told in engine.to(engine.address_of(SCRIBE), Beat)] == ["running"]
 
 
 def test_what_works_is_canceled_after_the_wire_is_quiet_and_before_the_comparison(canceler: StoppingEngine) -> None:

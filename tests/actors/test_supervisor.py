@@ -343,7 +343,7 @@ def test_without_a_scribe_everything_goes_on(running: RecordedEngine) -> None:
     assert Tick(name=HEARTBEAT_TICK) in [payload for _, payload in running.woken]
 
 
-def test_a_halted_engine_beats_and_one_that_stops_does_so_once_more(running: RecordedEngine) -> None:
+def test_a_halted_engine_beats_and_one_that_begins_to_stop_does_so_once_more(running: RecordedEngine) -> None:
     """Why it is halted, and that it stopped on purpose, can be read for as long as it stands."""
     running.halt("a test")
     (told,) = beat(running)

@@ -82,7 +82,9 @@ def test_the_heartbeat_agrees_with_the_venue(daemon: Daemon) -> None:
     assert daemon.stop() == 0
     down = daemon.ask("status")
     assert down["engine"]["state"] == "not running"
-    assert (down["health"]["engine"]["state"], down["health"]["budgets"]["USDT"]) == ("stopping", own)
+    assert (down["health"]["engine"]["state"], down["health"]["budgets"]["USDT"]) == ("stopped", own)
+    assert (down["health"]["engine"]["parts"]["engine"], down["engine"]["children"]) == ("stopped", [])
+    assert "engine stopped" in daemon.ctl("status").stdout
     assert down["health"]["age_s"] > 0
 
 
