@@ -47,14 +47,18 @@ from messages.reconciling import BookVerified, VerifyBook
 from storage.layout import StateFolder
 
 INBOX_MAX = 100_000
+LOOK_S = 0.25
+"""Between two looks whether anybody is left who could answer."""
 
 
 class Client:
     """Talks to one engine. Use `connect`, or build it on the launcher's own door."""
 
-    def __init__(self, door: system.ActorSystemHandle, engine: Any) -> None:
+    def __init__(self, door: system.ActorSystemHandle, engine: Any, launcher_pid: int = 0) -> None:
+        """`launcher_pid`: of the process that has started the engine; 0 where that is this one."""
         self._door = door
         self._engine = engine
+        self._launcher_pid = launcher_pid
         self._routers: dict[str, Any] = {}
         self._inbox: list[Any] = []
 
@@ -66,7 +70,7 @@ class Client:
             door = system.join(file)
         except ActorSystemException:
             raise EngineNotRunning(f"the engine (pid {file.pid}) does not answer; see `intentctl status`") from None
-        return cls(door, system.address_from_text(file.engine))
+        return cls(door, system.address_from_text(file.engine), file.pid)
 
     def close(self) -> None:
         self._door.leave()
@@ -189,13 +193,29 @@ class Client:
     def stop(
         self, reason: str, timeout_s: float, *, on_stop: OnStop | None = None, force: bool = False
     ) -> EngineStopped:
-        """How it ended. `on_stop`: what becomes of working orders, where not what the settings say."""
+        """How it ended. `on_stop`: what becomes of working orders, where not what the settings say.
+
+        Raises `EngineNotRunning` when engine and launcher are gone without a word.
+        """
         wish = StopEngine(request_id=new_request_id(), reason=reason, on_stop=on_stop, force=force)
         self.tell(self._engine, wish)
         stopped: EngineStopped = self._await(
-            lambda message: isinstance(message, EngineStopped), wish.request_id, timeout_s
+            lambda message: isinstance(message, EngineStopped), wish.request_id, timeout_s, self._all_gone
         )
         return stopped
+
+    def _all_gone(self) -> str:
+        """Why nobody will tell any more how a stop went; empty as long as somebody may.
+
+        An engine without its launcher ends its stop and tells, and a launcher without its engine puts none in its place
+        then, but ends soon.
+        """
+        if not self._launcher_pid or system.process_lives(self._launcher_pid) or self._door.is_there(self._engine):
+            return ""
+        return (
+            f"the engine and its launcher (pid {self._launcher_pid}) were ended by force before the stop was over; "
+            "what was acknowledged is in the book, the next start looks for what was in flight; see `intentctl status`"
+        )
 
     # ── messages ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -217,15 +237,27 @@ class Client:
             lambda message: isinstance(message, kind) and message.request_id == request_id, request_id, timeout_s
         )
 
-    def _await(self, fits: Callable[[Any], bool], request_id: str, timeout_s: float) -> Any:
+    def _await(
+        self,
+        fits: Callable[[Any], bool],
+        request_id: str,
+        timeout_s: float,
+        all_gone: Callable[[], str] | None = None,
+    ) -> Any:
+        """`all_gone`: asked while nothing comes, why nothing will; empty as long as something may."""
         for position, message in enumerate(self._inbox):
             if fits(message) or _refuses(message, request_id):
                 return _accepted(self._inbox.pop(position))
-        deadline = time.monotonic() + timeout_s
+        deadline, gone = time.monotonic() + timeout_s, ""
         while (left := deadline - time.monotonic()) > 0:
-            message = self._door.listen(left)
+            message = self._door.listen(min(left, LOOK_S) if all_gone else left)
             if message is None:
-                break
+                if all_gone is None:
+                    break
+                if gone:  # for a whole look: what they had said before would have come by now
+                    raise EngineNotRunning(gone)
+                gone = all_gone()
+                continue
             if fits(message) or _refuses(message, request_id):
                 return _accepted(message)
             if isinstance(message, DeadEnvelope):

@@ -150,6 +150,11 @@ class ActorSystemHandle:
             if not isInternalActorSystemMessage(received.message):
                 return received.message
 
+    def is_there(self, address: Any) -> bool:
+        """Whether somebody lives who may answer from there."""
+        details = address.addressDetails
+        return is_read(details.path) if isinstance(details, UnixAddress) else _listens(details.connectArgs[0][1])
+
     @property
     def is_alive(self) -> bool:
         """Whether the system's own process, its admin, is there; without it nobody new can join."""
@@ -229,6 +234,11 @@ def join(file: EngineFile) -> ActorSystemHandle:
 def _admin_lives(kind: SystemBase, folder: Path, port: int) -> bool:
     if kind is SystemBase.UNIX:
         return is_read(str(folder / ADMIN_NAME))
+    return _listens(port)
+
+
+def _listens(port: int) -> bool:
+    """Whether a process of this machine takes connections there."""
     try:
         with socket.create_connection((loopback_tcp.LOOPBACK, port), ADMIN_TIMEOUT_S):
             return True

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.effects import SubmitAnswer
 from core.errors import EngineNotRunning
-from messages.admin import FindRouter, RouterFound
+from messages.admin import FindRouter, RouterFound, StopEngine
 from messages.book import SetTradingState
 from messages.intents import IntentAnswered, SubmitIntent
 
@@ -28,6 +28,9 @@ class ScriptedDoor:
         """What came to a router, and to which one."""
         self.letters: deque[Any] = deque()
         """On their way to the client."""
+        self.engine_is_there = True
+        self.last_words: list[Any] = []
+        """They come when it was seen that the engine is gone."""
 
     def tell(self, address: str, message: Any) -> None:
         if isinstance(message, FindRouter):
@@ -35,7 +38,7 @@ class ScriptedDoor:
             found = RouterFound(request_id=message.request_id, symbol=message.symbol, router=self.router, refusal=None)
             self.letters.append(found)
             return
-        if isinstance(message, SetTradingState):
+        if isinstance(message, SetTradingState | StopEngine):
             return  # whether and when it is answered, a test says
         if address != self.router:
             raise EngineNotRunning(f"{address} is gone")
@@ -43,6 +46,11 @@ class ScriptedDoor:
         answer = self.answers.popleft() if self.answers else self.usual
         if answer is not None:
             self.letters.append(IntentAnswered(request_id=message.request_id, answer=answer))
+
+    def is_there(self, _address: str) -> bool:
+        if not self.engine_is_there:
+            self.letters.extend(self.last_words)
+        return self.engine_is_there
 
     def listen(self, _timeout_s: float) -> Any:
         return self.letters.popleft() if self.letters else None

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from actors.client import Client
 from core.book import OpeningOutcome
 from core.effects import SubmitAnswer
-from core.errors import EngineNotRunning, IntentdError
+from core.errors import EngineNotRunning, IntentdError, RequestTimedOut
 from core.records import TradingState
 from messages import RequestRefused
+from messages.admin import EngineStopped
 from tests.actors.scripted import ENGINE, ScriptedDoor
 from tests.builders import SYMBOL, request
 
@@ -46,3 +51,41 @@ def test_a_refusal_is_of_the_request_that_it_names() -> None:
     assert client.submit(router, request(), wait=False, timeout_s=1.0) == door.usual
     with pytest.raises(IntentdError, match="not ready"):
         client.await_answer(type(door.usual), asked, 1.0)
+
+
+# ── a stop ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+LONG_S = 60.0
+SHORT_S = 0.05
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    """Of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_stop_that_nobody_is_left_to_answer_is_not_waited_for(dead_pid: int) -> None:
+    """Engine and launcher were killed in the middle of it; the text names the launcher."""
+    door = ScriptedDoor()
+    door.engine_is_there = False
+    with pytest.raises(EngineNotRunning, match=f"launcher .pid {dead_pid}. were ended by force"):
+        Client(door, ENGINE, dead_pid).stop("enough", LONG_S)  # type: ignore[arg-type]
+
+
+def test_the_last_words_of_a_stop_are_heard_though_everybody_is_gone(dead_pid: int) -> None:
+    """They may have come between the last look into the mailbox and the look for who is there."""
+    door, ended = ScriptedDoor(), EngineStopped(reason="enough", failed=False)
+    door.engine_is_there, door.last_words = False, [ended]
+    assert Client(door, ENGINE, dead_pid).stop("enough", LONG_S) == ended  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_who_may_still_answer_a_stop_is_waited_for(dead_pid: int, is_there: bool) -> None:
+    """An engine without its launcher ends its stop; a launcher without its engine will end."""
+    door = ScriptedDoor()
+    door.engine_is_there = is_there
+    with pytest.raises(RequestTimedOut):
+        Client(door, ENGINE, dead_pid if is_there else os.getpid()).stop("enough", SHORT_S)  # type: ignore[arg-type]

@@ -43,6 +43,14 @@ def open_at_venue(daemon: Daemon) -> list[dict[str, Any]]:
     return [order for order in daemon.venue("orders") if order["status"] in {"NEW", "PARTIALLY_FILLED"}]
 
 
+def on_the_wire(daemon: Daemon) -> None:
+    """An order that is not answered for long: a stop waits for it as long as it may."""
+    daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="warm", wait=True)
+    daemon.venue("faults", "PUT", {"late_answer": {"on": ["place"], "ms": 600_000}})
+    daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="sent")
+    until(lambda: len(daemon.venue("orders")) == 2, "the venue has the order")
+
+
 def stop(daemon: Daemon, *options: str) -> tuple[int, dict[str, Any]]:
     """`intentctl stop`, and until every process has ended; its exit code and its JSON."""
     done = daemon.ctl("stop", *options, "--json")
@@ -259,10 +267,7 @@ def test_a_second_signal_ends_everything_at_once(daemon: Daemon, number: signal.
 def test_two_stops_are_no_force_and_one_with_force_is(daemon: Daemon) -> None:
     """Who asks again hears how the first one ended; `--force` ends it, and the daemon's exit code is 130."""
     start(daemon, POLLING)
-    daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="warm", wait=True)
-    daemon.venue("faults", "PUT", {"late_answer": {"on": ["place"], "ms": 600_000}})
-    daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="sent")
-    until(lambda: len(daemon.venue("orders")) == 2, "the venue has the order")
+    on_the_wire(daemon)
     stops = [daemon.processes.start("-m", "tools.intentctl", "--state", str(daemon.state), "stop") for _ in range(2)]
     until(lambda: daemon.ask("status")["engine"]["state"] == "stopping", "the engine stops")
     unclear = daemon.ctl("stop", "--force", "--cancel-open")  # it cannot wait for cancels, and would keep what works
@@ -274,6 +279,36 @@ def test_two_stops_are_no_force_and_one_with_force_is(daemon: Daemon) -> None:
         ("stopped by force", 130)
     ] * 2
     assert daemon.processes.alive() == []
+
+
+def test_a_stop_hears_soon_that_all_were_killed_and_nobody_will_answer(daemon: Daemon) -> None:
+    """Exit code 3 with one line, not a time-out of half a minute; the last heartbeat still says stopping."""
+    start(daemon, POLLING + "[engine]\nstop_timeout = '60s'\n")
+    on_the_wire(daemon)
+    assert daemon.process is not None
+    waiting = daemon.processes.start("-m", "tools.intentctl", "--state", str(daemon.state), "stop")
+    until(lambda: daemon.ask("status")["engine"]["state"] == "stopping", "the engine stops")
+    for pid in [daemon.process.pid, *pids(daemon).values()]:
+        os.kill(pid, signal.SIGKILL)
+    began = time.monotonic()
+    out, err = waiting.communicate(timeout=COMMAND_TIMEOUT_S)
+    assert time.monotonic() - began < SLOW_MACHINE_S
+    assert (waiting.returncode, out, err.count("\n")) == (3, "", 1), err
+    assert f"launcher (pid {daemon.process.pid}) were ended by force" in err
+    assert daemon.ask("status")["health"]["engine"]["state"] == "stopping"
+
+
+def test_an_engine_whose_launcher_is_killed_in_the_stop_still_answers(daemon: Daemon) -> None:
+    """It stops by itself, so whoever has asked for the stop hears how it went."""
+    start(daemon, POLLING + "[engine]\nstop_timeout = '6s'\n")
+    on_the_wire(daemon)
+    assert daemon.process is not None
+    waiting = daemon.processes.start("-m", "tools.intentctl", "--state", str(daemon.state), "stop", "--json")
+    until(lambda: daemon.ask("status")["engine"]["state"] == "stopping", "the engine stops")
+    daemon.process.kill()
+    out, err = waiting.communicate(timeout=COMMAND_TIMEOUT_S)
+    assert waiting.returncode in {0, 4}, err
+    assert sum(json.loads(out)["report"]["open"].values()) == 1
 
 
 # ── a part that dies or hangs ─────────────────────────────────────────────────────────────────────────────────────────
