@@ -136,7 +136,7 @@ class Gateway(Guarded):
         self.watched = [self.loop.fileno()]
         self.client = self.open_venue()
         self.client.on_rate_limit_hit = self.rate_limit_hit
-        self.client.go_on_with(left)
+        self.client.go_on_with(left, was_reached=message.venue_was_reached)
         for variable in CREDENTIAL_VARIABLES:
             os.environ.pop(variable, None)
 

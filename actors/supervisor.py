@@ -183,6 +183,7 @@ class Supervisor(Guarded):
                 gateway=self.address_of(GATEWAY) if name != GATEWAY else None,
                 reconciler=self.address_of(RECONCILER) if name != RECONCILER else None,
                 routers=self.router_addresses() if name == PORTFOLIO else {},
+                venue_was_reached=self.start.venue_was_reached or bool(self.markets),
                 stream_is_live=self.stream_is_live,
                 rules=rules,
             ),

@@ -109,6 +109,7 @@ class VenueClient:
         self._rates = Rates(ahead_ns=settings.router.intent_stale_threshold)
         self._lanes = Lanes(self._rates, now_ns, settings.engine.request_timeout // 2, self._hit)
         self._placed_before: tuple[Earlier, ...] = ()
+        self._was_reached = False
         self.on_rate_limit_hit: Callable[[int, Stop], None] = lambda _status, _stop: None
         """Told when the venue says that there were too many requests, with its HTTP status."""
         self._write_trace = write_trace
@@ -164,7 +165,8 @@ class VenueClient:
         return parsing.commission(told), parsing.totals(told, self._ccxt.safe_currency_code), account
 
     def _may_pass(self, error: Exception) -> bool:
-        return outcomes.may_pass(error, address_is_given=bool(self._settings.exchange.base_url))
+        is_doubtful = bool(self._settings.exchange.base_url) and not self._was_reached
+        return outcomes.may_pass(error, address_is_doubtful=is_doubtful)
 
     def _take_in_limits(self) -> None:
         """As `exchangeInfo` has stated them, and the venue's clock. A second start changes nothing."""
@@ -409,10 +411,10 @@ class VenueClient:
 
         return await self._read(ask, lambda account: parsing.totals(account, self._ccxt.safe_currency_code))
 
-    def go_on_with(self, left: Left) -> None:
+    def go_on_with(self, left: Left, *, was_reached: bool = False) -> None:
         """Before the start: what a gateway before this one has sent counts, and if it was told that there were too many
-        requests, nothing is sent before that is over."""
-        self._placed_before = left.placed
+        requests, nothing is sent before that is over. `was_reached`: it has found the venue at this address."""
+        self._placed_before, self._was_reached = left.placed, was_reached
         if left.hit is not None:
             self._rates.go_on_with(left.hit, self._now_ns())
 

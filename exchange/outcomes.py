@@ -78,15 +78,16 @@ def lookup_failure(error: BaseException, client_order_id: ClientOrderId, text: s
     return QueryFailed(reason=shorten(text))
 
 
-def may_pass(error: BaseException, *, address_is_given: bool) -> bool:
+def may_pass(error: BaseException, *, address_is_doubtful: bool) -> bool:
     """Whether a failed question of the start may be answered a little later, with nothing mended here.
 
-    Where nobody listens the address is wrong if somebody has written it; else the network is not there yet.
+    Where nobody listens the address is wrong if somebody has written it, and nobody has ever answered there; else the
+    network, or the venue, is not there just now.
     """
     if not isinstance(error, ccxt.NetworkError) or REVOKED_CODE in str(error):
         return False
     nobody_there = isinstance(error.__cause__, OSError) and error.__cause__.errno not in BROKEN_OFF
-    return not (nobody_there and address_is_given)
+    return not (nobody_there and address_is_doubtful)
 
 
 def shorten(text: str) -> str:

@@ -22,6 +22,8 @@ class StartEngine(Message, frozen=True, kw_only=True):
     """Names this run of the engine in the logs."""
     launcher_pid: int
     """When this process is gone, nobody can stop the engine any more, so it stops itself."""
+    venue_was_reached: bool = False
+    """By an engine before this one, of the same launcher and with the same settings."""
 
 
 class EngineBorn(Message, frozen=True, kw_only=True):

@@ -26,6 +26,8 @@ class ConfigureChild(Message, frozen=True, kw_only=True):
     reconciler: Any = None
     routers: dict[str, Any] = msgspec.field(default_factory=dict)
     """Addresses by symbol; only for a portfolio that takes the place of one that died."""
+    venue_was_reached: bool = False
+    """With these settings, by a gateway before this one: the address is right, whoever answers there at the moment."""
     stream_is_live: bool = False
     """Whether the user stream tells what happens to orders."""
     rules: MarketRules | None = None

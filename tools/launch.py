@@ -23,7 +23,7 @@ import msgspec
 from actors import system
 from actors.client import Client
 from actors.launchers import launcher_of
-from core.errors import EngineAlreadyRunning, EngineNotRunning, StartRefused, StartupFailed, VenueSilent
+from core.errors import NO_ROOM, EngineAlreadyRunning, EngineNotRunning, StartRefused, StartupFailed, VenueSilent
 from core.settings import Mode, Settings
 from exchange import credentials
 from exchange.simulator import auth
@@ -189,6 +189,7 @@ class Launch:
             state_root=str(self.folder.root),
             session_id=self.session_id,
             launcher_pid=os.getpid(),
+            venue_was_reached=self.markets > 0,
         )
         try:
             self._door.tell(self._engine, wish)
@@ -336,8 +337,9 @@ class Launch:
                 self._start_system()
         except KeyboardInterrupt:
             raise StartupFailed("it was told to stop before it was ready") from None
-        except OSError as error:  # no room, no process left: it may pass, and must not end the launcher without a halt
-            raise StartupFailed(f"{error.filename or 'the machine'}: {error.strerror}; mend it") from error
+        except OSError as error:  # no room, no process left: it must not end the launcher without a halt
+            kind = StartRefused if error.errno in NO_ROOM else StartupFailed
+            raise kind(f"{error.filename or 'the machine'}: {error.strerror}; mend it") from error
 
     def end_by_force(self) -> None:
         """No engine any more; lock and simulator stay."""

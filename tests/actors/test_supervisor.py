@@ -18,11 +18,11 @@ from messages.book import (
     SetTradingState,
     TightenTrading,
 )
-from messages.lifecycle import Beat, ChildFailed, ChildReady, Tick
+from messages.lifecycle import Beat, ChildFailed, ChildReady, ConfigureChild, Tick
 from messages.reconciling import ExpireStale
 from storage.book_store import BookStore
 from tests.actors.recorded_engine import CLIENT, LAUNCHER, RESTARTS_MAX, RecordedEngine, health
-from tests.builders import SECOND, SYMBOL, T0
+from tests.builders import SECOND, SYMBOL, T0, rules
 
 
 def standing(engine: RecordedEngine) -> tuple[TradingState, list[str]]:
@@ -249,6 +249,19 @@ def test_a_part_that_never_says_that_it_was_born_is_replaced(running: RecordedEn
     running.let_all_start()
     assert all(map(running.is_ready, CLASSES))
     assert running.killed == []
+
+
+def test_a_gateway_that_is_replaced_knows_that_the_venue_was_there(engine: RecordedEngine) -> None:
+    """The first one may have been given a wrong address; of the next ones nobody says so."""
+    engine.markets = {}
+    engine.let_all_start(but=GATEWAY)
+    engine.markets = {SYMBOL: rules()}
+    engine.let_all_start()
+    engine.let_die(GATEWAY)
+    engine.let_restart()
+    of_gateways = [message for to, message in engine.sent if str(to).startswith(CLASSES[GATEWAY])]
+    configured = [message for message in of_gateways if isinstance(message, ConfigureChild)]
+    assert [message.venue_was_reached for message in configured] == [False, True]
 
 
 def test_a_part_whose_death_nobody_told_of_is_replaced(running: RecordedEngine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
@@ -14,6 +15,7 @@ from core.errors import StartupFailed, VenueSilent
 from core.ids import ClientOrderId, ExchangeOrderId, IntentId, TradeId
 from core.intent import Side, TimeInForce
 from core.market import Quote
+from core.predecessor import Left
 from core.records import AttemptRecord, AttemptStatus
 from core.reports import NotPlaced, OrderAbsent, OrderSnapshot, OrderStatus, OutcomeUnknown, QueryFailed
 from core.settings import from_mapping
@@ -252,6 +254,26 @@ def test_a_start_that_may_succeed_later_is_told_from_one_that_will_not(
         ask(venue, lambda client: client.balances())
     assert isinstance(error.value, VenueSilent) is passes
     assert ("keys" in str(error.value)) is not passes
+
+
+@pytest.mark.parametrize("was_reached", [False, True])
+def test_an_address_at_which_the_venue_has_answered_once_is_not_wrong(was_reached: bool) -> None:
+    """Where nobody listens the first start is refused for somebody to look at; a later one waits for the venue."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        base_url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    settings = from_mapping({"exchange": {"base_url": base_url, "timeout_ms": TIMEOUT_MS}})
+
+    async def start() -> None:
+        client = VenueClient(settings, {}, lambda _: None, time.time_ns)
+        client.go_on_with(Left(None, ()), was_reached=was_reached)
+        try:
+            await client.start()
+        finally:
+            await client.close()
+
+    with pytest.raises(StartupFailed) as error:
+        asyncio.run(start())
+    assert isinstance(error.value, VenueSilent) is was_reached
 
 
 @pytest.mark.parametrize("shape", ["container", "fields", "amounts", "null"])

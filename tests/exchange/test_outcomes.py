@@ -88,7 +88,7 @@ REFUSED, CUT = OSError(errno.ECONNREFUSED, "refused"), OSError(errno.ECONNRESET,
 
 
 @pytest.mark.parametrize(
-    ("error", "address_is_given", "passes"),
+    ("error", "address_is_doubtful", "passes"),
     [
         (caused(ccxt.ExchangeNotAvailable("503"), None), True, True),
         (caused(ccxt.ExchangeNotAvailable("connect"), REFUSED), True, False),
@@ -103,7 +103,7 @@ REFUSED, CUT = OSError(errno.ECONNREFUSED, "refused"), OSError(errno.ECONNRESET,
     ],
 )
 def test_what_may_pass_at_a_start_is_told_from_what_will_not(
-    error: Exception, address_is_given: bool, passes: bool
+    error: Exception, address_is_doubtful: bool, passes: bool
 ) -> None:
     """Where nobody listens an address that somebody wrote is wrong; without one the network is not there yet."""
-    assert may_pass(error, address_is_given=address_is_given) is passes
+    assert may_pass(error, address_is_doubtful=address_is_doubtful) is passes

@@ -95,17 +95,19 @@ def test_between_two_engines_there_is_nobody_to_tell(tmp_path: Path) -> None:
     idle.stop("Ctrl-C")
 
 
+@pytest.mark.parametrize(("code", "passes"), [(errno.EAGAIN, False), (errno.ENOSPC, True)])
 def test_a_machine_without_room_for_a_new_engine_is_a_start_that_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, passes: bool
 ) -> None:
-    """The launcher tries again, within its bound; it does not end with the halt unwritten."""
+    """The launcher tries again, a full disk for as long as it takes; it does not end with the halt unwritten."""
 
     def refuse(*_: object) -> None:
-        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(system, "start", refuse)
-    with pytest.raises(StartupFailed, match="the machine: Resource temporarily unavailable"):
+    with pytest.raises(StartupFailed, match=f"the machine: {os.strerror(code)}") as failed:
         Launch(StateFolder(tmp_path).create(), Settings()).relaunch()
+    assert isinstance(failed.value, StartRefused) is passes
 
 
 def test_a_simulator_that_does_not_come_back_is_an_engine_that_failed(
