@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from actors import logs
-from actors.base import CREDENTIAL_VARIABLES, Guarded, WatchMessage
+from actors.base import CREDENTIAL_VARIABLES, WatchMessage
 from actors.crashpoints import reach
 from actors.first_answer import first_answer
 from actors.pumped_loop import PumpedLoop
+from actors.questions import Questions
 from core import departure, events, predecessor, private_data
 from core.breaker import Breaker, Permit, failed
 from core.departure import Moment
@@ -49,19 +50,9 @@ from messages.venue import (
     CancelOrder,
     EndPlacing,
     FetchBalances,
-    FetchOpenOrders,
-    FetchOrder,
-    FetchQuote,
-    FetchRecentOrders,
-    FetchTrades,
     GatewayHealth,
     GatewayReady,
-    OpenOrdersFetched,
-    OrderReported,
     PlaceOrder,
-    QuoteFetched,
-    RecentOrdersFetched,
-    TradesFetched,
     WireQuiet,
 )
 from storage.book_store import BookStore
@@ -87,10 +78,9 @@ NOBODY: Final = object()
 """Receiver of what has told already whom it concerns."""
 
 
-class Gateway(Guarded):
+class Gateway(Questions):
     name = "gateway"
     keeps_credentials = True
-    client: VenueClient
     loop: PumpedLoop
 
     def __init__(self) -> None:
@@ -337,15 +327,6 @@ class Gateway(Guarded):
         self.stopping = True
         self.run(NOBODY, partial(self.client.end_placing, message.wait_max_ns))
 
-    def receiveMsg_FetchOrder(self, message: FetchOrder, sender: Any) -> None:
-        async def fetch() -> OrderReported:
-            report = await self.client.look_up(message.attempt)
-            return OrderReported(
-                purpose=message.purpose, client_order_id=message.attempt.client_order_id, report=report
-            )
-
-        self.run(sender, fetch)
-
     def receiveMsg_CancelOrder(self, message: CancelOrder, sender: Any) -> None:
         async def cancel() -> CancelAttempted:
             reach("gateway cancel: before")
@@ -354,37 +335,6 @@ class Gateway(Guarded):
             return CancelAttempted(client_order_id=message.attempt.client_order_id, note=note)
 
         self.run(sender, cancel)
-
-    def receiveMsg_FetchQuote(self, message: FetchQuote, sender: Any) -> None:
-        async def fetch() -> QuoteFetched:
-            return QuoteFetched(symbol=message.symbol, quote=await self.client.quote(message.symbol))
-
-        self.run(sender, fetch)
-
-    def receiveMsg_FetchOpenOrders(self, message: FetchOpenOrders, sender: Any) -> None:
-        async def fetch() -> OpenOrdersFetched:
-            orders = await self.client.open_orders(message.symbol)
-            return OpenOrdersFetched(purpose=message.purpose, symbol=message.symbol, orders=orders)
-
-        self.run(sender, fetch)
-
-    def receiveMsg_FetchRecentOrders(self, message: FetchRecentOrders, sender: Any) -> None:
-        async def fetch() -> RecentOrdersFetched:
-            page = await self.client.orders(message.symbol, message.from_order_id, message.since_ns)
-            return RecentOrdersFetched(
-                purpose=message.purpose, symbol=message.symbol, orders=page.orders, complete=page.complete
-            )
-
-        self.run(sender, fetch)
-
-    def receiveMsg_FetchTrades(self, message: FetchTrades, sender: Any) -> None:
-        async def fetch() -> TradesFetched:
-            page = await self.client.trades(message.symbol, message.from_trade_id, message.since_ns)
-            return TradesFetched(
-                purpose=message.purpose, symbol=message.symbol, trades=page.trades, complete=page.complete
-            )
-
-        self.run(sender, fetch)
 
     def receiveMsg_FetchBalances(self, message: FetchBalances, sender: Any) -> None:
         async def fetch() -> BalancesFetched:
