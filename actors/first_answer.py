@@ -11,7 +11,7 @@ from core.errors import VenueSilent
 from core.ids import NS_PER_S
 
 if TYPE_CHECKING:
-    from exchange.client import AtStart
+    from exchange.pages import AtStart
 
 PATIENCE_SHARE: Final = 0.9
 """Of `engine.start_timeout`: whoever waits for the start shall hear why it failed."""

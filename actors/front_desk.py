@@ -243,7 +243,7 @@ class FrontDesk(Supervisor):
         asked for again because its answer was lost, needs no wait.
         """
         self.tell_who_is_overtaken(message.standing)
-        longest_ns = self.longest_on_the_way_ns()
+        longest_ns = self.longest_on_the_way_ns(message)
         if self.standing_seen is None or self.standing_seen[0] != message.standing:
             self.standing_seen = message.standing, self.monotonic_ns()
         is_old = self.monotonic_ns() - self.standing_seen[1] >= longest_ns
@@ -262,12 +262,12 @@ class FrontDesk(Supervisor):
 
     def hand_back_when_quiet(self, message: TradingStateSet | ArmingSet) -> None:
         self.settling[message.request_id] = message
-        self.wake_after_ns(self.longest_on_the_way_ns(), QuietDue(request_id=message.request_id))
+        self.wake_after_ns(self.longest_on_the_way_ns(message), QuietDue(request_id=message.request_id))
         if self.is_ready(GATEWAY):
             self.send(self.address_of(GATEWAY), AwaitQuiet(request_id=message.request_id))
 
-    def longest_on_the_way_ns(self) -> int:
-        return reach_ns(self.settings.exchange.recv_window_ms * NS_PER_MS)
+    def longest_on_the_way_ns(self, message: TradingStateSet | ArmingSet) -> int:
+        return reach_ns(self.settings.exchange.recv_window_ms * NS_PER_MS, message.clock_ahead_ns)
 
     def receiveMsg_WireQuiet(self, message: WireQuiet, _sender: Any) -> None:
         self.settled(message.request_id)

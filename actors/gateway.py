@@ -23,7 +23,7 @@ from actors.crashpoints import reach
 from actors.first_answer import first_answer
 from actors.pumped_loop import PumpedLoop
 from actors.questions import Questions
-from core import departure, events, predecessor, private_data
+from core import departure, events, predecessor, private_data, timestamps
 from core.breaker import Breaker, Permit, failed
 from core.departure import Moment
 from core.errors import IntentdError, StartupFailed, VenueSilent
@@ -38,6 +38,7 @@ from messages.book import (
     ApplyReport,
     OpeningBalancesRecorded,
     RecordBreaker,
+    RecordClock,
     RecordEvents,
     RecordOpeningBalances,
     ReportApplied,
@@ -114,10 +115,11 @@ class Gateway(Questions):
 
     def on_start(self, message: ConfigureChild) -> None:
         self.portfolio = message.portfolio
-        self.in_flight = InFlight(self.settings.exchange.recv_window_ms * NS_PER_MS, self.monotonic_ns())
         self.store = self.open_book()
         with self.store.snapshot() as view:
             self.breaker = Breaker(self.settings.breaker, view.breaker())
+            recv_window_ns = self.settings.exchange.recv_window_ms * NS_PER_MS
+            self.in_flight = InFlight(recv_window_ns, self.monotonic_ns(), timestamps.span(view).ahead_ns)
             left = predecessor.left(view, self.now_ns())
             known_taker = private_data.known_taker(view)
             patience = 0 if private_data.standing(view).is_gone else ACCOUNT_ASKED
@@ -126,6 +128,7 @@ class Gateway(Questions):
         self.watched = [self.loop.fileno()]
         self.client = self.open_venue()
         self.client.on_rate_limit_hit = self.rate_limit_hit
+        self.client.on_clock_read = self.clock_read
         self.client.go_on_with(left, was_reached=message.venue_was_reached)
         for variable in CREDENTIAL_VARIABLES:
             os.environ.pop(variable, None)
@@ -204,8 +207,16 @@ class Gateway(Questions):
         Asked in the last moment before the send, when the time that the request claims has been taken.
         """
         account = self.ready.account.fingerprint if self.ready is not None else ""
+        clock = self.client.timestamps
         with self.store.snapshot() as view:
-            moment = Moment(self.settings.engine.mode, account, self.stopping, self.now_ns())
+            moment = Moment(
+                self.settings.engine.mode,
+                account,
+                self.stopping,
+                self.now_ns(),
+                correction_ns=clock.correction_ns,
+                is_clock_doubted=clock.is_doubted,
+            )
             refused = departure.refusal(view, attempt, moment)
         return refused or self.blocked_by_breaker(attempt)
 
@@ -219,7 +230,8 @@ class Gateway(Questions):
         self.permits[attempt.client_order_id] = permit
         self.note_breaker()
         reach("gateway request: before")
-        self.in_flight.leaves(attempt.client_order_id, self.monotonic_ns())
+        ahead_ns = max(0, self.client.timestamps.correction_ns)
+        self.in_flight.leaves(attempt.client_order_id, self.monotonic_ns(), ahead_ns)
         self.news.leaves(attempt.client_order_id)
         return None
 
@@ -251,6 +263,22 @@ class Gateway(Questions):
             known = view.breaker()
         if self.breaker.record.revision > (known.revision if known is not None else 0):
             self.send(self.portfolio, RecordBreaker(breaker=self.breaker.record))
+
+    # ── the venue's clock ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def clock_read(self) -> None:
+        """The venue has refused the time of a request, so its clock was read."""
+        clock = self.client.timestamps
+        self.log.warning("venue_clock_read", correction_ms=clock.correction_ns // NS_PER_MS, problem=clock.problem)
+        self.note_clock()
+
+    def note_clock(self) -> None:
+        """No order leaves with a correction that the book does not cover; what it is told may be lost on the road."""
+        correction_ns = self.client.timestamps.correction_ns
+        with self.store.snapshot() as view:
+            is_covered = timestamps.is_covered(view, correction_ns)
+        if not is_covered:
+            self.send(self.portfolio, RecordClock(correction_ns=correction_ns))
 
     # ── the user stream ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -307,6 +335,7 @@ class Gateway(Questions):
         """What nobody else brings about."""
         self.tell_health()
         self.note_breaker_again()
+        self.note_clock()
         self.pass_on(self.news.overdue(self.now_ns()))
         self.wake_after_ns(HEALTH_NS, HEALTH_TICK)
 

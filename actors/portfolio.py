@@ -25,6 +25,7 @@ from core import (
     replacing,
     risk,
     risk_figures,
+    timestamps,
     trading,
 )
 from core.errors import InvariantViolated
@@ -56,6 +57,7 @@ from messages.book import (
     OpenIntentsCanceled,
     QuarantineAnswered,
     RecordBreaker,
+    RecordClock,
     RecordEvents,
     RecordOpeningBalances,
     RecordPrivateData,
@@ -251,14 +253,25 @@ class Portfolio(Guarded):
     def receiveMsg_SetTradingState(self, message: SetTradingState, sender: Any) -> None:
         def put(unit: Writer) -> TradingStateSet:
             if trading.is_overtaken(unit, message.state, message.asked_ns, self.now_ns()):
-                return TradingStateSet(request_id=message.request_id, standing=trading.standing(unit), canceling=0)
+                standing = trading.standing(unit)
+                return TradingStateSet(
+                    request_id=message.request_id,
+                    standing=standing,
+                    canceling=0,
+                    clock_ahead_ns=timestamps.span(unit).ahead_ns,
+                )
             asked_ns, now_ns = message.asked_ns, self.now_ns()
             standing = trading.put(unit, message.state, message.reason, OPERATOR, now_ns, asked_ns=asked_ns)
             if message.state is TradingState.ACTIVE:
                 drift.accept(unit)
                 risk.accept_drawdown(unit, self.settings.risk, self.now_ns())
             canceling = self.narrow(unit, cancel_open=message.cancel_open)
-            return TradingStateSet(request_id=message.request_id, standing=standing, canceling=canceling)
+            return TradingStateSet(
+                request_id=message.request_id,
+                standing=standing,
+                canceling=canceling,
+                clock_ahead_ns=timestamps.span(unit).ahead_ns,
+            )
 
         self.within(sender, put)
         self.commit()
@@ -278,7 +291,9 @@ class Portfolio(Guarded):
     def receiveMsg_DisarmTrading(self, message: DisarmTrading, sender: Any) -> None:
         def disarm(unit: Writer) -> ArmingSet:
             done = arming.disarm(unit, message.reason, OPERATOR, message.asked_ns, self.now_ns())
-            return ArmingSet(request_id=message.request_id, arming=done, refusal=None)
+            return ArmingSet(
+                request_id=message.request_id, arming=done, refusal=None, clock_ahead_ns=timestamps.span(unit).ahead_ns
+            )
 
         self.within(sender, disarm)
         self.commit()  # it does not wait until the batch is full
@@ -342,6 +357,10 @@ class Portfolio(Guarded):
     def receiveMsg_RecordBreaker(self, message: RecordBreaker, sender: Any) -> None:
         if sender == self.gateway:  # one that is gone has no say any more
             self.within(None, lambda unit: breaker.note(unit, message.breaker, self.now_ns()))
+
+    def receiveMsg_RecordClock(self, message: RecordClock, sender: Any) -> None:
+        if sender == self.gateway:
+            self.within(None, lambda unit: timestamps.note(unit, message.correction_ns, self.now_ns()))
 
     def receiveMsg_RecordPrivateData(self, message: RecordPrivateData, _sender: Any) -> None:
         self.within(None, lambda unit: private_data.note(unit, message.private_data, self.now_ns()))

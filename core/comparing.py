@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
-from core import reconcile, wants
+from core import reconcile, timestamps, wants
 from core.concern import Concern, Premise
 from core.drift import NARROWS_AT, Alarm
 from core.events import AnyEvent, OrderDone, ReconciliationResult
@@ -26,7 +26,6 @@ from core.money import text
 from core.reconcile import Comparison
 from core.records import IntentRecord, OrderRecord
 from core.reports import Trade
-from core.searching import CLOCK_SLACK_NS
 from core.settings import Settings
 from core.unit_of_work import BookReader
 
@@ -127,7 +126,7 @@ class Comparisons:
     def _ask(self, symbol: str, some: list[Ended], at: Moment) -> Question:
         self._running.add(symbol)
         inquiry = self._inquiries.begin(at, lambda over, then: self._answered(symbol, some, over, then))
-        since_ns = min(ended.created_ns for ended in some) - CLOCK_SLACK_NS
+        since_ns = min(ended.created_ns for ended in some) - timestamps.slack_ns(at.book)
         return inquiry.ask_trades(symbol, last_before(at.book, symbol, since_ns, at.now_ns), since_ns)
 
     def _answered(self, symbol: str, some: list[Ended], inquiry: Inquiry, at: Moment) -> Effects:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core import arming, fencing, private_data, trading
+from core import arming, fencing, private_data, timestamps, trading
 from core.evidence import SENT_WITHIN_NS
 from core.planning import Refusal
 from core.records import AttemptRecord
@@ -26,6 +26,9 @@ class Moment(NamedTuple):
     is_stopping: bool
     now_ns: int
     """After the time that the order's request claims for itself was taken."""
+    correction_ns: int = 0
+    """That time minus ours."""
+    is_clock_doubted: bool = False
 
 
 def refusal(book: BookReader, attempt: AttemptRecord, moment: Moment) -> NotPlaced | None:
@@ -54,6 +57,9 @@ def _by_book(book: BookReader, attempt: AttemptRecord, moment: Moment) -> NotPla
     if moment.mode is Mode.LIVE and not moment.account:
         unknown = "the account could not be read when the gateway started, so nobody knows yet whose it is"
         return _not_placed(attempt, "ACCOUNT_NOT_KNOWN", unknown, retryable=True)
+    wrong = timestamps.refusal(book, moment.correction_ns, is_doubted=moment.is_clock_doubted)
+    if wrong is not None:
+        return _not_placed(attempt, wrong.code, wrong.reason, retryable=True)
     blind = private_data.refusal(book, attempt.side, moment.now_ns)
     if blind is not None:  # it was written before that came about
         again_ns = private_data.LOOK_AGAIN_NS

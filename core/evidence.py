@@ -5,7 +5,8 @@ the order itself by our id, the open orders, the recent orders and the own trade
 that a proof:
 
 * **Late enough.** Every question was put after the request can no longer be executed (the venue refuses it once it is
-  older than its recvWindow) and after the venue's reads have caught up with its writes.
+  older than its recvWindow, by the time that it claims for itself: `core/timestamps.py`) and after the venue's reads
+  have caught up with its writes.
 * **Together.** All four were asked in one round and all four answered in it. A question that failed is no answer, and
   the whole round counts for nothing: the next one asks all four again. So is no part of a proof older than a failure.
 * **Healthy.** What must be seen is seen: the list of trades begins with the trade up to which everything is accounted
@@ -51,6 +52,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     because: str
     recv_window_ms: int
     read_lag_ns: int
+    clock_ahead_ns: int = 0
+    """The request may have claimed a time that was later than ours by so much, as the book knows by now."""
 
     @property
     def not_before_ns(self) -> int:
@@ -74,6 +77,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
             because=self.because,
             recv_window_ms=self.recv_window_ms,
             read_lag_ns=self.read_lag_ns,
+            clock_ahead_ns=self.clock_ahead_ns,
             asked=asked,
         )
 

@@ -17,24 +17,27 @@ KEPT_MAX: Final = 1_000
 """Orders of unknown outcome that are over are forgotten when there are so many."""
 
 
-def reach_ns(recv_window_ns: int) -> int:
-    """The longest time after which an order that was sent may still be executed."""
-    return recv_window_ns + CLOCKS_DIFFER_NS
+def reach_ns(recv_window_ns: int, ahead_ns: int = 0) -> int:
+    """The longest time after which an order that was sent may still be executed; `ahead_ns`: it may have claimed a time
+    that was later than ours by so much (`core/timestamps.py`)."""
+    return recv_window_ns + ahead_ns + CLOCKS_DIFFER_NS
 
 
 class InFlight:
     """Of one gateway. `now_ns` is of its monotonic clock: one that is set forward would end a wait too early."""
 
-    def __init__(self, recv_window_ns: int, now_ns: int) -> None:
-        self._reach_ns = reach_ns(recv_window_ns)
+    def __init__(self, recv_window_ns: int, now_ns: int, ahead_ns: int = 0) -> None:
+        """`ahead_ns`: the gateway before may have claimed a time that was later than ours by so much."""
+        self._recv_window_ns = recv_window_ns
         self._until_ns: dict[ClientOrderId, int] = {}
-        self._predecessor_until_ns = now_ns + self._reach_ns
+        self._predecessor_until_ns = now_ns + reach_ns(recv_window_ns, ahead_ns)
         """The gateway before may have sent something just now."""
 
-    def leaves(self, client_order_id: ClientOrderId, now_ns: int) -> None:
+    def leaves(self, client_order_id: ClientOrderId, now_ns: int, ahead_ns: int = 0) -> None:
+        """`ahead_ns`: it claims a time that is later than ours by no more."""
         if len(self._until_ns) >= KEPT_MAX:
             self._until_ns = {name: until for name, until in self._until_ns.items() if until > now_ns}
-        self._until_ns[client_order_id] = now_ns + self._reach_ns
+        self._until_ns[client_order_id] = now_ns + reach_ns(self._recv_window_ns, ahead_ns)
 
     def answered(self, client_order_id: ClientOrderId) -> None:
         """The venue has said what became of it."""

@@ -34,6 +34,9 @@ from core.unit_of_work import UnitOfWork
 BACKOFF_DOUBLINGS_MAX = 6
 LOCAL_DOUBLINGS_MAX = 3
 """For what never left: it is over within seconds, and no venue is spared by waiting longer."""
+CLOCK_REFUSALS_MAX = 5
+"""So many refusals of the time that a request claimed use up no retry of an intent: the clock is made up for meanwhile
+(`core/timestamps.py`). If the venue goes on refusing, that does not help."""
 JITTER_SHARE = Decimal("0.25")
 PLACEMENT = "placement"
 """Source of a report that is the answer to the placement itself."""
@@ -124,8 +127,15 @@ def _apply_not_placed(
             never_left=report.never_left,
         )
     )
-    uncounted = record.uncounted + report.never_left
-    record = advance(book, replace(record, end_reason=reason, uncounted=uncounted), Cause.REFUSE, now_ns, reason)
+    is_spared = report.wrong_time and record.clock_refusals < CLOCK_REFUSALS_MAX
+    is_free = report.never_left or is_spared
+    record = replace(
+        record,
+        end_reason=reason,
+        uncounted=record.uncounted + is_free,
+        clock_refusals=record.clock_refusals + is_spared,
+    )
+    record = advance(book, record, Cause.REFUSE, now_ns, reason)
     if record.amendment is not None and report.retryable and not record.cancel_requested:
         record = replacing.take_effect(book, record, now_ns)
     if record.filled_qty >= record.qty:  # a late fill of an earlier attempt
@@ -136,7 +146,7 @@ def _apply_not_placed(
         return end_by_quantity(book, record, Cause.END_REJECTED, now_ns, reason)
     if record.real_attempts > record.retries_max:
         return end_by_quantity(book, record, Cause.END_FAILED, now_ns, reason)
-    return schedule_retry(book, record, now_ns, reason, report.retry_after_ns, never_left=report.never_left)
+    return schedule_retry(book, record, now_ns, reason, report.retry_after_ns, is_free=is_free)
 
 
 def schedule_retry(
@@ -146,15 +156,15 @@ def schedule_retry(
     note: str,
     at_least_ns: int = 0,
     *,
-    never_left: bool = False,
+    is_free: bool = False,
 ) -> IntentRecord:
     """RETRY with a due time: doubling backoff with jitter, never earlier than the venue asked for (R4).
 
-    What never left does not lengthen the wait of what did. It waits for a time that it was told, or, where nobody can
-    know how long it takes (a gateway that restarts), a little longer each time.
+    What uses up no retry does not lengthen the wait of what does. It waits for a time that it was told, or, where
+    nobody can know how long it takes (a gateway that restarts), a little longer each time.
     """
     step = record.real_attempts
-    if never_left:
+    if is_free:
         step = 1 if at_least_ns else min(record.uncounted, LOCAL_DOUBLINGS_MAX + 1)
     wait_ns = max(backoff_ns(record.intent.intent_id, step, record.backoff_ms), at_least_ns)
     moved = advance(book, record, Cause.SCHEDULE_RETRY, now_ns, note)

@@ -48,7 +48,10 @@ class IntentRecord(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     """Attempts begun so far."""
     uncounted: int = 0
-    """Of these, the ones that use up no retry: they never left for a reason of our own, or were replaced."""
+    """Of these, the ones that use up no retry: they never left for a reason of our own, or were replaced, or the venue
+    refused the time that they claimed."""
+    clock_refusals: int = 0
+    """How many of those the venue refused for their time."""
     filled_qty: Decimal = ZERO
     """Base, cumulative over all attempts."""
     filled_notional: Decimal = ZERO
@@ -464,3 +467,12 @@ class BreakerRecord(msgspec.Struct, frozen=True, kw_only=True):
     def probe_ns(self) -> int:
         """When an open one lets the first probe pass."""
         return self.since_ns + self.cool_off_ns
+
+
+class ClockSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the venue's clock was ever taken to be from ours (`core/timestamps.py`); neither figure falls."""
+
+    ahead_ns: int = 0
+    """No order has claimed a time that was later than ours by more."""
+    behind_ns: int = 0
+    """What the venue tells may carry a time that is earlier than ours by so much."""

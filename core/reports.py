@@ -82,11 +82,13 @@ class AbsenceProof(msgspec.Struct, frozen=True, kw_only=True):
     """The venue's reads have caught up with its writes by then."""
     asked: dict[str, int]
     """Every witness, and when it was asked in the round in which all of them answered and none had seen it."""
+    clock_ahead_ns: int = 0
+    """The request may have claimed a time that was later than ours by so much."""
 
     @property
     def not_before_ns(self) -> int:
         """From then on, not to be seen proves something."""
-        return self.last_sent_ns + self.recv_window_ms * NS_PER_MS + self.read_lag_ns
+        return self.last_sent_ns + self.clock_ahead_ns + self.recv_window_ms * NS_PER_MS + self.read_lag_ns
 
 
 class NotPlaced(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -103,6 +105,8 @@ class NotPlaced(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The venue, or our own budget of requests, asks to wait this long."""
     never_left: bool = False
     """It was not even sent, for a reason of our own (no room, breaker, restart): no attempt in the sense of R4."""
+    wrong_time: bool = False
+    """The venue has refused the time that the request claimed, which says nothing about the order."""
     proof: AbsenceProof | None = None
     """When it was concluded from absence; None when the venue, or our own gateway, said so."""
 

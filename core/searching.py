@@ -23,9 +23,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Final
 
-from core import fencing, wants
+from msgspec.structs import replace
+
+from core import fencing, timestamps, wants
 from core.evidence import Case, Testimony, Undecided, open_case, sightings, weigh
-from core.ids import NS_PER_S, ClientOrderId, ExchangeOrderId
+from core.ids import ClientOrderId, ExchangeOrderId
 from core.inquiry import Effects, Inquiries, Inquiry, Moment
 from core.lifecycle import State
 from core.records import AttemptRecord, AttemptStatus
@@ -36,8 +38,6 @@ from core.unit_of_work import BookReader
 WAIT_DOUBLINGS_MAX: Final = 4
 LISTS_INSTEAD_OF: Final = 5
 """So many look-ups (weight 4 each) are replaced by lists of orders and trades (20 each)."""
-CLOCK_SLACK_NS: Final = 10 * NS_PER_S
-"""Lists by time are asked for from this much earlier: the venue's clock is not ours."""
 
 
 class Search:
@@ -56,6 +56,10 @@ class Search:
     @property
     def attempt(self) -> AttemptRecord:
         return self.case.attempt
+
+    def mind_the_clock(self, book: BookReader) -> None:
+        """It may have left after the search began, with a time that the book has covered meanwhile."""
+        self.case = replace(self.case, clock_ahead_ns=timestamps.span(book).ahead_ns)
 
 
 class Round:
@@ -117,6 +121,7 @@ class Searches:
         effects: Effects = []
         due: dict[str, list[Search]] = defaultdict(list)
         for search in list(self._open.values()):
+            search.mind_the_clock(at.book)
             if not is_unresolved(at.book, search.attempt):
                 effects += self._end(search, "the book has learned its outcome")
             elif search.due_ns <= at.now_ns and search.attempt.symbol not in self._running:
@@ -133,7 +138,7 @@ class Searches:
         is_ripe = any(search.case.not_before_ns <= at.now_ns for search in searches)
         if not is_ripe and not each.lists_first:
             return effects
-        since_ns = min(search.attempt.created_ns for search in searches) - CLOCK_SLACK_NS
+        since_ns = min(search.attempt.created_ns for search in searches) - timestamps.slack_ns(at.book)
         cursor = at.book.trade_cursor(symbol)
         effects.append(inquiry.ask_orders(symbol, None, since_ns))
         effects.append(inquiry.ask_trades(symbol, cursor.trade_id if cursor else None, since_ns))
@@ -147,6 +152,7 @@ class Searches:
         for search in each.left:
             if self._open.get(search.attempt.client_order_id) is not search:
                 continue  # decided meanwhile
+            search.mind_the_clock(at.book)
             said = self._testimony(search, inquiry, at.book)
             is_ripe = search.case.not_before_ns <= inquiry.asked_ns
             if each.lists_first and (is_ripe or inquiry.failed) and not sightings(search.attempt, said):
@@ -168,7 +174,7 @@ class Searches:
             and other.status is AttemptStatus.WORKING
             and other.created_ns <= inquiry.asked_ns - self._settings.exchange.read_lag
         ]
-        trades = inquiry.trades_of(symbol)
+        trades, slack_ns = inquiry.trades_of(symbol), timestamps.slack_ns(book)
         others = {order_id for trade in trades if is_other(book, order_id := trade.exchange_order_id, attempt)}
         return Testimony(
             asked_ns=inquiry.asked_ns,
@@ -177,7 +183,7 @@ class Searches:
             recent_orders=tuple(inquiry.orders[symbol].values()) if inquiry.has_orders(symbol) else None,
             trades=trades if inquiry.has_trades(symbol) else None,
             working=frozenset(other.client_order_id for other in working),
-            recent=frozenset(o.client_order_id for o in working if o.created_ns >= attempt.created_ns + CLOCK_SLACK_NS),
+            recent=frozenset(o.client_order_id for o in working if o.created_ns >= attempt.created_ns + slack_ns),
             others=frozenset(others),
         )
 

@@ -12,10 +12,9 @@ from typing import Final
 
 import msgspec
 
-from core import wants
+from core import timestamps, wants
 from core.comparing import Comparisons
 from core.inquiry import Effects, Inquiries, Inquiry, Moment
-from core.searching import CLOCK_SLACK_NS
 from core.settings import Settings
 from core.settling import Sorted, opening_ns, sort_out
 from core.unit_of_work import BookReader
@@ -90,7 +89,7 @@ class Sweeps:
         questions: Effects = []
         for symbol in wanted:
             cursor = at.book.trade_cursor(symbol)
-            since_ns = max(0, opening_ns(at.book) - CLOCK_SLACK_NS)
+            since_ns = max(0, opening_ns(at.book) - timestamps.slack_ns(at.book))
             questions.append(inquiry.ask_trades(symbol, cursor.trade_id if cursor else None, since_ns))
         return questions
 
@@ -117,13 +116,13 @@ class Sweeps:
             symbol,
             inquiry.trades_of(symbol),
             inquiry.orders.get(symbol, {}),
-            settled_before_ns=self._settled_before_ns(inquiry),
+            settled_before_ns=self._settled_before_ns(inquiry, at.book),
             now_ns=at.now_ns,
         )
 
-    def _settled_before_ns(self, inquiry: Inquiry) -> int:
+    def _settled_before_ns(self, inquiry: Inquiry, book: BookReader) -> int:
         """What is older is not reported late any more."""
-        return inquiry.asked_ns - self._settings.reconciler.late_fill_check - CLOCK_SLACK_NS
+        return inquiry.asked_ns - self._settings.reconciler.late_fill_check - timestamps.slack_ns(book)
 
     def _carry_out(self, symbol: str, found: Sorted, inquiry: Inquiry, at: Moment) -> Effects:
         effects: Effects = []
@@ -134,7 +133,7 @@ class Sweeps:
         if not found.settlement.is_empty:
             effects.append(wants.Settle(found.settlement))
         if not found.nameless:
-            self._comparisons.swept(symbol, self._settled_before_ns(inquiry))
+            self._comparisons.swept(symbol, self._settled_before_ns(inquiry, at.book))
         return effects
 
 

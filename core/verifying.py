@@ -16,13 +16,12 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import Final
 
-from core import differences, wants
+from core import differences, timestamps, wants
 from core.ids import NS_PER_S, ExchangeOrderId
 from core.inquiry import Effects, Inquiries, Inquiry, Moment
 from core.lifecycle import State
 from core.money import ZERO
 from core.records import ExternalOrder
-from core.searching import CLOCK_SLACK_NS
 from core.settling import external_order, external_trade, opening_ns
 from core.unit_of_work import BookReader
 from core.verdict import Difference, Verdict
@@ -86,7 +85,8 @@ class Verifying:
         if now.symbols:
             symbol, asked = now.symbols.pop(0), set[ExchangeOrderId]()
             inquiry = self._inquiries.begin(at, lambda over, then: self._symbol_read(now, symbol, asked, over, then))
-            return [inquiry.ask_trades(symbol, None, max(0, opening_ns(at.book) - CLOCK_SLACK_NS))]
+            since_ns = max(0, opening_ns(at.book) - timestamps.slack_ns(at.book))
+            return [inquiry.ask_trades(symbol, None, since_ns)]
         inquiry = self._inquiries.begin(at, lambda over, then: self._account_read(now, over, then))
         return [inquiry.ask_open_orders(None), inquiry.ask_balances()]
 

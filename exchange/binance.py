@@ -46,7 +46,7 @@ CCXT_OPTIONS: Final[Mapping[str, Any]] = {
     "fetchMarkets": {"types": ["spot"], "loadAllOptions": False},
     "fetchCurrencies": False,  # sapi, which neither a simulator nor the testnet has
     "fetchMargins": False,  # sapi again
-    "adjustForTimeDifference": False,  # one more request at start, and a guess; a wrong clock shall be seen as -1021
+    "adjustForTimeDifference": False,  # one more request at start, and a guess; -1021 tells of a wrong clock
     "warnOnFetchOpenOrdersWithoutSymbol": False,
     "newOrderRespType": {"limit": "FULL", "market": "FULL"},  # the answer then carries the trades
     "maxRetriesOnFailure": 0,
@@ -129,6 +129,10 @@ class Binance(ccxt.async_support.binance):  # type: ignore[misc]  # ccxt has no 
         self.announced: Announced | None = None
         if self._base_url is not None:
             self._rewrite_addresses(self._base_url)
+
+    def correct_time(self, correction_ns: int) -> None:
+        """What is signed from now on claims our time plus this."""
+        self.options["timeDifference"] = -(correction_ns // NS_PER_MS)
 
     @property
     def account_address(self) -> str:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from decimal import Decimal
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,7 +19,7 @@ from core.account import Account, KeyRights, fingerprint
 from core.errors import StartupFailed, VenueSilent
 from core.ids import NS_PER_MS, ClientOrderId, ExchangeOrderId, TradeId
 from core.intent import TimeInForce
-from core.market import MarketRules, Quote
+from core.market import Quote
 from core.meter import Earlier
 from core.money import text
 from core.predecessor import Left
@@ -36,15 +36,19 @@ from core.reports import (
     Trade,
 )
 from core.settings import Mode, Settings
+from core.timestamps import Timestamps
 from exchange import credentials, outcomes, parsing, weights
 from exchange.binance import TraceRecord, make_binance, stream_address
+from exchange.clock_reading import ClockReading
 from exchange.filters import market_rules
 from exchange.lanes import Lanes, NoRoom
 from exchange.masking import mask
+from exchange.pages import AtStart, OrdersPage, RawOrdersPage, TimeTold, TradesPage
 from exchange.stream import OnReport, OnState, UserStream
 from exchange.words import amount
 
 SERVER_ERRORS_FROM = 500
+WRONG_TIME = -1021
 KEY_IS_CHECKED = frozenset({Mode.LIVE, Mode.OBSERVE})
 """Modes on the exchange itself, which tells what a key may do; the testnet does not."""
 TRADES_PAGE = 1000
@@ -57,6 +61,8 @@ class _Heard:
 
     trace: TraceRecord | None = None
     """Its last HTTP exchange; None: nothing has left yet."""
+    turn = 0
+    """Of `Timestamps`, when it was signed."""
 
 
 _heard: ContextVar[_Heard] = ContextVar("heard")
@@ -64,32 +70,6 @@ _heard: ContextVar[_Heard] = ContextVar("heard")
 
 
 Read = TypeVar("Read")
-
-
-class TradesPage(NamedTuple):
-    trades: tuple[Trade, ...] | QueryFailed
-    complete: bool
-
-
-class OrdersPage(NamedTuple):
-    orders: tuple[OpenOrder, ...] | QueryFailed
-    complete: bool
-
-
-class RawOrdersPage(NamedTuple):
-    orders: list[dict[str, Any]]
-    next_id: int | None
-    """Where the next page begins; None after the last."""
-
-
-class AtStart(NamedTuple):
-    """What a start needs to know."""
-
-    markets: dict[str, MarketRules]
-    """By symbol; the spot markets that can be traded."""
-    totals: dict[str, Decimal]
-    """By currency, free and locked together."""
-    account: Account
 
 
 class VenueClient:
@@ -112,6 +92,11 @@ class VenueClient:
         self._was_reached = False
         self.on_rate_limit_hit: Callable[[int, Stop], None] = lambda _status, _stop: None
         """Told when the venue says that there were too many requests, with its HTTP status."""
+        self.timestamps = Timestamps()
+        """An order leaves with its correction only when the book covers that; `blocked` of `place` has to see to it."""
+        self.on_clock_read: Callable[[], None] = lambda: None
+        """Told when the venue's clock was read, or could not be."""
+        self._clock_reading = ClockReading(self.timestamps, self._ask_time, self._explain, self._time_told)
         self._write_trace = write_trace
         mode = settings.engine.mode
         self._sandbox = mode is Mode.TESTNET and not settings.exchange.base_url
@@ -190,6 +175,7 @@ class VenueClient:
         return parsing.key_rights(told)
 
     async def close(self) -> None:
+        await self._clock_reading.close()
         await self._ccxt.close()
 
     def user_stream(
@@ -205,6 +191,7 @@ class VenueClient:
             keys=self._keys,
             recv_window_ms=self._settings.exchange.recv_window_ms,
             now_ns=self._now_ns,
+            claimed_ns=lambda: self._now_ns() + self.timestamps.correction_ns,
             jitter=jitter,
             symbol=self._ccxt.safe_symbol,
             currency=self._ccxt.safe_currency_code,
@@ -226,9 +213,9 @@ class VenueClient:
             passed = await self._lanes.enter_to_place(attempt.intent_id, weights.weight_of(weights.PLACE))
         except NoRoom:
             reason = "too many requests are on the wire; nothing was sent"
-            return _not_sent(attempt, "STALE", reason, 0)
+            return outcomes.not_sent(attempt, "STALE", reason, 0)
         if isinstance(passed, Held):
-            return _not_sent(attempt, "RATE_LIMITED", passed.reason, max(0, passed.until_ns - self._now_ns()))
+            return outcomes.not_sent(attempt, "RATE_LIMITED", passed.reason, max(0, passed.until_ns - self._now_ns()))
         try:
             report = await self._send(attempt, blocked)
         finally:
@@ -242,10 +229,11 @@ class VenueClient:
         """The answer to an order that may not leave for so long: when its turn is, so that not all come at once."""
         now_ns = self._now_ns()
         held = self._rates.come_again(attempt.intent_id, now_ns + wait_ns, reason, now_ns)
-        return _not_sent(attempt, code, held.reason, held.until_ns - now_ns)
+        return outcomes.not_sent(attempt, code, held.reason, held.until_ns - now_ns)
 
     async def _send(self, attempt: AttemptRecord, blocked: Callable[[], NotPlaced | None]) -> Report:
         try:
+            _heard.get().turn = self.timestamps.turn
             order = self._order_of(attempt) | {"timestamp": self._ccxt.nonce()}
             refused = blocked()
             if refused is not None:
@@ -454,6 +442,7 @@ class VenueClient:
         """One request, when it is its turn. Raises `NoRoom`, and what ccxt raises."""
         passed = await self._lanes.enter(lane, weights.weight_of(endpoint, params))
         _heard.set(heard := _Heard())
+        heard.turn = self.timestamps.turn
         try:
             return await send(params)
         finally:
@@ -470,9 +459,27 @@ class VenueClient:
         if trace is not None and trace.status is not None and trace.status >= SERVER_ERRORS_FROM:
             # whatever code the body holds: "execution status is UNKNOWN" is what a 5xx means at the venue
             return OutcomeUnknown(client_order_id=client_order_id, reason=self._explain(error))
-        return outcomes.placement_failure(
+        report = outcomes.placement_failure(
             error, client_order_id, self._explain(error), trace.retry_after_s if trace is not None else 0
         )
+        if isinstance(report, NotPlaced) and trace is not None and trace.code == WRONG_TIME:
+            return outcomes.wrong_time(report, self.timestamps.problem)
+        return report
+
+    # ── the venue's clock ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _ask_time(self) -> TimeTold:
+        """It is answered without a time of ours. Raises what ccxt raises, and more."""
+        answer = await self._ask(Lane.LOOK_UP, weights.TIME, {}, self._ccxt.public_get_time)
+        trace = _heard.get().trace
+        assert trace is not None
+        return TimeTold(int(answer["serverTime"]) * NS_PER_MS, trace.at_ns, trace.at_ns + trace.latency_ns)
+
+    def _time_told(self, told: TimeTold | None) -> None:
+        if told is not None:
+            self._rates.clock.read(*told)
+        self._ccxt.correct_time(self.timestamps.correction_ns)
+        self.on_clock_read()
 
     def _explain(self, error: BaseException) -> str:
         """The error's class and words, without secrets: ccxt's texts carry the full signed address."""
@@ -481,15 +488,6 @@ class VenueClient:
     def _trace(self, record: TraceRecord) -> None:
         if (heard := _heard.get(None)) is not None:
             heard.trace = record
+            if record.code == WRONG_TIME:
+                self._clock_reading.refused(heard.turn)
         self._write_trace(mask(msgspec.json.encode(record).decode(), self._keys.secrets))
-
-
-def _not_sent(attempt: AttemptRecord, code: str, reason: str, retry_after_ns: int) -> NotPlaced:
-    return NotPlaced(
-        client_order_id=attempt.client_order_id,
-        code=code,
-        reason=reason,
-        retryable=True,
-        retry_after_ns=retry_after_ns,
-        never_left=True,
-    )

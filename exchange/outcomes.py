@@ -13,8 +13,10 @@ import errno
 from typing import Final
 
 import ccxt
+from msgspec.structs import replace
 
 from core.ids import NS_PER_S, ClientOrderId
+from core.records import AttemptRecord
 from core.reports import NotPlaced, OrderAbsent, OutcomeUnknown, QueryFailed
 
 DEFINITE: Final = (
@@ -62,6 +64,23 @@ def placement_failure(
         reason=short.removeprefix(f"{code}: "),  # whoever tells it names the code before it
         retryable=isinstance(error, RETRYABLE) and REVOKED_CODE not in str(error),
         retry_after_ns=retry_after_s * NS_PER_S,
+    )
+
+
+def wrong_time(report: NotPlaced, because: str) -> NotPlaced:
+    """The venue has refused no more than the time that this request claimed; `because`: what is known of the clock."""
+    return replace(report, wrong_time=True, reason=f"{report.reason}; {because}" if because else report.reason)
+
+
+def not_sent(attempt: AttemptRecord, code: str, reason: str, retry_after_ns: int) -> NotPlaced:
+    """It never left, for a reason of our own that passes."""
+    return NotPlaced(
+        client_order_id=attempt.client_order_id,
+        code=code,
+        reason=reason,
+        retryable=True,
+        retry_after_ns=retry_after_ns,
+        never_left=True,
     )
 
 

@@ -77,6 +77,7 @@ class UserStream:
         keys: Credentials,
         recv_window_ms: int,
         now_ns: Callable[[], int],
+        claimed_ns: Callable[[], int] | None = None,
         jitter: Callable[[], float],
         symbol: Callable[[str], str],
         currency: Callable[[str], str],
@@ -86,7 +87,8 @@ class UserStream:
         cafile: str | None = None,
         timing: StreamTiming | None = None,
     ) -> None:
-        """`now_ns` is the clock, ns UTC. `jitter` gives numbers from 0 to 1. `write_trace` gets lines of JSON.
+        """`now_ns` is the clock, ns UTC; `claimed_ns` what is signed with (`core/timestamps.py`).
+        `jitter` gives numbers from 0 to 1. `write_trace` gets lines of JSON.
 
         `symbol` and `currency` turn the venue's names into ours. `cafile` has the authorities that vouch for the venue.
         """
@@ -94,6 +96,7 @@ class UserStream:
         self._keys = keys
         self._recv_window_ms = recv_window_ms
         self._now_ns = now_ns
+        self._claimed_ns = claimed_ns or now_ns
         self._jitter = jitter
         self._symbol = symbol
         self._currency = currency
@@ -163,7 +166,7 @@ class UserStream:
 
     def _signed(self, params: dict[str, Any]) -> dict[str, Any]:
         """The signature is of all the others, sorted by name."""
-        params = params | {"timestamp": self._now_ns() // NS_PER_MS}
+        params = params | {"timestamp": self._claimed_ns() // NS_PER_MS}
         text = "&".join(f"{name}={value}" for name, value in sorted(params.items()))
         return params | {
             "signature": hmac.new(self._keys.api_secret.encode(), text.encode(), hashlib.sha256).hexdigest()

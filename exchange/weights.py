@@ -21,6 +21,7 @@ ACCOUNT: Final = ("GET", "account")
 BOOK_TICKER: Final = ("GET", "ticker/bookTicker")
 KEY_RIGHTS: Final = ("GET", "account/apiRestrictions")
 EXCHANGE_INFO: Final = ("GET", "exchangeInfo")
+TIME: Final = ("GET", "time")
 
 
 class Weight(NamedTuple):
@@ -41,6 +42,7 @@ WEIGHTS: Final[dict[Endpoint, Weight]] = {
     BOOK_TICKER: Weight(4, 2, "symbol"),
     KEY_RIGHTS: Weight(1),
     EXCHANGE_INFO: Weight(20),
+    TIME: Weight(1),
 }
 
 

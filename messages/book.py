@@ -138,6 +138,13 @@ class RecordEvents(Message, frozen=True, kw_only=True):
     """Every intent that ended up to this event of the outbox was compared with the venue; None: nothing new."""
 
 
+class RecordClock(Message, frozen=True, kw_only=True):
+    """Requests are to claim another time than ours. From the gateway, until the book covers it. No answer."""
+
+    correction_ns: int
+    """Added to our time; the venue's minus ours."""
+
+
 class RecordBreaker(Message, frozen=True, kw_only=True):
     """The circuit breaker has changed its state. From the gateway, until it reads it in the book. No answer."""
 
@@ -194,6 +201,8 @@ class TradingStateSet(Message, frozen=True, kw_only=True):
     """In force from now on, durable."""
     canceling: int
     """How many intents are to be canceled because of it."""
+    clock_ahead_ns: int = 0
+    """An order that left before may have claimed a time that was later than ours by so much."""
 
 
 class ArmTrading(ClientRequest, frozen=True, kw_only=True):
@@ -221,6 +230,8 @@ class ArmingSet(Message, frozen=True, kw_only=True):
     arming: Arming | None
     """In force from now on, durable; None with a refusal, and nothing was changed."""
     refusal: Refusal | None
+    clock_ahead_ns: int = 0
+    """As in `TradingStateSet`."""
 
 
 class CancelOpenIntents(Message, frozen=True, kw_only=True):

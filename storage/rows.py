@@ -9,6 +9,7 @@ from core.records import (
     AttemptRecord,
     Balance,
     BreakerRecord,
+    ClockSpan,
     Drift,
     Epoch,
     ExternalOrder,
@@ -47,6 +48,7 @@ arming: Codec[Arming] = Codec(Arming)
 epoch: Codec[Epoch] = Codec(Epoch)
 breaker: Codec[BreakerRecord] = Codec(BreakerRecord)
 private_data: Codec[PrivateData] = Codec(PrivateData)
+clock_span: Codec[ClockSpan] = Codec(ClockSpan)
 risk_figures: Codec[RiskFigures] = Codec(RiskFigures)
 drift: Codec[Drift] = Codec(Drift)
 leftovers: Codec[Leftover] = Codec(Leftover)

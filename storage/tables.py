@@ -20,6 +20,7 @@ from core.records import (
     AttemptRecord,
     Balance,
     BreakerRecord,
+    ClockSpan,
     Drift,
     Epoch,
     ExternalOrder,
@@ -70,8 +71,8 @@ TABLES: Final = (
 )
 """`fills_by_intent` and `trail` are indexes: (intent, …) → nothing; `client_ids` leads to an attempt's key. `standing`
 holds what is in force now: the trading state, the arming, the epoch, the breaker, whether private data can be read,
-risk figures, known drift, orders to be canceled. `cursors` holds how far each symbol's trades are accounted for, and
-how far the outbox was compared with the venue."""
+how far off the venue's clock may be, risk figures, known drift, orders to be canceled. `cursors` holds how far each
+symbol's trades are accounted for, and how far the outbox was compared with the venue."""
 
 
 class Reader:
@@ -144,6 +145,9 @@ class Reader:
 
     def private_data(self) -> PrivateData | None:
         return self._get("standing", ("private_data",), rows.private_data)
+
+    def clock_span(self) -> ClockSpan | None:
+        return self._get("standing", ("clock_span",), rows.clock_span)
 
     def risk_figures(self) -> RiskFigures | None:
         return self._get("standing", ("risk",), rows.risk_figures)

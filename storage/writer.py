@@ -15,6 +15,7 @@ from core.records import (
     AttemptRecord,
     Balance,
     BreakerRecord,
+    ClockSpan,
     Drift,
     Epoch,
     ExternalOrder,
@@ -122,6 +123,9 @@ class Writer(Reader):
 
     def put_private_data(self, record: PrivateData) -> None:
         self._put("standing", ("private_data",), record, rows.private_data)
+
+    def put_clock_span(self, record: ClockSpan) -> None:
+        self._put("standing", ("clock_span",), record, rows.clock_span)
 
     def put_risk_figures(self, record: RiskFigures) -> None:
         self._put("standing", ("risk",), record, rows.risk_figures)

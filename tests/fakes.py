@@ -15,6 +15,7 @@ from core.records import (
     AttemptRecord,
     Balance,
     BreakerRecord,
+    ClockSpan,
     Drift,
     Epoch,
     ExternalOrder,
@@ -241,6 +242,9 @@ class MemoryBook:
     def open_count(self) -> int:
         return sum(1 for _ in self.open_intents())
 
+    def clock_span(self) -> ClockSpan | None:
+        return self._tables["standing"].get("clock_span")
+
     def breaker(self) -> BreakerRecord | None:
         return self._tables["standing"].get("breaker")
 
@@ -276,6 +280,9 @@ class MemoryBook:
 
     def external_total(self, currency: str) -> ExternalTotal | None:
         return self._tables["external_totals"].get(currency)
+
+    def put_clock_span(self, record: ClockSpan) -> None:
+        self._put("standing", "clock_span", record)
 
     def put_breaker(self, record: BreakerRecord) -> None:
         self._put("standing", "breaker", record)

@@ -90,6 +90,20 @@ def test_who_halts_a_halted_engine_waits_for_no_portfolio_that_nobody_starts(run
     assert "the portfolio is gone, and the engine is halted" in lasting.reason
 
 
+def test_a_halt_waits_longer_where_an_order_may_have_claimed_a_later_time(running: RecordedEngine) -> None:
+    """The venue's clock was ahead of ours, and may fall back."""
+    running.let_die(GATEWAY)
+    done = TradingStateSet(
+        request_id="r",
+        standing=Standing(state=TradingState.HALTED, reason="a test", by="operator", since_ns=T0),
+        canceling=0,
+        clock_ahead_ns=20 * SECOND,
+    )
+    running.receiveMsg_TradingStateSet(done, PORTFOLIO)
+    (delay_ns,) = [delay for delay, due in running.woken if isinstance(due, QuietDue)]
+    assert delay_ns == in_flight.reach_ns(running.settings.exchange.recv_window_ms * NS_PER_MS, 20 * SECOND)
+
+
 LIVE = {"engine": {"restarts_max": RESTARTS_MAX, "mode": "live"}}
 KEY = KeyRights(may_trade=True, may_transfer=False, is_ip_restricted=False)
 ACCOUNT = Account(fingerprint="0123456789ab", address="http://127.0.0.1:1", rights=KEY)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from actors.gateway import HEALTH_TICK, Gateway
-from core import arming, book, breaker, fencing, private_data, trading
+from actors.gateway import HEALTH_TICK
+from core import arming, book, breaker, fencing, private_data, timestamps, trading
 from core.account import Account
-from core.breaker import Breaker
 from core.evidence import SENT_WITHIN_NS
 from core.ids import NS_PER_S, ClientOrderId
 from core.in_flight import InFlight
@@ -22,87 +20,30 @@ from core.intent import Side
 from core.meter import Earlier
 from core.outcomes import apply_report
 from core.predecessor import Left
-from core.rates import Lane, RateFigures, Rates, Stop
+from core.rates import Lane, Stop
 from core.records import AttemptRecord, BreakerState, PrivateData, PrivateDataState, TradingState
 from core.reports import NotPlaced, OutcomeUnknown, Report
-from core.settings import UNLIMITED, RouterSettings, from_mapping
+from core.settings import UNLIMITED, RouterSettings
 from exchange import stream
-from messages.book import ApplyReport, OpeningBalancesRecorded, RecordBreaker, RecordEvents, RecordOpeningBalances
+from messages.book import (
+    ApplyReport,
+    OpeningBalancesRecorded,
+    RecordBreaker,
+    RecordClock,
+    RecordEvents,
+    RecordOpeningBalances,
+)
 from messages.lifecycle import ConfigureChild, Rewire
 from messages.venue import AwaitQuiet, CancelOrder, EndPlacing, GatewayHealth, GatewayReady, PlaceOrder, WireQuiet
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests import builders
-from tests.actors.recorded import Recorded
+from tests.actors.recorded_gateway import BOOK, RecordedGateway
 from tests.builders import Desk
 
 OURS = "0123456789ab"
 READY = GatewayReady(markets={}, totals={}, account=Account(fingerprint=OURS, address="http://127.0.0.1:1"))
-ROUTER, BOOK, ENGINE = "router", "portfolio", "engine"
-RECV_WINDOW_NS = 3_600 * NS_PER_S
-
-
-class Venue:
-    """Notes what would leave the machine."""
-
-    def __init__(self) -> None:
-        self.sent: list[str] = []
-        self.canceled: list[str] = []
-        self.waits_ns: list[int] = []
-        self.in_flight = 0
-        self.answer: Callable[[AttemptRecord], Report] = lambda attempt: OutcomeUnknown(
-            client_order_id=attempt.client_order_id, reason="the venue does not answer"
-        )
-
-    def rate_figures(self) -> RateFigures:
-        return Rates().figures({}, 1)
-
-    def come_again(self, attempt: AttemptRecord, code: str, reason: str, wait_ns: int) -> NotPlaced:
-        return NotPlaced(
-            client_order_id=attempt.client_order_id, code=code, reason=reason, retryable=True, retry_after_ns=wait_ns
-        )
-
-    async def place(self, attempt: AttemptRecord, blocked: Callable[[], NotPlaced | None]) -> Report:
-        refused = blocked()
-        if refused is not None:
-            return refused
-        self.sent.append(attempt.client_order_id)
-        return self.answer(attempt)
-
-    async def end_placing(self, wait_max_ns: int) -> None:
-        self.waits_ns.append(wait_max_ns)
-
-    async def cancel(self, attempt: AttemptRecord) -> str:
-        self.canceled.append(attempt.client_order_id)
-        return "accepted"
-
-
-class RecordedGateway(Recorded, Gateway):
-    venue_client: Venue
-
-    def __init__(self, store: BookStore, mode: str = "sim") -> None:
-        super().__init__()
-        self.sent, self.woken = [], []
-        self.settings = from_mapping({"engine": {"mode": mode}, "exchange": {"user_stream": False}})
-        self.portfolio = BOOK
-        self.store = store
-        self.in_flight = InFlight(recv_window_ns=RECV_WINDOW_NS, now_ns=0)  # its predecessor died long ago
-        with store.snapshot() as view:
-            self.breaker = Breaker(self.settings.breaker, view.breaker())
-        self.client = self.venue_client = Venue()  # type: ignore[assignment]
-
-    def run(self, receiver: Any, work: Any) -> None:
-        """At once."""
-        self.results.append((receiver, asyncio.run(work())))
-        self.pump()
-
-    def pump(self) -> None:
-        while self.results:
-            self.deliver(*self.results.popleft())
-
-    @property
-    def left(self) -> list[str]:
-        return self.venue_client.sent
+ROUTER, ENGINE = "router", "engine"
 
 
 @pytest.fixture
@@ -469,3 +410,49 @@ def test_the_engine_hears_at_once_whether_the_stream_lives(store: BookStore) -> 
     gateway.stream_changed(stream.Lost(7, "cut", 6))
     states = [message.stream for message in gateway.to(ENGINE, GatewayHealth)]
     assert [(state.is_live, state.since_ns, state.because) for state in states] == [(True, 5, ""), (False, 7, "cut")]
+
+
+# ── the venue's clock ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_no_order_leaves_while_the_clock_is_doubted(store: BookStore, attempt: AttemptRecord) -> None:
+    """It would be refused; it waits in RETRY, and what never left uses up no retry."""
+    gateway = RecordedGateway(store)
+    gateway.client.timestamps.refused(0)
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    assert gateway.left == []
+    assert [(answer.code, answer.never_left) for answer in answers(gateway)] == [("CLOCK_DOUBTED", True)]
+
+
+def test_a_correction_is_durable_before_an_order_leaves_with_it(store: BookStore, attempt: AttemptRecord) -> None:
+    """The book is told until it knows; who proves absences reads it there."""
+    gateway = RecordedGateway(store)
+    gateway.client.timestamps.read(120 * NS_PER_S, 100 * NS_PER_S, 100 * NS_PER_S, 0)
+    gateway.clock_read()
+    gateway.note_clock()
+    assert gateway.to(BOOK, RecordClock) == [RecordClock(correction_ns=20 * NS_PER_S)] * 2
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    assert gateway.left == []
+    assert [(answer.code, answer.never_left) for answer in answers(gateway)] == [("CLOCK_NOT_RECORDED", True)]
+    with store.transaction() as unit:
+        timestamps.note(unit, 20 * NS_PER_S, 1)
+    gateway.note_clock()
+    assert len(gateway.to(BOOK, RecordClock)) == 2
+    later = replace(attempt, client_order_id=ClientOrderId("another"))
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=later), ROUTER)
+    assert gateway.left == ["another"]
+
+
+def test_a_lost_order_with_a_later_time_keeps_the_wire_busy_for_longer(
+    store: BookStore, attempt: AttemptRecord
+) -> None:
+    """The venue takes it for as much longer."""
+    gateway = RecordedGateway(store)
+    gateway.in_flight = InFlight(recv_window_ns=1, now_ns=0)
+    gateway.client.timestamps.read(120 * NS_PER_S, 100 * NS_PER_S, 100 * NS_PER_S, 0)
+    with store.transaction() as unit:
+        timestamps.note(unit, 20 * NS_PER_S, 1)
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    now_ns = gateway.monotonic_ns()
+    assert gateway.in_flight.orders(now_ns + 20 * NS_PER_S) == {attempt.client_order_id}
+    assert gateway.in_flight.orders(now_ns + 22 * NS_PER_S) == frozenset()

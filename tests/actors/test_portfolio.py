@@ -37,6 +37,7 @@ from messages.book import (
     OpenIntent,
     OpenIntentsCanceled,
     RecordBreaker,
+    RecordClock,
     RecordOpeningBalances,
     RecordPrivateData,
     RecordRefusal,
@@ -292,6 +293,18 @@ def test_the_breaker_is_kept_for_the_gateway_that_is_let_in(portfolio: RecordedP
     portfolio.commit()
     with portfolio.store.snapshot() as view:
         assert (view.breaker(), view.last_sequence("audit") - before) == (opened, 1)
+
+
+def test_the_venues_clock_is_kept_for_the_gateway_that_is_let_in(portfolio: RecordedPortfolio) -> None:
+    """And whoever is told of a halt is told how far ahead an order may have claimed to be."""
+    let_in(portfolio, "gateway")
+    portfolio.receiveMsg_RecordClock(RecordClock(correction_ns=60 * NS_PER_S), "somebody else")
+    for _ in range(2):
+        portfolio.receiveMsg_RecordClock(RecordClock(correction_ns=20 * NS_PER_S), "gateway")
+    portfolio.commit()
+    halt = SetTradingState(request_id="r", state=TradingState.HALTED, reason="a test")
+    portfolio.receiveMsg_SetTradingState(halt, CLIENT)
+    assert [told.clock_ahead_ns for told in portfolio.to(CLIENT, TradingStateSet)] == [20 * NS_PER_S]
 
 
 def test_what_can_be_read_is_kept_whoever_says_it_and_however_often(portfolio: RecordedPortfolio) -> None:

@@ -1,0 +1,86 @@
+"""A gateway that notes what it sends, before a venue that notes what would leave the machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from actors.gateway import Gateway
+from core.breaker import Breaker
+from core.ids import NS_PER_S
+from core.in_flight import InFlight
+from core.rates import RateFigures, Rates
+from core.records import AttemptRecord
+from core.reports import NotPlaced, OutcomeUnknown, Report
+from core.settings import from_mapping
+from core.timestamps import Timestamps
+from storage.book_store import BookStore
+from tests.actors.recorded import Recorded
+
+BOOK = "portfolio"
+RECV_WINDOW_NS = 3_600 * NS_PER_S
+
+
+class Venue:
+    """Notes what would leave the machine."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.canceled: list[str] = []
+        self.waits_ns: list[int] = []
+        self.in_flight = 0
+        self.timestamps = Timestamps()
+        self.answer: Callable[[AttemptRecord], Report] = lambda attempt: OutcomeUnknown(
+            client_order_id=attempt.client_order_id, reason="the venue does not answer"
+        )
+
+    def rate_figures(self) -> RateFigures:
+        return Rates().figures({}, 1)
+
+    def come_again(self, attempt: AttemptRecord, code: str, reason: str, wait_ns: int) -> NotPlaced:
+        return NotPlaced(
+            client_order_id=attempt.client_order_id, code=code, reason=reason, retryable=True, retry_after_ns=wait_ns
+        )
+
+    async def place(self, attempt: AttemptRecord, blocked: Callable[[], NotPlaced | None]) -> Report:
+        refused = blocked()
+        if refused is not None:
+            return refused
+        self.sent.append(attempt.client_order_id)
+        return self.answer(attempt)
+
+    async def end_placing(self, wait_max_ns: int) -> None:
+        self.waits_ns.append(wait_max_ns)
+
+    async def cancel(self, attempt: AttemptRecord) -> str:
+        self.canceled.append(attempt.client_order_id)
+        return "accepted"
+
+
+class RecordedGateway(Recorded, Gateway):
+    venue_client: Venue
+
+    def __init__(self, store: BookStore, mode: str = "sim") -> None:
+        super().__init__()
+        self.sent, self.woken = [], []
+        self.settings = from_mapping({"engine": {"mode": mode}, "exchange": {"user_stream": False}})
+        self.portfolio = BOOK
+        self.store = store
+        self.in_flight = InFlight(recv_window_ns=RECV_WINDOW_NS, now_ns=0)  # its predecessor died long ago
+        with store.snapshot() as view:
+            self.breaker = Breaker(self.settings.breaker, view.breaker())
+        self.client = self.venue_client = Venue()  # type: ignore[assignment]
+
+    def run(self, receiver: Any, work: Any) -> None:
+        """At once."""
+        self.results.append((receiver, asyncio.run(work())))
+        self.pump()
+
+    def pump(self) -> None:
+        while self.results:
+            self.deliver(*self.results.popleft())
+
+    @property
+    def left(self) -> list[str]:
+        return self.venue_client.sent
