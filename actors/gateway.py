@@ -22,7 +22,7 @@ from actors.base import CREDENTIAL_VARIABLES, WatchMessage
 from actors.crashpoints import reach
 from actors.first_answer import first_answer
 from actors.pumped_loop import PumpedLoop
-from actors.questions import Questions
+from actors.questions import Questions, lane_of
 from core import departure, events, predecessor, private_data, timestamps
 from core.breaker import Breaker, Permit, failed
 from core.departure import Moment
@@ -367,7 +367,7 @@ class Gateway(Questions):
 
     def receiveMsg_FetchBalances(self, message: FetchBalances, sender: Any) -> None:
         async def fetch() -> BalancesFetched:
-            totals = await self.client.balances()
+            totals = await self.client.balances(lane_of(message))
             if not isinstance(totals, QueryFailed):
                 self.learn_account()
             return BalancesFetched(purpose=message.purpose, totals=totals)

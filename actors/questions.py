@@ -6,7 +6,9 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from actors.base import Guarded
+from core.rates import Lane
 from messages.venue import (
+    FetchBalances,
     FetchOpenOrders,
     FetchOrder,
     FetchQuote,
@@ -47,14 +49,14 @@ class Questions(Guarded):
 
     def receiveMsg_FetchOpenOrders(self, message: FetchOpenOrders, sender: Any) -> None:
         async def fetch() -> OpenOrdersFetched:
-            orders = await self.client.open_orders(message.symbol)
+            orders = await self.client.open_orders(message.symbol, lane_of(message))
             return OpenOrdersFetched(purpose=message.purpose, symbol=message.symbol, orders=orders)
 
         self.run(sender, fetch)
 
     def receiveMsg_FetchRecentOrders(self, message: FetchRecentOrders, sender: Any) -> None:
         async def fetch() -> RecentOrdersFetched:
-            page = await self.client.orders(message.symbol, message.from_order_id, message.since_ns)
+            page = await self.client.orders(message.symbol, message.from_order_id, message.since_ns, lane_of(message))
             return RecentOrdersFetched(
                 purpose=message.purpose, symbol=message.symbol, orders=page.orders, complete=page.complete
             )
@@ -63,9 +65,14 @@ class Questions(Guarded):
 
     def receiveMsg_FetchTrades(self, message: FetchTrades, sender: Any) -> None:
         async def fetch() -> TradesFetched:
-            page = await self.client.trades(message.symbol, message.from_trade_id, message.since_ns)
+            page = await self.client.trades(message.symbol, message.from_trade_id, message.since_ns, lane_of(message))
             return TradesFetched(
                 purpose=message.purpose, symbol=message.symbol, trades=page.trades, complete=page.complete
             )
 
         self.run(sender, fetch)
+
+
+def lane_of(message: FetchOpenOrders | FetchRecentOrders | FetchTrades | FetchBalances) -> Lane:
+    """Where a list waits for its turn."""
+    return Lane.ON_DEMAND if message.on_demand else Lane.SWEEP

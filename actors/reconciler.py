@@ -224,11 +224,13 @@ def to_gateway(question: inquiry.Question) -> Any:
     match question:
         case inquiry.AskOrder(purpose, attempt):
             return FetchOrder(purpose=purpose, attempt=attempt)
-        case inquiry.AskOpenOrders(purpose, symbol):
-            return FetchOpenOrders(purpose=purpose, symbol=symbol)
-        case inquiry.AskOrders(purpose, of, from_order_id, since_ns):
-            return FetchRecentOrders(purpose=purpose, symbol=of, from_order_id=from_order_id, since_ns=since_ns)
-        case inquiry.AskTrades(purpose, of, from_trade_id, since_ns):
-            return FetchTrades(purpose=purpose, symbol=of, from_trade_id=from_trade_id, since_ns=since_ns)
-        case inquiry.AskBalances(purpose):
-            return FetchBalances(purpose=purpose)
+        case inquiry.AskOpenOrders(purpose, symbol, wanted):
+            return FetchOpenOrders(purpose=purpose, symbol=symbol, on_demand=wanted)
+        case inquiry.AskOrders(purpose, of, first, since_ns, wanted):
+            return FetchRecentOrders(
+                purpose=purpose, symbol=of, from_order_id=first, since_ns=since_ns, on_demand=wanted
+            )
+        case inquiry.AskTrades(purpose, of, trade_id, since_ns, wanted):
+            return FetchTrades(purpose=purpose, symbol=of, from_trade_id=trade_id, since_ns=since_ns, on_demand=wanted)
+        case inquiry.AskBalances(purpose, wanted):
+            return FetchBalances(purpose=purpose, on_demand=wanted)

@@ -44,6 +44,7 @@ class AskOpenOrders(msgspec.Struct, frozen=True):
 
     purpose: str
     symbol: str | None
+    on_demand: bool = False
 
 
 class AskOrders(msgspec.Struct, frozen=True):
@@ -53,6 +54,7 @@ class AskOrders(msgspec.Struct, frozen=True):
     symbol: str
     from_order_id: ExchangeOrderId | None
     since_ns: int
+    on_demand: bool = False
 
 
 class AskTrades(msgspec.Struct, frozen=True):
@@ -62,12 +64,14 @@ class AskTrades(msgspec.Struct, frozen=True):
     symbol: str
     from_trade_id: TradeId | None
     since_ns: int
+    on_demand: bool = False
 
 
 class AskBalances(msgspec.Struct, frozen=True):
     """What does the account hold?"""
 
     purpose: str
+    on_demand: bool = False
 
 
 Question = AskOrder | AskOpenOrders | AskOrders | AskTrades | AskBalances
@@ -76,7 +80,7 @@ Question = AskOrder | AskOpenOrders | AskOrders | AskTrades | AskBalances
 class Inquiry:
     """One look at the venue. Made by `Inquiries.begin`."""
 
-    def __init__(self, numbers: Iterator[int], asked_ns: int, due_ns: int) -> None:
+    def __init__(self, numbers: Iterator[int], asked_ns: int, due_ns: int, *, on_demand: bool = False) -> None:
         self.asked_ns = asked_ns
         """Every question was put then or later."""
         self.due_ns = due_ns
@@ -96,6 +100,8 @@ class Inquiry:
         """By symbol, oldest first."""
         self.balances: dict[str, Decimal] | None = None
         self._numbers = numbers
+        self._on_demand = on_demand
+        """Its lists wait behind those of the regular checks."""
         self._pages: Counter[str] = Counter()
 
     # ── what is asked ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -104,22 +110,22 @@ class Inquiry:
         return self._put(AskOrder(self._word(), attempt))
 
     def ask_open_orders(self, symbol: str | None) -> Question:
-        return self._put(AskOpenOrders(self._word(), symbol))
+        return self._put(AskOpenOrders(self._word(), symbol, self._on_demand))
 
     def ask_orders(self, symbol: str, from_order_id: ExchangeOrderId | None, since_ns: int = 0) -> Question:
         self.orders.setdefault(symbol, {})
         if from_order_id is None and self.asked_ns - since_ns > BY_TIME_MAX_NS:
             from_order_id = ExchangeOrderId(FIRST)
-        return self._put(AskOrders(self._word(), symbol, from_order_id, since_ns))
+        return self._put(AskOrders(self._word(), symbol, from_order_id, since_ns, self._on_demand))
 
     def ask_trades(self, symbol: str, from_trade_id: TradeId | None, since_ns: int) -> Question:
         self.trades.setdefault(symbol, {})
         if from_trade_id is None and self.asked_ns - since_ns > BY_TIME_MAX_NS:
             from_trade_id = TradeId(FIRST)
-        return self._put(AskTrades(self._word(), symbol, from_trade_id, since_ns))
+        return self._put(AskTrades(self._word(), symbol, from_trade_id, since_ns, self._on_demand))
 
     def ask_balances(self) -> Question:
-        return self._put(AskBalances(self._word()))
+        return self._put(AskBalances(self._word(), self._on_demand))
 
     def _word(self) -> str:
         return f"{self.asked_ns}/{next(self._numbers)}"
@@ -238,9 +244,9 @@ class Inquiries:
         self._numbers = itertools.count(1)
         self._running: list[tuple[Inquiry, WhenOver]] = []
 
-    def begin(self, at: Moment, when_over: WhenOver) -> Inquiry:
-        """A new one; put its questions at once."""
-        inquiry = Inquiry(self._numbers, at.now_ns, at.now_ns + self._patience_ns)
+    def begin(self, at: Moment, when_over: WhenOver, *, on_demand: bool = False) -> Inquiry:
+        """A new one; put its questions at once. `on_demand`: somebody wants it, who may come as often as he likes."""
+        inquiry = Inquiry(self._numbers, at.now_ns, at.now_ns + self._patience_ns, on_demand=on_demand)
         self._running.append((inquiry, when_over))
         return inquiry
 

@@ -41,11 +41,15 @@ class Lane(StrEnum):
     """What became of one order, and the price that the next one is planned against."""
     SWEEP = "sweep"
     """Lists: open orders, recent orders, trades, balances."""
+    ON_DEMAND = "on_demand"
+    """The same lists, because somebody has asked for everything to be compared: as often as he likes."""
     PLACE = "place"
 
 
-QUERIES: Final = (Lane.LOOK_UP, Lane.SWEEP)
-KEPT: Final[Mapping[Lane, int]] = {Lane.CANCEL: 5, Lane.LOOK_UP: 20, Lane.SWEEP: 20, Lane.PLACE: 20}
+QUERIES: Final = (Lane.LOOK_UP, Lane.SWEEP, Lane.ON_DEMAND)
+KEPT: Final[Mapping[Lane, int]] = {
+    Lane.CANCEL: 5, Lane.LOOK_UP: 20, Lane.SWEEP: 20, Lane.ON_DEMAND: 5, Lane.PLACE: 20,
+}  # fmt: skip
 """Percent of a minute's weight that no other lane may use, but for cancels; the rest is for whoever comes first."""
 
 

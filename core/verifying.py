@@ -7,7 +7,8 @@ balances. While the engine trades, two looks are never of the same moment. So wh
 looked at once more a little later, and only what differs both times is told: the same trade, order or intent, the same
 amount of a currency. A look that could not read everything may have missed what the next one finds, so then there is a
 third one. What the book says against itself is of one moment, and told at once. Nothing is booked here: what the book
-lacks is brought by the regular sweeps.
+lacks is brought by the regular sweeps. Its questions are on demand: however often it is wanted, the regular checks keep
+their part of the account's budget.
 """
 
 from __future__ import annotations
@@ -84,10 +85,12 @@ class Verifying:
         """The next symbol; after the last one the account."""
         if now.symbols:
             symbol, asked = now.symbols.pop(0), set[ExchangeOrderId]()
-            inquiry = self._inquiries.begin(at, lambda over, then: self._symbol_read(now, symbol, asked, over, then))
+            inquiry = self._inquiries.begin(
+                at, lambda over, then: self._symbol_read(now, symbol, asked, over, then), on_demand=True
+            )
             since_ns = max(0, opening_ns(at.book) - timestamps.slack_ns(at.book))
             return [inquiry.ask_trades(symbol, None, since_ns)]
-        inquiry = self._inquiries.begin(at, lambda over, then: self._account_read(now, over, then))
+        inquiry = self._inquiries.begin(at, lambda over, then: self._account_read(now, over, then), on_demand=True)
         return [inquiry.ask_open_orders(None), inquiry.ask_balances()]
 
     def _symbol_read(

@@ -323,10 +323,10 @@ class VenueClient:
         rows = parsing.rows(await self._ask(lane, weights.MY_TRADES, asked, self._ccxt.private_get_mytrades))
         return tuple(parsing.listed(row, self._ccxt.safe_currency_code) for row in rows)
 
-    async def _list_orders(self, symbol: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+    async def _list_orders(self, lane: Lane, symbol: str, params: dict[str, Any]) -> list[dict[str, Any]]:
         """One page, open or not, in the venue's own words: ccxt leaves out what it cannot place in time."""
         asked = {"symbol": self._ccxt.market_id(symbol), "limit": ORDERS_PAGE} | params
-        return parsing.rows(await self._ask(Lane.SWEEP, weights.ALL_ORDERS, asked, self._ccxt.private_get_allorders))
+        return parsing.rows(await self._ask(lane, weights.ALL_ORDERS, asked, self._ccxt.private_get_allorders))
 
     # ── reads ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -345,16 +345,18 @@ class VenueClient:
 
         return await self._read(ask, parse)
 
-    async def open_orders(self, symbol: str | None) -> tuple[OpenOrder, ...] | QueryFailed:
+    async def open_orders(self, symbol: str | None, lane: Lane = Lane.SWEEP) -> tuple[OpenOrder, ...] | QueryFailed:
         """Every open order of the symbol or, without one, of the account; ours or not."""
 
         async def ask() -> Any:
             named = {"symbol": self._ccxt.market_id(symbol)} if symbol else {}
-            return await self._ask(Lane.SWEEP, weights.OPEN_ORDERS, named, self._ccxt.private_get_openorders)
+            return await self._ask(lane, weights.OPEN_ORDERS, named, self._ccxt.private_get_openorders)
 
         return await self._read(ask, lambda found: tuple(map(self._line, parsing.rows(found))))
 
-    async def trades(self, symbol: str, from_trade_id: TradeId | None, since_ns: int) -> TradesPage:
+    async def trades(
+        self, symbol: str, from_trade_id: TradeId | None, since_ns: int, lane: Lane = Lane.SWEEP
+    ) -> TradesPage:
         """Own trades from an id (inclusive) or a time, oldest first, one page.
 
         About what is no market nothing can be asked, and that is no answer: it may have been one, with trades.
@@ -368,7 +370,7 @@ class VenueClient:
             by_id = {int(trade.trade_id): trade for trade in found}
             return TradesPage(tuple(by_id[key] for key in sorted(by_id)), complete=len(found) < TRADES_PAGE)
 
-        page = await self._read(lambda: self._list_trades(Lane.SWEEP, symbol, params), parse)
+        page = await self._read(lambda: self._list_trades(lane, symbol, params), parse)
         return TradesPage(page, complete=False) if isinstance(page, QueryFailed) else page
 
     async def all_orders(self, symbol: str, from_id: int) -> RawOrdersPage | QueryFailed:
@@ -378,9 +380,11 @@ class VenueClient:
             full = len(records) == ORDERS_PAGE
             return RawOrdersPage(records, max(int(record["orderId"]) for record in records) + 1 if full else None)
 
-        return await self._read(lambda: self._list_orders(symbol, {"orderId": from_id}), parse)
+        return await self._read(lambda: self._list_orders(Lane.SWEEP, symbol, {"orderId": from_id}), parse)
 
-    async def orders(self, symbol: str, from_order_id: ExchangeOrderId | None, since_ns: int) -> OrdersPage:
+    async def orders(
+        self, symbol: str, from_order_id: ExchangeOrderId | None, since_ns: int, lane: Lane = Lane.SWEEP
+    ) -> OrdersPage:
         """Every order of the symbol from an id (inclusive) or a time, whatever became of it; oldest first, one page."""
         params = {"orderId": from_order_id} if from_order_id else {"startTime": since_ns // NS_PER_MS}
 
@@ -388,14 +392,14 @@ class VenueClient:
             by_id = {int(row["orderId"]): self._line(row) for row in found}
             return OrdersPage(tuple(by_id[key] for key in sorted(by_id)), complete=len(found) < ORDERS_PAGE)
 
-        page = await self._read(lambda: self._list_orders(symbol, params), parse)
+        page = await self._read(lambda: self._list_orders(lane, symbol, params), parse)
         return OrdersPage(page, complete=False) if isinstance(page, QueryFailed) else page
 
-    async def balances(self) -> dict[str, Decimal] | QueryFailed:
+    async def balances(self, lane: Lane = Lane.SWEEP) -> dict[str, Decimal] | QueryFailed:
         """Totals by currency, free and locked together; zeros are left out."""
 
         async def ask() -> Any:
-            return await self._ask(Lane.SWEEP, weights.ACCOUNT, {}, self._ccxt.fetch_balance)
+            return await self._ask(lane, weights.ACCOUNT, {}, self._ccxt.fetch_balance)
 
         return await self._read(ask, lambda account: parsing.totals(account, self._ccxt.safe_currency_code))
 

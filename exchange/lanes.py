@@ -1,6 +1,7 @@
 """Whose turn is it? Every request to the venue enters through its lane, and leaves it when it is over.
 
-A cancel or a question without room waits here: cancels first, then look-ups, then lists, each lane in its own order.
+A cancel or a question without room waits here: cancels first, then look-ups, then lists, then lists on demand, each
+lane in its own order.
 Who waits has not been sent, so the request's own time-out has not begun; nobody waits longer than `wait_max_ns`, and no
 lane holds more than `QUEUE_MAX`. A placement is never kept waiting for the budget: it is told when to come again
 (`core/rates.py`). All of them wait for one of the connections, which orders and questions have each of their own, so no
@@ -33,6 +34,7 @@ SLOT_TIMEOUT_S: Final = 4.0
 ORDERS, QUESTIONS = "orders", "questions"
 CONNECTIONS: Final = {
     Lane.CANCEL: ORDERS, Lane.PLACE: ORDERS, Lane.LOOK_UP: QUESTIONS, Lane.SWEEP: QUESTIONS,
+    Lane.ON_DEMAND: QUESTIONS,
 }  # fmt: skip
 WEIGHT, ORDERS_10S, ORDERS_1D = 0, 1, 2
 

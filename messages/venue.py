@@ -68,6 +68,8 @@ class FetchOpenOrders(Message, frozen=True, kw_only=True):
     """The asker's own word; comes back with the answer."""
     symbol: str | None
     """None: of the whole account, which costs as much at the venue as thirteen symbols."""
+    on_demand: bool = False
+    """Somebody has asked for everything to be compared; it waits behind what is looked at anyway."""
 
 
 class OpenOrdersFetched(Message, frozen=True, kw_only=True):
@@ -89,6 +91,8 @@ class FetchRecentOrders(Message, frozen=True, kw_only=True):
     """Oldest order wanted; None: by time."""
     since_ns: int
     """ns UTC; used when there is no order id."""
+    on_demand: bool = False
+    """Somebody has asked for everything to be compared; it waits behind what is looked at anyway."""
 
 
 class RecentOrdersFetched(Message, frozen=True, kw_only=True):
@@ -111,6 +115,8 @@ class FetchTrades(Message, frozen=True, kw_only=True):
     """Oldest trade wanted; None: by time."""
     since_ns: int
     """ns UTC; used when there is no trade id."""
+    on_demand: bool = False
+    """Somebody has asked for everything to be compared; it waits behind what is looked at anyway."""
 
 
 class TradesFetched(Message, frozen=True, kw_only=True):
@@ -128,6 +134,8 @@ class FetchBalances(Message, frozen=True, kw_only=True):
 
     purpose: str = ""
     """The asker's own word; comes back with the answer."""
+    on_demand: bool = False
+    """Somebody has asked for everything to be compared; it waits behind what is looked at anyway."""
 
 
 class BalancesFetched(Message, frozen=True, kw_only=True):

@@ -10,11 +10,12 @@ from actors.gateway import Gateway
 from core.breaker import Breaker
 from core.ids import NS_PER_S
 from core.in_flight import InFlight
-from core.rates import RateFigures, Rates
+from core.rates import Lane, RateFigures, Rates
 from core.records import AttemptRecord
-from core.reports import NotPlaced, OutcomeUnknown, Report
+from core.reports import NotPlaced, OpenOrder, OutcomeUnknown, QueryFailed, Report
 from core.settings import from_mapping
 from core.timestamps import Timestamps
+from exchange.pages import OrdersPage, TradesPage
 from storage.book_store import BookStore
 from tests.actors.recorded import Recorded
 
@@ -30,6 +31,8 @@ class Venue:
         self.canceled: list[str] = []
         self.waits_ns: list[int] = []
         self.in_flight = 0
+        self.lanes: list[Lane] = []
+        """Of lists that were asked for."""
         self.timestamps = Timestamps()
         self.answer: Callable[[AttemptRecord], Report] = lambda attempt: OutcomeUnknown(
             client_order_id=attempt.client_order_id, reason="the venue does not answer"
@@ -49,6 +52,22 @@ class Venue:
             return refused
         self.sent.append(attempt.client_order_id)
         return self.answer(attempt)
+
+    async def open_orders(self, _symbol: str | None, lane: Lane) -> tuple[OpenOrder, ...]:
+        self.lanes.append(lane)
+        return ()
+
+    async def orders(self, _symbol: str, _from_order_id: str | None, _since_ns: int, lane: Lane) -> OrdersPage:
+        self.lanes.append(lane)
+        return OrdersPage((), complete=True)
+
+    async def trades(self, _symbol: str, _from_trade_id: str | None, _since_ns: int, lane: Lane) -> TradesPage:
+        self.lanes.append(lane)
+        return TradesPage((), complete=True)
+
+    async def balances(self, lane: Lane) -> QueryFailed:
+        self.lanes.append(lane)
+        return QueryFailed(reason="no answer")
 
     async def end_placing(self, wait_max_ns: int) -> None:
         self.waits_ns.append(wait_max_ns)

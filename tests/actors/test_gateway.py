@@ -34,7 +34,19 @@ from messages.book import (
     RecordOpeningBalances,
 )
 from messages.lifecycle import ConfigureChild, Rewire
-from messages.venue import AwaitQuiet, CancelOrder, EndPlacing, GatewayHealth, GatewayReady, PlaceOrder, WireQuiet
+from messages.venue import (
+    AwaitQuiet,
+    CancelOrder,
+    EndPlacing,
+    FetchBalances,
+    FetchOpenOrders,
+    FetchRecentOrders,
+    FetchTrades,
+    GatewayHealth,
+    GatewayReady,
+    PlaceOrder,
+    WireQuiet,
+)
 from storage.book_store import BookStore
 from storage.layout import StateFolder
 from tests import builders
@@ -456,3 +468,18 @@ def test_a_lost_order_with_a_later_time_keeps_the_wire_busy_for_longer(
     now_ns = gateway.monotonic_ns()
     assert gateway.in_flight.orders(now_ns + 20 * NS_PER_S) == {attempt.client_order_id}
     assert gateway.in_flight.orders(now_ns + 22 * NS_PER_S) == frozenset()
+
+
+# ── questions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("on_demand", "lane"), [(False, Lane.SWEEP), (True, Lane.ON_DEMAND)])
+def test_lists_that_somebody_wants_have_a_lane_of_their_own(store: BookStore, lane: Lane, *, on_demand: bool) -> None:
+    """Behind those of the regular checks, which keep their part of the budget."""
+    gateway = RecordedGateway(store)
+    gateway.receiveMsg_FetchOpenOrders(FetchOpenOrders(symbol=None, on_demand=on_demand), ROUTER)
+    page: dict[str, Any] = {"symbol": "BTC/USDT", "since_ns": 0, "on_demand": on_demand}
+    gateway.receiveMsg_FetchRecentOrders(FetchRecentOrders(from_order_id=None, **page), ROUTER)
+    gateway.receiveMsg_FetchTrades(FetchTrades(from_trade_id=None, **page), ROUTER)
+    gateway.receiveMsg_FetchBalances(FetchBalances(on_demand=on_demand), ROUTER)
+    assert gateway.venue_client.lanes == [lane] * 4

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from actors.children import GATEWAY
 from actors.reconciler import ASKERS_MAX, CLOSE_TICK, Reconciler, to_gateway
@@ -315,6 +316,8 @@ def test_the_book_is_told_that_the_account_can_be_read_again(reconciler: Recorde
 def test_each_question_has_its_message(question: inquiry.Question, message: Any) -> None:
     """With the word that the answer brings back."""
     assert to_gateway(question) == message
+    if not isinstance(question, inquiry.AskOrder):
+        assert to_gateway(replace(question, on_demand=True)) == replace(message, on_demand=True)
 
 
 def test_after_the_comparison_of_a_stop_nothing_is_told_any_more(reconciler: RecordedReconciler) -> None:

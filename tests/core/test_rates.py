@@ -51,8 +51,20 @@ def test_a_lane_cannot_use_what_is_kept_for_the_others() -> None:
     while spend(found, Lane.SWEEP):
         pass
     (weight, *_) = found.figures({}, T0).limits
-    assert weight.used == 100 - KEPT[Lane.CANCEL] - KEPT[Lane.LOOK_UP] - KEPT[Lane.PLACE]
-    assert all(spend(found, lane) for lane in (Lane.PLACE, Lane.LOOK_UP, Lane.CANCEL))
+    assert weight.used == 100 - sum(KEPT[lane] for lane in Lane if lane is not Lane.SWEEP)
+    assert all(spend(found, lane) for lane in (Lane.PLACE, Lane.ON_DEMAND, Lane.LOOK_UP, Lane.CANCEL))
+
+
+def test_whoever_wants_everything_compared_leaves_the_regular_checks_their_part() -> None:
+    """However often he asks; and they leave him his."""
+    found = rates(orders=0)
+    while spend(found, Lane.ON_DEMAND):
+        pass
+    assert sum(spend(found, Lane.SWEEP) for _ in range(100)) == KEPT[Lane.SWEEP]
+    found = rates(orders=0)
+    while spend(found, Lane.SWEEP):
+        pass
+    assert sum(spend(found, Lane.ON_DEMAND) for _ in range(100)) == KEPT[Lane.ON_DEMAND]
 
 
 def test_when_nothing_is_placed_any_more_its_part_is_for_questions() -> None:
@@ -62,14 +74,14 @@ def test_when_nothing_is_placed_any_more_its_part_is_for_questions() -> None:
         pass
     found.end_placing()
     assert sum(spend(found, Lane.SWEEP) for _ in range(100)) == KEPT[Lane.PLACE]
-    assert [lane for lane in Lane if spend(found, lane)] == [Lane.CANCEL, Lane.LOOK_UP]
+    assert [lane for lane in Lane if spend(found, lane)] == [Lane.CANCEL, Lane.LOOK_UP, Lane.ON_DEMAND]
 
 
-@pytest.mark.parametrize("greedy", [Lane.LOOK_UP, Lane.SWEEP, Lane.PLACE])
+@pytest.mark.parametrize("greedy", [Lane.LOOK_UP, Lane.SWEEP, Lane.ON_DEMAND, Lane.PLACE])
 def test_cancels_always_have_room(greedy: Lane) -> None:
     """However much the others want."""
     found = rates(orders=0)
-    for lane in (greedy, Lane.PLACE, Lane.LOOK_UP, Lane.SWEEP):
+    for lane in (greedy, Lane.PLACE, Lane.LOOK_UP, Lane.SWEEP, Lane.ON_DEMAND):
         while spend(found, lane):
             pass
     for _ in range(KEPT[Lane.CANCEL]):
@@ -109,7 +121,7 @@ def test_too_many_orders_stop_placements_alone() -> None:
     """Cancels and questions go on."""
     found = rates()
     found.refused(TOO_MANY, ORDERS_CODE, 0, T0)
-    assert [lane for lane in Lane if spend(found, lane)] == [Lane.CANCEL, Lane.LOOK_UP, Lane.SWEEP]
+    assert [lane for lane in Lane if spend(found, lane)] == [Lane.CANCEL, Lane.LOOK_UP, Lane.SWEEP, Lane.ON_DEMAND]
     assert spend(found, Lane.PLACE, at_ns=T0 + TEN_SECONDS_NS)
 
 

@@ -326,3 +326,14 @@ def test_thousands_of_trades_of_others_are_named_in_few_questions(office: Office
     assert (found.differences, found.fills, len(found.external)) == ((), 1001, 1000)
     assert len(office.asked_of(AskOrders)) < 20
     assert list(office.book.external_totals()) == []
+
+
+def test_its_questions_wait_behind_those_of_the_regular_checks(office: Office) -> None:
+    """Somebody may want it as often as he likes; the regular look at the balances gets its turn all the same."""
+    regular = [getattr(question, "on_demand", False) for question in office.asked]
+    office.asked.clear()
+    office.venue.outside("web-1")
+    office.verify()
+    assert not any(regular)
+    assert {type(question) for question in office.asked} >= {AskTrades, AskOpenOrders, AskBalances}
+    assert all(question.on_demand for question in office.asked)

@@ -255,5 +255,5 @@ def test_when_nothing_is_placed_any_more_questions_that_wait_get_the_room() -> N
 
     passed, reason, waited_s = asyncio.run(stop())
     assert passed.lane is Lane.SWEEP
-    assert "weight_1m: 4000 of 6000 used, 1500 kept for other lanes for 0.1 s; nothing was sent" in reason
+    assert "weight_1m: 4000 of 6000 used, 1800 kept for other lanes for 0.1 s; nothing was sent" in reason
     assert waited_s < 1
