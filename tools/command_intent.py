@@ -25,7 +25,7 @@ from core.records import IntentRecord
 from storage.tables import Reader
 from tools import views
 from tools.options import AMOUNT, Shared, book, shared_options, timeout_option
-from tools.output import jsonable, print_json, print_table
+from tools.output import jsonable, print_error, print_json, print_table
 
 ROWS_SHOWN = 50
 Answer = TypeVar("Answer")
@@ -70,7 +70,7 @@ def submit(shared: Shared, *, market: bool, wait: bool, timeout_s: float, **fiel
         answer, late = _submit(client, shared, request, wait=wait, timeout_s=timeout_s)
     finally:
         client.close()
-    shown = views.submitted(answer)
+    shown, code = views.submitted(answer), _exit_code(answer, wait=wait)
     if shared.json:
         print_json(shown)
     elif answer.refusal is not None:
@@ -78,8 +78,9 @@ def submit(shared: Shared, *, market: bool, wait: bool, timeout_s: float, **fiel
     else:
         _say_submitted(shown, answer.record)
     if late:
-        click.echo(f"not terminal after {timeout_s:g} s; follow it with `intentctl show`", err=True)
-    return _exit_code(answer, wait=wait)
+        why = f"not terminal after {timeout_s:g} s; follow it with `intentctl show`"
+        print_error(why, code, as_json=shared.json, plain=why)
+    return code
 
 
 def _request(*, market: bool, limit_price: Decimal | None, side: str, tif: str, **fields: Any) -> IntentRequest:

@@ -21,8 +21,11 @@ from core.errors import IntentdError
 from storage.book_store import BookStore
 from storage.layout import DEFAULT_STATE, StateFolder
 from storage.tables import Reader
+from tools.output import print_error
 
 USAGE_ERROR = 2
+STOPPED = 130
+"""As a shell has it for Ctrl-C."""
 STATE_VARIABLE = "INTENTD_STATE"
 STATE_HELP = f"State folder of the engine.  [default: ./{DEFAULT_STATE}, or {STATE_VARIABLE}]"
 
@@ -138,25 +141,36 @@ def book(folder: StateFolder) -> Iterator[Reader]:
 
 
 def run(cli: click.Command, prog_name: str) -> None:
-    """Run a command line: one line for an error of ours, no traceback, the exit code that belongs to it."""
+    """Run a command line: one line for an error of ours, no traceback, the exit code that belongs to it.
+
+    With `--json` the line is a JSON object, also where the command line itself is wrong.
+    """
+    as_json = "--json" in sys.argv[1:]
     try:
         code = cli.main(prog_name=prog_name, standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("stopped", err=True)
-        sys.exit(130)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        print_error("stopped", STOPPED, as_json=as_json, plain="stopped")
+        sys.exit(STOPPED)
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            print_error(_usage(error), error.exit_code, as_json=True)
+        else:
+            error.show()
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        click.echo("stopped", err=True)
-        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the pipe has gone; there is nobody to tell
         sys.exit(1)
     except IntentdError as error:
-        click.echo(f"Error: {error}", err=True)
+        print_error(str(error), error.exit_code, as_json=as_json)
         sys.exit(error.exit_code)
     except OSError as error:
-        click.echo(f"Error: {error.filename or 'system'}: {error.strerror}; mend it or choose another path", err=True)
+        what = f"{error.filename or 'system'}: {error.strerror}; mend it or choose another path"
+        print_error(what, USAGE_ERROR, as_json=as_json)
         sys.exit(USAGE_ERROR)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: click.ClickException) -> str:
+    """What is wrong with the command line, and where it is explained."""
+    where = error.ctx if isinstance(error, click.UsageError) else None
+    return error.format_message() if where is None else f"{error.format_message()}; see `{where.command_path} --help`"

@@ -23,6 +23,14 @@ def print_json(value: Any) -> None:
     click.echo(msgspec.json.encode(jsonable(value)).decode())
 
 
+def print_error(error: str, exit_code: int, *, as_json: bool, plain: str = "") -> None:
+    """What went wrong, on stderr: one line for people (`plain`, where it is not the usual one), one JSON object for
+    machines. What to do about it is the last part of our texts."""
+    _, mark, remedy = error.rpartition("; ")
+    found = {"error": error, "remedy": remedy if mark else None, "exit_code": exit_code}
+    click.echo(msgspec.json.encode(found).decode() if as_json else plain or f"Error: {error}", err=True)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> None:
     """A table on a terminal; the same without lines in a pipe, one row per line."""
     console = console_for(sys.stdout)
