@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.errors import VenueSilent
 from core.reports import NotPlaced, OrderSnapshot, OutcomeUnknown, QueryFailed
 from exchange.client import VenueClient
 from tests.exchange.conftest import Venue
@@ -131,3 +132,16 @@ def test_a_lost_answer_is_no_refusal_of_the_time(venue: Venue) -> None:
     report, is_doubted = ask(venue, jump)
     assert isinstance(report, OutcomeUnknown)
     assert not is_doubted
+
+
+def test_a_start_with_a_wrong_clock_comes_through(venue: Venue) -> None:
+    """The first look at the account is refused, which passes: whoever starts asks again, with the venue's time."""
+
+    async def start_again(client: VenueClient) -> Any:
+        venue.set_faults({"clock_skew": {"ms": 20_000}})
+        with pytest.raises(VenueSilent):
+            await client.start()
+        await read_anew(client)
+        return await client.start()
+
+    assert ask(venue, start_again).totals

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -21,10 +23,13 @@ def test_a_clock_jump_costs_no_intent(daemon: Daemon, skew_ms: int) -> None:
     daemon.venue("faults", "PUT", {"clock_skew": {"ms": skew_ms}})
     during = buy(daemon, "during")
     assert during["state"] == "FILLED"
+    gateway = next(part for part in daemon.ask("status")["engine"]["children"] if part["name"] == "gateway")
+    os.kill(gateway["pid"], signal.SIGKILL)  # its successor begins with our own time
+    assert buy(daemon, "successor")["state"] == "FILLED"
     daemon.venue("faults", "DELETE")
     assert buy(daemon, "after")["state"] == "FILLED"
     placed = [order for order in daemon.venue("orders") if order["clientOrderId"]]
-    assert len(placed) == 3
+    assert len(placed) == 4
     until(lambda: daemon.ask("verify")["agrees"], "book and venue agree")
     assert daemon.ask("status")["book"]["trading"]["state"] == "ACTIVE"
     trace = daemon.ctl("trace", during["intent_id"]).stdout
