@@ -350,15 +350,22 @@ def test_a_gateway_knows_from_the_book_what_the_one_before_has_placed(
     store: BookStore, placed: AttemptRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The venue's window has it, whoever sent it: the first order of the new one must not be too many."""
-    taken_up: list[Left] = []
+    taken_up: list[tuple[Left, bool]] = []
+
+    def go_on_with(left: Left, *, was_reached: bool) -> None:
+        taken_up.append((left, was_reached))
+
     gateway = RecordedGateway(store)
-    gateway.venue_client.go_on_with = taken_up.append  # type: ignore[attr-defined]
+    gateway.venue_client.go_on_with = go_on_with  # type: ignore[attr-defined]
     monkeypatch.setattr(gateway, "open_book", lambda: store)
     monkeypatch.setattr(gateway, "open_venue", lambda: gateway.venue_client)
     monkeypatch.setattr(gateway, "run", lambda _receiver, _work: None)
-    gateway.on_start(ConfigureChild(settings=gateway.settings, state_root="", session_id="s", portfolio=BOOK))
+    configuration = ConfigureChild(
+        settings=gateway.settings, state_root="", session_id="s", portfolio=BOOK, venue_was_reached=True
+    )
+    gateway.on_start(configuration)
     gateway.loop.close()
-    assert taken_up == [Left(None, (Earlier(placed.created_ns, None),))]
+    assert taken_up == [(Left(None, (Earlier(placed.created_ns, None),)), True)]
 
 
 # ── the user stream ───────────────────────────────────────────────────────────────────────────────────────────────────
