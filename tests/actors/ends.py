@@ -11,7 +11,8 @@ from thespian.system.transport import TransmitIntent
 from actors.addressing import Clone, Endpoint, address_of
 from actors.transport import UnixTransport
 
-SOON = timedelta(seconds=5)
+SOON = timedelta(seconds=60)
+"""What must come comes within moments; a machine that is slow has long for it."""
 NOW = timedelta(0)
 
 
