@@ -50,7 +50,7 @@ def test_who_gets_there_dies_once(tmp_path: Path) -> None:
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-u", "-c", code], env=environment, capture_output=True, text=True, timeout=30, check=False
+            [sys.executable, "-u", "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
         )
 
     first, second = run(), run()

@@ -20,8 +20,8 @@ from messages.admin import AskStatus
 from storage.layout import StateFolder
 
 ROOT = Path(__file__).parents[2]
-SOON_S = 10.0
-"""Far below the 50 s that thespian would wait."""
+SOON_S = 45.0
+"""Below the 50 s that thespian would wait, and long enough for a machine that is slow."""
 
 
 def engine_file(
@@ -168,7 +168,7 @@ while sys.argv[3] == "SIGKILL" and crew.members():
     pass
 asked = []
 try:
-    door.create("actors.engine.Engine", 0.8, lambda: not asked.append(1))
+    door.create("actors.engine.Engine", 3.0, lambda: not asked.append(1))
 except StartupFailed as error:
     print(len(asked) > 1, "failed:", error)
 print(door.shutdown(0.5))
