@@ -18,7 +18,7 @@ from aiohttp import WSMsgType
 from exchange.simulator.auth import SIM_API_SECRET
 from exchange.simulator.process import SimulatorProcess
 from tests.exchange.conftest import UNLIMITED, Venue
-from tests.exchange.streaming import DEADLINE_S, Wire, signed, wired, within
+from tests.exchange.streaming import DEADLINE_S, STOPPED_S, Wire, signed, wired, within
 
 SUBSCRIBE = "userDataStream.subscribe.signature"
 Work = Callable[[Wire], Awaitable[Any]]
@@ -53,8 +53,8 @@ def test_requests_are_answered_with_their_id(venue: Venue) -> None:
         for number in ids:
             await wire.socket.send_json({"id": number, "method": "v3/ping", "params": {}})
         answers = [await wire.hear() for _ in ids]
-        now_ms = (await wire.ask("time"))["result"]["serverTime"]
-        assert abs(now_ms - time.time_ns() // 1_000_000) < 5_000
+        asked_ms = time.time_ns() // 1_000_000
+        assert asked_ms <= (await wire.ask("time"))["result"]["serverTime"] <= time.time_ns() // 1_000_000
         return answers
 
     answers = talk(venue, work, subscribed=False)
@@ -225,8 +225,8 @@ def test_an_event_is_saved_before_it_is_told(tmp_path: Any) -> None:
 
 
 def test_the_server_pings_and_cuts_who_does_not_answer() -> None:
-    """Three unanswered pings are enough; whoever answers stays."""
-    with SimulatorProcess.start(arguments=["--ping-interval", "0.1"]) as process:
+    """Three unanswered pings are enough; whoever answers stays, for longer than another is borne."""
+    with SimulatorProcess.start(arguments=["--ping-interval", "1"]) as process:
 
         async def deaf() -> list[WSMsgType]:
             async with wired(process.base_url, autoping=False) as wire:
@@ -236,13 +236,16 @@ def test_the_server_pings_and_cuts_who_does_not_answer() -> None:
                 return kinds
 
         async def attentive() -> bool:
-            async with wired(process.base_url) as wire:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(wire.socket.receive(), 0.8)
+            async with wired(process.base_url, autoping=False) as wire:
+                for _ in range(5):
+                    assert (await wire.socket.receive(DEADLINE_S)).type is WSMsgType.PING
+                    await wire.socket.pong()
                 return (await wire.ask("ping"))["status"] == 200
 
-        assert within(deaf()) == [WSMsgType.PING] * 3 + [WSMsgType.CLOSED]
-        assert within(attentive())
+        async def both() -> list[Any]:
+            return await asyncio.gather(deaf(), attentive())
+
+        assert within(both()) == [[WSMsgType.PING] * 3 + [WSMsgType.CLOSED], True]
 
 
 def test_a_slow_reader_is_cut_off() -> None:
@@ -265,11 +268,11 @@ def test_a_slow_reader_is_cut_off() -> None:
                         count += 1
                 return count
 
-        assert within(flood(), 60) > 300
+        assert within(flood(), 100) > 300
 
 
 @pytest.mark.parametrize("is_silent", [False, True])
-def test_a_stop_ends_streams_cleanly_and_quickly(is_silent: bool) -> None:
+def test_a_stop_ends_streams_cleanly_and_soon(is_silent: bool) -> None:
     """With a word to those who hear it, and without waiting for the others; status 0."""
     with SimulatorProcess.start() as process:
         venue = Venue(process)
@@ -280,15 +283,12 @@ def test_a_stop_ends_streams_cleanly_and_quickly(is_silent: bool) -> None:
             async with wired(process.base_url) as wire:
                 if not is_silent:
                     await wire.subscribe()
-                hearing, begun = asyncio.create_task(wire.socket.receive()), time.monotonic()
-                status = await asyncio.to_thread(process.stop)
-                took_s = time.monotonic() - begun
+                hearing = asyncio.create_task(wire.socket.receive())
+                status = await asyncio.to_thread(process.stop, STOPPED_S)
                 await hearing
-                return status, took_s, wire.socket.close_code
+                return status, wire.socket.close_code
 
-        status, took_s, code = within(listen())
-        assert (status, code) == (0, 1006 if is_silent else 1001)
-        assert took_s < 2
+        assert within(listen()) == (0, 1006 if is_silent else 1001)
 
 
 # ── faults ────────────────────────────────────────────────────────────────────────────────────────────────────────────

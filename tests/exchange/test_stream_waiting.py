@@ -9,6 +9,7 @@ import select
 import time
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -18,6 +19,8 @@ from exchange.stream import Connected
 from exchange.stream_connection import StreamLost, StreamTiming
 from tests.exchange.conftest import Venue
 from tests.exchange.streaming import (
+    DEADLINE_S,
+    PATIENT,
     SUBSCRIBED,
     Handler,
     Owner,
@@ -63,11 +66,11 @@ def test_a_venue_that_has_had_enough_is_left_alone() -> None:
     async def down(_request: web.Request) -> web.StreamResponse:
         return web.Response(status=503, headers={"Retry-After": "7"})
 
-    until_ms = time.time_ns() // 1_000_000 + 60_000
-    data = {"serverTime": until_ms - 60_000, "retryAfter": until_ms}
+    until_ms = time.time_ns() // 1_000_000 + 3_600_000
+    data = {"serverTime": until_ms - 3_600_000, "retryAfter": until_ms}
     refusal = json.dumps({"id": 1, "status": 418, "error": {"code": -1003, "msg": "too much", "data": data}})
     assert (within(waits(limited)), within(waits(banned)), within(waits(down))) == (7, 0, None)
-    assert 50 < (within(waits(Stage(says(refusal)).handle)) or 0) <= 60
+    assert 3_000 < (within(waits(Stage(says(refusal)).handle)) or 0) <= 3_600
 
 
 def test_a_connection_that_lasted_makes_good_for_failures() -> None:
@@ -96,29 +99,30 @@ def test_a_connection_that_lasted_makes_good_for_failures() -> None:
 def test_closing_takes_a_moment_and_tells_nothing(script: Script) -> None:
     """Also while a subscription is not answered, and while nobody is there at all."""
 
-    async def watch() -> float:
+    timing = msgspec.structs.replace(PATIENT, close_s=3_600, backoff_first_s=3_600, backoff_max_s=3_600)
+
+    async def watch() -> None:
         async with served(Stage(script).handle) as address:
             for place in (address, "http://127.0.0.1:1"):
                 owner = Owner()
-                stream = stream_of(place, owner)
+                stream = stream_of(place, owner, timing=timing)
                 task = asyncio.create_task(stream.run())
                 await owner.until(lambda owner=owner: bool(owner.lines))  # type: ignore[misc]
-                told, begun = len(owner.states), time.monotonic()
+                told = len(owner.states)
                 await stream.close()
                 assert task.done()
                 assert len(owner.states) == told
-            return time.monotonic() - begun
 
-    assert within(watch()) < 2
+    within(watch())  # whatever it might wait for takes an hour
 
 
 def test_closing_does_not_wait_for_a_silent_venue(venue: Venue) -> None:
-    """It is asked to agree, for half a second at most."""
+    """It is asked to agree, for a moment."""
     venue.set_faults({"stream_silent": {"nth": [1]}})
 
     async def watch() -> float:
         owner = Owner()
-        stream = stream_of(venue.base_url, owner)
+        stream = stream_of(venue.base_url, owner, timing=msgspec.structs.replace(PATIENT, close_s=0.05))
         task = asyncio.create_task(stream.run())
         await owner.connections(1)
         await asyncio.to_thread(venue.place, "mute", timeInForce="IOC")
@@ -127,7 +131,7 @@ def test_closing_does_not_wait_for_a_silent_venue(venue: Venue) -> None:
         assert task.done()
         return time.monotonic() - begun
 
-    assert within(watch()) < 2
+    assert within(watch()) < 9  # without our limit aiohttp would wait for 10 s
 
 
 def test_what_a_callback_raises_is_its_owners_business() -> None:
@@ -175,14 +179,14 @@ def test_it_lives_in_a_pumped_loop(venue: Venue) -> None:
     loop, owner, ended = PumpedLoop(), Owner(), []
     stream = stream_of(venue.base_url, owner)
     loop.start(stream.run(), ended.append)
-    deadline, is_placed = time.monotonic() + 10, False
+    deadline, is_placed = time.monotonic() + DEADLINE_S, False
     while not any(report.venue_status == "EXPIRED" for _, report in owner.reports):
         assert time.monotonic() < deadline
         if owner.states and not is_placed:
             is_placed = venue.place("pumped", timeInForce="IOC").status == 200
         wait_s = loop.pump()
         select.select([loop.fileno()], [], [], min(1, 1 if wait_s is None else wait_s))
-    loop.complete(stream.close(), 5)
+    loop.complete(stream.close(), DEADLINE_S)
     assert len(ended) == 1
     loop.close()
 
@@ -193,7 +197,7 @@ def test_a_pumped_loop_may_end_under_it(venue: Venue, recwarn: pytest.WarningsRe
     recwarn.clear()  # of what others have left behind
     loop, owner, ended = PumpedLoop(), Owner(), []
     loop.start(stream_of(venue.base_url, owner).run(), ended.append)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + DEADLINE_S
     while not owner.states:
         assert time.monotonic() < deadline
         loop.pump()
