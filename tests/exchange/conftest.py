@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 class Venue:
     """A running simulator, its levers and its truth."""
 
-    def __init__(self, process: SimulatorProcess, timeout_s: float = 5) -> None:
+    def __init__(self, process: SimulatorProcess, timeout_s: float = 30) -> None:
         self.process = process
         self.timeout_s = timeout_s
         self.base_url = process.base_url
@@ -131,7 +131,7 @@ async def connected(base_url: str, **changes: Any) -> AsyncIterator[Binance]:
         "api_key": SIM_API_KEY,
         "api_secret": SIM_API_SECRET,
         "base_url": base_url,
-        "timeout_ms": 5_000,
+        "timeout_ms": 30_000,
         "recv_window_ms": 5_000,
         "rate_limit": False,
     }

@@ -119,7 +119,7 @@ def test_an_outage_ends_by_itself(venue: Venue) -> None:
     venue.set_faults({"outage": {"ms": 200, "nth": [1]}})
     with pytest.raises(CLOSED):
         venue.ask("GET", "/api/v3/ping")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             assert venue.ask("GET", "/api/v3/ping").body == {}
@@ -127,7 +127,7 @@ def test_an_outage_ends_by_itself(venue: Venue) -> None:
         except CLOSED:
             continue
     else:
-        pytest.fail("the outage of 200 ms lasted 10 s")
+        pytest.fail("the outage of 200 ms lasted 60 s")
 
 
 def test_an_outage_may_answer_with_pages(venue: Venue) -> None:
@@ -183,8 +183,9 @@ def test_a_skewed_clock_refuses_what_is_signed(venue: Venue, skew_ms: int, words
     assert (answer.status, answer.body["code"]) == (400, -1021)
     assert words in answer.body["msg"]
     assert venue.order(name) is None
+    asked_ms = time.time_ns() // NS_PER_MS
     told_ms = venue.ask("GET", "/api/v3/time").body["serverTime"]
-    assert abs(told_ms - time.time_ns() // NS_PER_MS - skew_ms) < 10_000
+    assert asked_ms <= told_ms - skew_ms <= time.time_ns() // NS_PER_MS
     assert venue.place(name, timestamp=told_ms).status == 200
 
 
@@ -193,7 +194,8 @@ def test_a_clock_is_right_without_the_fault(venue: Venue) -> None:
     venue.set_faults({"clock_skew": {"ms": 30_000, "on": ["place"], "nth": [1]}})
     assert venue.place("skewed").body["code"] == -1021
     assert venue.place("right").status == 200
-    assert abs(venue.ask("GET", "/api/v3/time").body["serverTime"] - time.time_ns() // NS_PER_MS) < 10_000
+    asked_ms = time.time_ns() // NS_PER_MS
+    assert asked_ms <= venue.ask("GET", "/api/v3/time").body["serverTime"] <= time.time_ns() // NS_PER_MS
 
 
 # ── no answer at all ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -203,5 +205,5 @@ def test_a_venue_that_never_answers_orders_still_answers_questions(venue: Venue)
     """With an answer ten minutes late the client gives up; the order rests, and a look-up tells so at once."""
     venue.set_faults({"late_answer": {"ms": 600_000, "on": ["place"]}})
     with pytest.raises(TimeoutError):
-        Venue(venue.process, timeout_s=0.2).place("silent")
+        Venue(venue.process, timeout_s=2).place("silent")
     assert venue.look_up("silent").body["status"] == "NEW"

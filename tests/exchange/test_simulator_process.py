@@ -19,7 +19,7 @@ from exchange.simulator.process import SimulatorFailed, SimulatorProcess
 from tests.exchange.conftest import Venue
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 10
+DEADLINE_S = 60
 BUY = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001"}
 REST = {**BUY, "type": "LIMIT", "timeInForce": "GTC", "price": "50000"}
 

@@ -64,12 +64,13 @@ def test_a_missing_signature_is_named(venue: Venue) -> None:
     ("offset_ms", "recv_window", "expected"),
     [
         (0, 5_000, None),
-        (-4_000, 5_000, None),
+        (-1_000, 5_000, None),
+        (-50_000, 60_000, None),
         (500, 5_000, None),
         (-6_000, 5_000, "Timestamp for this request is outside of the recvWindow."),
         (-6_000, 60_000, None),
         (-600, 500, "Timestamp for this request is outside of the recvWindow."),
-        (2_000, 60_000, "Timestamp for this request was 1000ms ahead of the server's time."),
+        (9_000, 60_000, "Timestamp for this request was 1000ms ahead of the server's time."),
         (0, 60_001, "'recvWindow' must be less than 60000."),
     ],
 )
@@ -247,7 +248,8 @@ def test_market_data_is_public_and_consistent(venue: Venue) -> None:
     one = venue.ask("GET", "/api/v3/exchangeInfo?symbol=SOLUSDT").body["symbols"]
     assert one == [row for row in info["symbols"] if row["symbol"] == "SOLUSDT"]
     assert len(venue.ask("GET", "/api/v3/ticker/bookTicker").body) == 24
-    assert abs(venue.ask("GET", "/api/v3/time").body["serverTime"] - time.time_ns() // 1_000_000) < 1_000
+    asked_ms = time.time_ns() // 1_000_000
+    assert asked_ms <= venue.ask("GET", "/api/v3/time").body["serverTime"] <= time.time_ns() // 1_000_000
 
 
 def test_an_address_that_does_not_exist_is_not_json(venue: Venue) -> None:
@@ -272,7 +274,7 @@ def test_the_market_can_be_moved(venue: Venue) -> None:
     """A resting order that the new price crosses is filled as maker."""
     place(venue, {**LIMIT_BUY, "symbol": "UNIUSDT", "price": "7", "quantity": "5", "newClientOrderId": "resting"})
     venue.move("UNIUSDT", "6.9")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while (order := venue.order("resting")) and order["status"] != "FILLED" and time.monotonic() < deadline:
         pass
     trades = [trade for trade in venue.trades() if trade["symbol"] == "UNIUSDT"]
