@@ -117,6 +117,8 @@ class ActorSystemHandle:
                 door.run(answer, timedelta(seconds=min(left, SLICE_S)))
                 if not go_on():
                     raise StartupFailed("it was told to stop before it was ready")
+                if answer.pending and not self.is_alive:  # it took the wish, and nobody will answer
+                    raise StartupFailed("the actor system's own process died")
         if answer.failed:
             why = answer.failure_message or answer.failure
             raise StartupFailed(f"the actor system's own process made no {actor_class} ({why})")

@@ -153,7 +153,7 @@ def test_a_process_that_has_ended_does_not_live() -> None:
 
 
 BIRTH = """
-import os, signal, sys
+import contextlib, os, signal, sys
 from pathlib import Path
 from actors import system
 from core.errors import StartupFailed
@@ -167,8 +167,15 @@ for process in crew.members():
 while sys.argv[3] == "SIGKILL" and crew.members():
     pass
 asked = []
+def go_on():
+    asked.append(1)
+    if sys.argv[4:]:
+        for process in crew.members():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, getattr(signal, sys.argv[4]))
+    return True
 try:
-    door.create("actors.engine.Engine", 3.0, lambda: not asked.append(1))
+    door.create("actors.engine.Engine", 3600.0 if sys.argv[4:] else 3.0, go_on)
 except StartupFailed as error:
     print(len(asked) > 1, "failed:", error)
 print(door.shutdown(0.5))
@@ -182,8 +189,22 @@ def test_an_admin_that_is_gone_or_hangs_at_birth_is_a_start_that_failed(
     tmp_path: Path, kind: SystemBase, blow: str
 ) -> None:
     """In one line, soon, and whoever waits is asked meanwhile whether to go on; no exception of thespian's."""
+    first, ended = born(tmp_path, kind, blow)
+    assert first.startswith(f"{blow == 'SIGSTOP'} failed: the actor system's own process")
+    assert ended == "False"
+
+
+@pytest.mark.parametrize("kind", [SystemBase.UNIX, SystemBase.TCP])
+def test_an_admin_that_dies_with_the_wish_in_its_hands_is_noticed(tmp_path: Path, kind: SystemBase) -> None:
+    """It took the message, so nobody comes back with it: not when the patience for a slow start is over."""
+    first, _ = born(tmp_path, kind, "SIGSTOP", "SIGKILL")
+    assert "failed: the actor system's own process" in first
+
+
+def born(folder: Path, kind: SystemBase, *blows: str) -> list[str]:
+    """What is told of a birth whose admin gets the first blow before it is asked, and the other one after that."""
     done = subprocess.run(
-        [sys.executable, "-c", BIRTH, str(tmp_path), str(kind), blow],
+        [sys.executable, "-c", BIRTH, str(folder), str(kind), *blows],
         capture_output=True,
         text=True,
         timeout=SOON_S,
@@ -191,6 +212,4 @@ def test_an_admin_that_is_gone_or_hangs_at_birth_is_a_start_that_failed(
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert (done.returncode, done.stderr) == (0, "")
-    first, ended = done.stdout.splitlines()
-    assert first.startswith(f"{blow == 'SIGSTOP'} failed: the actor system's own process")
-    assert ended == "False"
+    return done.stdout.splitlines()
