@@ -14,9 +14,10 @@ import pytest
 from aiohttp import web
 
 from actors.pumped_loop import PumpedLoop
+from exchange.binance import stream_address
 from exchange.credentials import Credentials
 from exchange.stream import Connected
-from exchange.stream_connection import StreamLost, StreamTiming
+from exchange.stream_connection import StreamLost, StreamTiming, connected
 from tests.exchange.conftest import Venue
 from tests.exchange.streaming import (
     DEADLINE_S,
@@ -117,19 +118,31 @@ def test_closing_takes_a_moment_and_tells_nothing(script: Script) -> None:
 
 
 def test_closing_does_not_wait_for_a_silent_venue(venue: Venue) -> None:
-    """It is asked to agree, for a moment."""
+    """Which says nothing any more, whatever it is told."""
     venue.set_faults({"stream_silent": {"nth": [1]}})
 
-    async def watch() -> float:
+    async def watch() -> None:
         owner = Owner()
-        stream = stream_of(venue.base_url, owner, timing=msgspec.structs.replace(PATIENT, close_s=0.05))
+        stream = stream_of(venue.base_url, owner)
         task = asyncio.create_task(stream.run())
         await owner.connections(1)
         await asyncio.to_thread(venue.place, "mute", timeInForce="IOC")
-        begun = time.monotonic()
         await stream.close()
         assert task.done()
-        return time.monotonic() - begun
+
+    within(watch())
+
+
+def test_a_venue_is_asked_to_agree_for_a_moment(venue: Venue) -> None:
+    """Where nobody else listens on the connection, too."""
+    venue.set_faults({"stream_silent": {"on": ["stream"]}})
+
+    async def watch() -> float:
+        timing = msgspec.structs.replace(PATIENT, close_s=0.05)
+        async with connected(stream_address(venue.base_url, sandbox=False), None, timing) as connection:
+            begun = time.monotonic()
+            await connection.close()
+            return time.monotonic() - begun
 
     assert within(watch()) < 9  # without our limit aiohttp would wait for 10 s
 
