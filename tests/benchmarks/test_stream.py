@@ -16,7 +16,7 @@ from tests.actors.scripted import ENGINE, ScriptedDoor
 from tests.builders import SYMBOL, Desk, request
 
 BUY = Order(SYMBOL, "0.01")
-SOON_S = 10.0
+SOON_S = 60.0
 SELDOM_NS = 3_600_000 * NS_PER_MS
 """Between two intents, so that the test's own is alone; the first one leaves at once."""
 

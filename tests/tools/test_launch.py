@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -22,8 +23,9 @@ from messages.lifecycle import StartDelayed
 from storage.layout import StateFolder
 from tools.launch import Launch
 
-SOON_S = 5.0
-"""Far below `engine.start_timeout`."""
+SILENCES_MAX = 1_000
+"""Who listens oftener has not noticed anything."""
+PATIENT = from_mapping({"engine": {"start_timeout": "1h", "stop_timeout": "1h"}})
 
 
 class SilentDoor:
@@ -32,13 +34,18 @@ class SilentDoor:
     def __init__(self, *letters: Any, is_alive: bool = True) -> None:
         self.letters = deque(letters)
         self.is_alive = is_alive
+        self.silences, self.silences_max = 0, SILENCES_MAX
 
     def listen(self, _timeout_s: float) -> Any:
-        return self.letters.popleft() if self.letters else None
+        if self.letters:
+            return self.letters.popleft()
+        self.silences += 1
+        assert self.silences < self.silences_max, "nobody noticed"
+        return None
 
 
 def launch(folder: Path, *letters: Any, is_alive: bool = True) -> Launch:
-    waiting = Launch(StateFolder(folder), Settings())
+    waiting = Launch(StateFolder(folder), PATIENT)
     waiting._door = SilentDoor(*letters, is_alive=is_alive)  # type: ignore[assignment]
     return waiting
 
@@ -49,10 +56,8 @@ def nobodys_pid() -> int:
 
 def test_an_engine_that_dies_while_it_starts_is_noticed_at_once(tmp_path: Path) -> None:
     """Not when the patience for a slow start is over."""
-    began = time.monotonic()
     with pytest.raises(StartupFailed, match="died"):
         launch(tmp_path, EngineBorn(pid=nobodys_pid()))._await_start()
-    assert time.monotonic() - began < SOON_S
 
 
 def test_an_actor_system_that_dies_while_the_engine_starts_is_noticed_at_once(tmp_path: Path) -> None:
@@ -127,7 +132,8 @@ def test_a_simulator_that_does_not_come_back_is_an_engine_that_failed(
 def test_a_delay_is_told_and_is_the_reason_when_the_time_is_over(tmp_path: Path) -> None:
     """A gateway that asks the venue again may need longer than there is."""
     waiting = launch(tmp_path, StartDelayed(reason="the venue does not answer (503)"))
-    waiting.settings = from_mapping({"engine": {"start_timeout": "100ms"}})
+    waiting.settings = from_mapping({"engine": {"start_timeout": "1s"}})
+    waiting._door.silences_max = sys.maxsize  # type: ignore[union-attr]
     said: list[str] = []
     waiting.say = said.append
     with pytest.raises(VenueSilent, match="503"):
@@ -168,9 +174,7 @@ def test_a_second_signal_ends_the_wait_for_a_graceful_stop(tmp_path: Path) -> No
     waiting = stopping(tmp_path)
     asked: list[int] = []
     waiting.is_forced = lambda: len(asked) >= 3 or bool(asked.append(1))
-    began = time.monotonic()
     waiting.stop("Ctrl-C")
-    assert time.monotonic() - began < SOON_S
     assert (waiting.ending.forced, waiting.ending.failed) == (True, False)
 
 
