@@ -14,6 +14,7 @@ import pytest
 
 from tests.system.harness import Marked, marked, until
 
+pytestmark = pytest.mark.timeout(300)
 RUN_FIELDS = {
     "latency_ms",
     "symbols",

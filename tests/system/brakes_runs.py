@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.system.harness import Marked
 
-TIMEOUT_S = 110
+TIMEOUT_S = 300
 
 
 def run_brake(processes: Marked, name: str, *options: str) -> dict[str, Any]:

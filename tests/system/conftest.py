@@ -9,6 +9,16 @@ import pytest
 
 from tests.system.harness import Daemon, Marked, marked
 
+TIMEOUT_S = 400
+"""A command takes a second on a machine that is quiet, and some on one that is not; a test has dozens of them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """More time than others have, for those of this folder that say nothing themselves."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+
 
 @pytest.fixture
 def processes() -> Iterator[Marked]:

@@ -16,7 +16,7 @@ SYMBOLS = ("SOL/USDT", "ETH/USDT", "BTC/USDT")
 PRICES = {"SOL/USDT": Decimal(100), "ETH/USDT": Decimal(2000), "BTC/USDT": Decimal(40000)}
 """Far below the market."""
 NOTIONAL = Decimal(10)
-TIMEOUT_S = 40.0
+TIMEOUT_S = 60.0
 
 
 def main(state: str, count: int) -> None:

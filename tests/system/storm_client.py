@@ -16,7 +16,7 @@ from tools import views
 from tools.output import print_json
 
 SYMBOL = "BTC/USDT"
-TIMEOUT_S = 40.0
+TIMEOUT_S = 90.0
 
 
 def main(state: str, count: int, prefix: str | None) -> None:

@@ -76,7 +76,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(processes: Marked, tmp_path: 
     demo = processes.start("run.py", "demo", "--intents", "5000", extra=extra)
     until(lambda: list(tmp_path.glob("*/logs/orders/order.jsonl")), "the engine writes its order stream")
     demo.send_signal(signal.SIGINT)
-    demo.communicate(timeout=30)
+    demo.communicate(timeout=60)
     assert demo.returncode == 130
     until(lambda: not processes.alive(), "no process is left")
     assert list(tmp_path.iterdir()) == []

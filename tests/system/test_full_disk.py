@@ -65,7 +65,7 @@ def test_a_full_disk_is_named_and_nothing_acknowledged_is_lost(daemon: Daemon) -
         held = {intent["intent_id"] for intent in daemon.ask("intents", "--limit", str(WISHES))}
         assert acknowledged <= held
         limit(daemon, UNLIMITED)
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 150
         while strategy.open and time.monotonic() < deadline:
             strategy.step(STEP_S)
         assert strategy.open == []
@@ -128,7 +128,7 @@ def test_a_disk_with_no_room_at_all_stops_trading_and_heals(daemon: Daemon, smal
             assert "free space" in until(down, "somebody says that the disk is full", 60)
             acknowledged = {wish.intent_id for wish in strategy.wishes.values() if wish.intent_id is not None}
             filler.unlink()
-            deadline = time.monotonic() + 90
+            deadline = time.monotonic() + 150
             while strategy.open and time.monotonic() < deadline:
                 strategy.step(STEP_S)
             assert strategy.open == []

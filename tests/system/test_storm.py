@@ -20,7 +20,7 @@ def test_fifty_equal_submissions_are_one_order(daemon: Daemon) -> None:
         )
         for _ in range(CLIENTS)
     ]
-    answers = [answer for client in storm for answer in json.loads(client.communicate(timeout=60)[0])]
+    answers = [answer for client in storm for answer in json.loads(client.communicate(timeout=100)[0])]
     assert len(answers) == CLIENTS * EACH
     assert len({json.dumps(answer["intent"], sort_keys=True) for answer in answers}) == 1
     assert sorted(answer["duplicate"] for answer in answers) == [False] + [True] * (CLIENTS * EACH - 1)
@@ -36,7 +36,7 @@ def test_different_intents_from_many_processes_all_arrive(daemon: Daemon) -> Non
         daemon.processes.start("-m", "tests.system.storm_client", str(daemon.state), str(EACH), f"client-{number}")
         for number in range(CLIENTS)
     ]
-    answers = [answer for client in storm for answer in json.loads(client.communicate(timeout=60)[0])]
+    answers = [answer for client in storm for answer in json.loads(client.communicate(timeout=100)[0])]
     assert len({answer["intent"]["intent_id"] for answer in answers}) == CLIENTS * EACH
     placed = [order["clientOrderId"] for order in daemon.venue("orders")]
     assert len(placed) == len(set(placed))

@@ -63,9 +63,9 @@ def test_a_trial_can_be_interrupted(processes: Marked, arguments: tuple[str, ...
     process = processes.start("run.py", *arguments)
     until(lambda: len(processes.alive()) > 8, "the daemon is there")
     os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 130
-    until(lambda: not processes.alive(), "nothing is left", 10)
+    until(lambda: not processes.alive(), "nothing is left")
 
 
 def test_a_fault_that_does_not_exist_is_refused(processes: Marked) -> None:

@@ -46,7 +46,7 @@ def by_hand(daemon: Daemon, **params: str) -> dict[str, Any]:
     text += "&signature=" + hmac.new(SIM_API_SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
     url = f"{daemon.engine_file['venue_url']}/api/v3/order"
     call = request.Request(url, data=text.encode(), method="POST", headers={"X-MBX-APIKEY": SIM_API_KEY})  # noqa: S310
-    with request.urlopen(call, timeout=10) as answer:  # noqa: S310
+    with request.urlopen(call, timeout=60) as answer:  # noqa: S310
         placed: dict[str, Any] = json.loads(answer.read())
     return placed
 
