@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from typing import Any
 
 import pytest
@@ -13,15 +12,15 @@ import pytest
 from tests.system.harness import COMMAND_TIMEOUT_S, Daemon, until
 
 SYMBOL = "SOL/USDT"
-SLOW_MACHINE_S = 3.0
-"""What starting a command, and ending all processes, may take beside the stop itself."""
-FORCED_S = 3.0
-"""It takes some tenths of a second; a busy machine more. A graceful stop would take the whole `stop_timeout`."""
+FOREVER = "[engine]\nstop_timeout = '1h'\n"
+"""Who waits until the time of a stop is over waits far longer than a command may take."""
 OPEN_ORDERS = 100
 EVERYTHING = ["place", "cancel", "order", "open_orders", "all_orders", "trades", "account"]
 SILENT = {"late_answer": {"ms": 600_000, "on": EVERYTHING}}
 POLLING = "[exchange]\nuser_stream = false\n"
 """So that the stream does not tell what the placement's answer does not."""
+UNPROVEN = "[exchange]\nread_lag = '10m'\n"
+"""That an order is absent cannot be proven so soon, however slow the machine."""
 UNKNOWN = {"server_error": {"probability": 1, "on": ["place"], "point": "before"}}
 
 
@@ -125,14 +124,13 @@ def test_one_stop_may_do_otherwise_than_the_settings(daemon: Daemon, setting: st
 
 
 def test_a_hundred_working_orders_are_canceled_within_the_time(daemon: Daemon) -> None:
-    """Each is canceled and looked up at the venue, within the default `stop_timeout` and the venue's limits."""
-    start(daemon, "[engine]\non_stop = 'cancel'\n[router]\norder_max_age = '1d'\n")
+    """Each is canceled and looked up at the venue, all at once: one after the other, a poll each, would take longer."""
+    start(daemon, "[engine]\nstop_timeout = '50s'\non_stop = 'cancel'\n[router]\norder_max_age = '1d'\n")
     submit_many(daemon, OPEN_ORDERS)
     code, shown = stop(daemon)
     report = shown["report"]
     assert (code, report["canceled"], report["uncanceled"], report["open"]) == (0, OPEN_ORDERS, 0, {})
     assert report["agrees"] is True
-    assert report["elapsed_s"] < 10
 
 
 def submit_many(daemon: Daemon, count: int) -> None:
@@ -148,9 +146,9 @@ def submit_many(daemon: Daemon, count: int) -> None:
 
 def test_what_is_on_the_wire_settles_first(daemon: Daemon) -> None:
     """The venue answers seconds late; the stop waits for it, and the fill is in the book."""
-    start(daemon, POLLING + "[engine]\nstop_timeout = '20s'\n")
+    start(daemon, POLLING + "timeout_ms = 60000\n" + FOREVER)
     daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="warm", wait=True)
-    daemon.venue("faults", "PUT", {"late_answer": {"on": ["place"], "ms": 8_000}})
+    daemon.venue("faults", "PUT", {"late_answer": {"on": ["place"], "ms": 12_000}})
     sent = daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="late")
     assert sent["state"] == "SENDING"
     code, shown = stop(daemon)
@@ -162,7 +160,7 @@ def test_what_is_on_the_wire_settles_first(daemon: Daemon) -> None:
 
 def test_an_unknown_intent_stays_open_and_is_told(daemon: Daemon) -> None:
     """Its absence cannot be proven so soon, so nothing is guessed: money held, balances not compared, exit code 0."""
-    start(daemon)
+    start(daemon, UNPROVEN)
     daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="warm", wait=True)
     daemon.venue("faults", "PUT", UNKNOWN)
     lost = daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="lost")["intent_id"]
@@ -178,18 +176,15 @@ def test_an_unknown_intent_stays_open_and_is_told(daemon: Daemon) -> None:
 
 
 def test_a_silent_venue_costs_the_comparison_and_not_the_exit(daemon: Daemon) -> None:
-    """Within `stop_timeout`, with exit code 0, and saying what was not compared; meanwhile one line says what lasts."""
-    start(daemon, POLLING + "[engine]\nstop_timeout = '4s'\n")
+    """In `stop_timeout`, with exit code 0, saying what was not compared; meanwhile one line says what lasts."""
+    start(daemon, POLLING + "timeout_ms = 600000\n[engine]\nstop_timeout = '4s'\n")
     rest(daemon, "r")
     daemon.venue("faults", "PUT", SILENT)
-    began = time.monotonic()
     code, shown = stop(daemon)
     report = shown["report"]
     assert (report["not_done"], report["compared"]["differences"], report["uncanceled"]) == ([], [], 0)
     assert (code, report["clean"], report["agrees"], report["open"]) == (0, True, False, {"SENT": 1})
     assert {reason.split(":")[0] for reason in report["compared"]["not_compared"]} >= {"balances", "trades"}
-    assert report["elapsed_s"] <= 4
-    assert time.monotonic() - began < 4 + 1 + SLOW_MACHINE_S
     code, lines = ended(daemon)
     assert code == 0
     assert "waiting for the comparison with the venue" in lines
@@ -239,7 +234,7 @@ def test_a_difference_is_told_with_exit_code_4(daemon: Daemon) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_everything_at_once(daemon: Daemon, number: signal.Signals) -> None:
     """With an order on the wire whose answer takes long: exit code 130, no process, and nothing lost or doubled."""
-    start(daemon, POLLING)
+    start(daemon, POLLING + FOREVER)
     daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="warm", wait=True)
     daemon.venue("faults", "PUT", {"late_answer": {"on": ["place"], "ms": 600_000}})
     sent = daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="sent")["intent_id"]
@@ -251,11 +246,9 @@ def test_a_second_signal_ends_everything_at_once(daemon: Daemon, number: signal.
     first = process.stderr.readline()
     assert "once more ends everything at once" in first
     assert "waiting for orders on the wire" in process.stderr.readline()
-    began = time.monotonic()
     process.send_signal(number)
     code, lines = ended(daemon)
     assert (code, lines[-1]) == (130, "stopped")
-    assert time.monotonic() - began < FORCED_S
     assert daemon.processes.alive() == []
     start(daemon)
     until(lambda: daemon.ask("show", sent)["state"] == "FILLED", "the order was found")
@@ -266,7 +259,7 @@ def test_a_second_signal_ends_everything_at_once(daemon: Daemon, number: signal.
 
 def test_two_stops_are_no_force_and_one_with_force_is(daemon: Daemon) -> None:
     """Who asks again hears how the first one ended; `--force` ends it, and the daemon's exit code is 130."""
-    start(daemon, POLLING)
+    start(daemon, POLLING + FOREVER)
     on_the_wire(daemon)
     stops = [daemon.processes.start("-m", "tools.intentctl", "--state", str(daemon.state), "stop") for _ in range(2)]
     until(lambda: daemon.ask("status")["engine"]["state"] == "stopping", "the engine stops")
@@ -321,26 +314,24 @@ def pids(daemon: Daemon) -> dict[str, int]:
 @pytest.mark.parametrize("part", ["gateway", "portfolio", "router BTC/USDT"])
 def test_a_part_that_is_killed_in_the_middle_is_not_waited_for(daemon: Daemon, part: str) -> None:
     """An order is on the wire; nobody is replaced, the stop is over long before its time, and the next start heals."""
-    start(daemon, POLLING + "[engine]\nstop_timeout = '20s'\n")
+    start(daemon, POLLING + FOREVER)
     daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="warm", wait=True)
     known = pids(daemon)
-    daemon.venue("faults", "PUT", {"late_answer": {"on": ["place"], "ms": 3_000}})
+    daemon.venue("faults", "PUT", {"late_answer": {"on": ["place"], "ms": 8_000}})
     sent = daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="sent")["intent_id"]
     until(lambda: len(daemon.venue("orders")) == 2, "the venue has the order")
     assert daemon.process is not None
     daemon.process.send_signal(signal.SIGINT)
     until(lambda: daemon.ask("status")["engine"]["state"] == "stopping", "the engine stops")
     os.kill(known[part], signal.SIGKILL)
-    began = time.monotonic()
     code, lines = ended(daemon)
-    assert time.monotonic() - began < 10, lines
     assert code == 4, lines  # somebody shall look at why it died
     assert any(f"the {part} died" in line for line in lines), lines
     assert daemon.processes.alive() == []
     log = (daemon.state / "logs" / "intentd.jsonl").read_text()
     assert "child_replaced" not in log
     start(daemon)
-    until(lambda: daemon.ask("show", sent)["state"] == "FILLED", "the order was found", 40)
+    until(lambda: daemon.ask("show", sent)["state"] == "FILLED", "the order was found")
     assert len(daemon.venue("orders")) == 2
     assert daemon.ask("verify")["agrees"] is True
     assert daemon.stop() == 0
@@ -348,13 +339,11 @@ def test_a_part_that_is_killed_in_the_middle_is_not_waited_for(daemon: Daemon, p
 
 @pytest.mark.parametrize("part", ["gateway", "portfolio"])
 def test_a_part_that_hangs_is_left_when_the_time_is_over(daemon: Daemon, part: str) -> None:
-    """The stop ends within `stop_timeout` and says with whom it was not done; nothing is lost."""
-    start(daemon, "[engine]\nstop_timeout = '4s'\n")
+    """The stop ends when `stop_timeout` is over and says with whom it was not done; nothing is lost."""
+    start(daemon, "[engine]\nhang_timeout = '1h'\nstop_timeout = '4s'\n")
     intent_id = rest(daemon, "r")
     os.kill(pids(daemon)[part], signal.SIGSTOP)
-    began = time.monotonic()
     code = daemon.stop()
-    assert time.monotonic() - began < 4 + 1 + 2 * SLOW_MACHINE_S, daemon.output
     assert code == 4, daemon.output
     assert "cut short: " in daemon.output
     assert daemon.processes.alive() == []
@@ -366,7 +355,7 @@ def test_a_part_that_hangs_is_left_when_the_time_is_over(daemon: Daemon, part: s
 
 def test_an_engine_that_is_killed_in_the_middle_is_not_replaced(daemon: Daemon) -> None:
     """Somebody wanted it gone: exit code 4, no process left, and the next start takes up what was on the wire."""
-    start(daemon, POLLING)
+    start(daemon, POLLING + FOREVER)
     daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="warm", wait=True)
     daemon.venue("faults", "PUT", {"late_answer": {"on": ["place"], "ms": 600_000}})
     sent = daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="sent")["intent_id"]
@@ -389,7 +378,7 @@ def test_an_engine_that_is_killed_in_the_middle_is_not_replaced(daemon: Daemon) 
 
 def test_new_intents_are_refused_and_known_ones_answered(daemon: Daemon) -> None:
     """While an order is on the wire: a new wish hears STOPPING, a repeat of an accepted one gets its intent."""
-    start(daemon, POLLING)
+    start(daemon, POLLING + FOREVER)
     daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="warm", wait=True)
     daemon.venue("faults", "PUT", {"late_answer": {"on": ["place"], "ms": 600_000}})
     sent = daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="sent")["intent_id"]
