@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,9 +25,7 @@ from tests.system.harness import ROOT, Daemon, Marked, until
 RSS_MB_MAX = 40
 GATEWAY_RSS_MB_MAX = 125
 MB = 1 << 20
-START_S = 30.0
-OBEYED_S = 5.0
-"""It takes some tenths of a second; a busy machine more. The venue's time-out is 10 s."""
+START_S = 60.0
 
 
 def test_no_actor_can_be_reached_from_another_machine(running: Daemon) -> None:
@@ -121,7 +118,7 @@ def test_ctrl_c_and_a_lost_terminal_stop_gracefully(daemon: Daemon, number: sign
     daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="int-1", wait=True)
     assert daemon.process is not None
     daemon.process.send_signal(number)
-    daemon.process.communicate(timeout=30)
+    daemon.process.communicate(timeout=START_S)
     assert daemon.process.returncode == 0
     assert daemon.processes.alive() == []
     last = json.loads((daemon.state / "logs" / "orders" / "order.jsonl").read_text().splitlines()[-1])
@@ -134,13 +131,12 @@ def test_a_stop_during_the_start_is_obeyed_at_once(processes: Marked, tmp_path: 
     config = tmp_path / "intentd.toml"
     with socket.create_server(("127.0.0.1", 0)) as venue:
         venue.settimeout(START_S)
-        config.write_text(f"[exchange]\nbase_url = 'http://127.0.0.1:{venue.getsockname()[1]}'\n")
+        exchange = f"[exchange]\ntimeout_ms = 600000\nbase_url = 'http://127.0.0.1:{venue.getsockname()[1]}'\n"
+        config.write_text(f"[engine]\nstart_timeout = '1h'\nstop_timeout = '1h'\n{exchange}")
         up = processes.start("run.py", "up", "--state", str(tmp_path / "state"), "--config", str(config))
         with venue.accept()[0]:
-            began = time.monotonic()
             up.send_signal(number)
             out, err = up.communicate(timeout=START_S)
-    assert time.monotonic() - began < OBEYED_S
     assert (up.returncode, out, err.split()) == (130, "", ["stopped"])
     assert processes.alive() == []
 
@@ -197,7 +193,7 @@ def test_a_venue_that_stays_away_is_no_usage_error(processes: Marked, tmp_path: 
     """When `engine.start_timeout` is over the start ends with exit code 75: to be tried again, nothing to be mended."""
     with unavailable_venue(None) as (url, asked):
         config = tmp_path / "intentd.toml"
-        config.write_text(f"[engine]\nstart_timeout = '4s'\n[exchange]\nbase_url = '{url}'\n")
+        config.write_text(f"[engine]\nstart_timeout = '10s'\n[exchange]\nbase_url = '{url}'\n")
         done = processes.run("run.py", "up", "--config", str(config), "--state", str(tmp_path / "state"))
     assert (done.returncode, done.stdout) == (75, "")
     first, last = done.stderr.splitlines()
@@ -340,7 +336,7 @@ def test_without_its_launcher_the_engine_ends_itself(daemon: Daemon) -> None:
     daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="orphan", wait=True)
     assert daemon.process is not None
     daemon.process.kill()
-    daemon.process.communicate(timeout=30)
+    daemon.process.communicate(timeout=START_S)
     until(lambda: not daemon.processes.alive(), "every part has ended")
     daemon.start()
     assert [intent["state"] for intent in daemon.ask("intents")] == ["FILLED"]
@@ -350,10 +346,10 @@ def test_without_its_launcher_the_engine_ends_itself(daemon: Daemon) -> None:
 def test_a_late_answer_is_unknown_and_then_found(daemon: Daemon, tmp_path: Path) -> None:
     """An order whose answer comes after the time-out is UNKNOWN, is looked up, and is booked exactly once."""
     settings = tmp_path / "intentd.toml"
-    settings.write_text("[exchange]\ntimeout_ms = 400\n")
+    settings.write_text("[exchange]\ntimeout_ms = 3000\nuser_stream = false\n")  # which would tell before that
     daemon.start("--config", str(settings))
     daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="warm", wait=True)
-    daemon.venue("faults", "PUT", {"late_answer": {"on": ["place"], "ms": 1500}})
+    daemon.venue("faults", "PUT", {"late_answer": {"on": ["place"], "ms": 60_000}})
     late = daemon.submit(symbol="BTC/USDT", side="buy", quote="30", market=True, key="late", wait=True)
     assert late["state"] == "FILLED"
     path = [e["to_state"] for e in daemon.ask("trace", late["intent_id"]) if e["event"] == "state_changed"]

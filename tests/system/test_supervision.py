@@ -20,9 +20,11 @@ from core.intent import IntentRequest, Kind, Side
 from storage.layout import StateFolder
 from tests.system.harness import Daemon, until
 
-NOTIFIED_S = 10.0
-TRADES_AGAIN_S = 10.0
-"""Generous, for a machine that is busy with other tests; the benchmark of it is `python -m benchmarks resilience`."""
+NOTIFIED_S = 60.0
+BIRTHS_S = 180.0
+"""Some time-outs of half a minute, if a death comes where nobody can see it."""
+TRADES_AGAIN_S = 60.0
+"""Generous, for a machine that is slow; how fast it is shows `python -m benchmarks resilience`."""
 
 
 def children(daemon: Daemon) -> dict[str, int]:
@@ -161,14 +163,14 @@ def test_an_engine_that_hangs_is_seen_in_the_status(daemon: Daemon) -> None:
 def test_a_part_that_hangs_is_replaced(daemon: Daemon) -> None:
     """It is stopped, so it does not die by itself; its silence is noticed."""
     config = daemon.state.parent / "intentd.toml"
-    config.write_text('[engine]\nhang_timeout = "1s"\n')
+    config.write_text('[engine]\nhang_timeout = "3s"\n')
     daemon.start("--config", str(config))
     buy(daemon, "before")
     stopped = children(daemon)["portfolio"]
     os.kill(stopped, signal.SIGSTOP)
     began = time.monotonic()
     until(lambda: children(daemon).get("portfolio", stopped) not in {stopped, 0}, "the portfolio is replaced")
-    assert time.monotonic() - began > 0.5
+    assert time.monotonic() - began > 1.5
     buy(daemon, "after")
     assert daemon.stop() == 0
     assert daemon.processes.alive() == []
@@ -177,7 +179,7 @@ def test_a_part_that_hangs_is_replaced(daemon: Daemon) -> None:
 def test_who_waits_for_a_part_that_hangs_is_not_replaced(daemon: Daemon) -> None:
     """A router with more for the portfolio than can be held stands still, and goes on with its successor."""
     config = daemon.state.parent / "intentd.toml"
-    config.write_text('[engine]\nhang_timeout = "2s"\n')
+    config.write_text('[engine]\nhang_timeout = "6s"\n')  # the others must not seem to hang because they are slow
     daemon.start("--config", str(config))
     buy(daemon, "before")
     there = children(daemon)
@@ -201,18 +203,20 @@ def test_an_engine_that_dies_in_its_start_costs_no_patience(daemon: Daemon) -> N
         systemd.bind(address)
         systemd.settimeout(NOTIFIED_S)
         daemon.extra["NOTIFY_SOCKET"] = address
-        daemon.start()
+        config = daemon.state.parent / "intentd.toml"
+        config.write_text('[engine]\nstart_timeout = "1h"\n')
+        daemon.start("--config", str(config))
         assert systemd.recv(100) == b"READY=1"
         killed: list[int] = []
         began = time.monotonic()
-        while len(killed) < 3 and time.monotonic() - began < 3 * TRADES_AGAIN_S:
+        while len(killed) < 3 and time.monotonic() - began < TRADES_AGAIN_S:
             for pid in starts(daemon)[len(killed) :]:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
             systemd.recv(100)  # raises when nothing is said for too long
         until(lambda: systemd.recv(100) and children(daemon).get("engine", 0) not in {0, *killed},
               "the engine is replaced")  # fmt: skip
-        assert time.monotonic() - began < 2 * TRADES_AGAIN_S
+        assert len(killed) == 3
         buy(daemon, "after")
         assert daemon.stop() == 0
 
@@ -269,12 +273,13 @@ def starts(daemon: Daemon) -> list[int]:
     return [entry["pid"] for entry in map(json.loads, lines) if entry["event"] == "engine_starting"]
 
 
+@pytest.mark.timeout(BIRTHS_S + 2 * TRADES_AGAIN_S)
 def test_an_actor_system_that_dies_at_each_birth_ends_the_daemon_with_a_halt(daemon: Daemon) -> None:
     """Before the engine is asked for, while it is made, or after: never in a traceback, and the halt is in the book."""
     config = daemon.state.parent / "intentd.toml"
     config.write_text("[engine]\nrestarts_max = 2\n")
     daemon.start("--config", str(config))
-    launcher, deadline = daemon.process, time.monotonic() + 3 * TRADES_AGAIN_S
+    launcher, deadline = daemon.process, time.monotonic() + BIRTHS_S
     assert launcher is not None
     while launcher.poll() is None and time.monotonic() < deadline:
         there = {process.pid: process for process in daemon.processes.alive()}
