@@ -99,6 +99,9 @@ def limits_command(*, seed: int, state: str | None, as_json: bool, **chosen: int
 @click.option(
     "--weight-limit", type=click.IntRange(min=500), default=6_000, show_default=True, help="Of the venue, a minute."
 )
+@click.option(
+    "--cancel-within-ms", type=click.IntRange(min=1), default=1_000, show_default=True, help="More on a slow machine."
+)
 @of_every_run
 def rates_command(*, seed: int, state: str | None, as_json: bool, **chosen: int) -> int:
     """Thousands of intents before a venue that takes 100 orders in ten seconds: no ban, and cancels go out at once.

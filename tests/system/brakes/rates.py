@@ -38,7 +38,6 @@ EARLY_S = 10.0
 EARLY_SHARE = 0.4
 SLIPPAGE_BPS = 1_000
 """What an intent may pay at most is fixed when it is accepted, and the market walks away while it waits for minutes."""
-CANCEL_WITHIN_MS = 1_000
 LOOK_S = 1.0
 """Between two looks at the book."""
 STUCK_S = 120.0
@@ -57,6 +56,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     weight_limit: int = 6_000
     """Of the venue, a minute."""
     symbols: int = 4
+    cancel_within_ms: int = 1_000
+    """Of being wanted, a cancel is at the venue."""
     seed: int = 1
 
     @property
@@ -165,7 +166,7 @@ def run(ground: Ground, plan: Plan) -> dict[str, Any]:
         "duplicate_orders_at_venue": book["duplicate_orders_at_venue"],
         **refusals(ground),
         **windows(ground, plan),
-        **timing(ground, cancels),
+        **timing(ground, cancels, plan.cancel_within_ms),
         "submit_s": round(submit_s, 3),
         "engine": {name: rates[name] for name in ("refused_by_venue", "placements_held")},
         "book": book,
@@ -266,7 +267,7 @@ def windows(ground: Ground, plan: Plan) -> dict[str, Any]:
     return {"orders_10s_max": max(by_window.values(), default=0), "orders_10s_limit": plan.order_limit}
 
 
-def timing(ground: Ground, cancels: Cancels) -> dict[str, Any]:
+def timing(ground: Ground, cancels: Cancels, within_ms: int) -> dict[str, Any]:
     """From the wish to cancel to the venue's time of it; of each that was not filled before."""
     canceled = {
         order["clientOrderId"]: int(order["updateTime"])
@@ -290,7 +291,7 @@ def timing(ground: Ground, cancels: Cancels) -> dict[str, Any]:
         "cancels_missing": missing,
         "cancel_ms_p50": round(taken[len(taken) // 2], 1) if taken else None,
         "cancel_ms_max": round(taken[-1], 1) if taken else None,
-        "cancels_late": sum(1 for time_ms in taken if time_ms > CANCEL_WITHIN_MS),
+        "cancels_late": sum(1 for time_ms in taken if time_ms > within_ms),
         "cancel_ms_worst": [round(time_ms, 1) for time_ms in taken[-5:]],
     }
 
@@ -309,5 +310,5 @@ def problems(plan: Plan, figures: Mapping[str, Any]) -> list[str]:
     if figures["cancels_missing"]:
         wrong.append(f"{figures['cancels_missing']} cancels never reached the venue")
     if figures["cancels_late"]:
-        wrong.append(f"{figures['cancels_late']} cancels took longer than {CANCEL_WITHIN_MS} ms")
+        wrong.append(f"{figures['cancels_late']} cancels took longer than {plan.cancel_within_ms} ms")
     return wrong
