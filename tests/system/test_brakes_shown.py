@@ -19,10 +19,10 @@ COMMANDS = ("limits", "rates", "breaker", "stream")
 def test_cancels_go_out_while_the_venue_lets_few_orders_through(processes: Marked) -> None:
     """More than one window of orders in a queue: no answer 418, at most one 429, and no cancel waits for a window."""
     figures = run_brake(
-        processes, "rates", "--intents", "180", "--order-limit", "150", "--cancels", "10", "--seed", "3",
+        processes, "rates", "--intents", "100", "--order-limit", "50", "--cancels", "10", "--seed", "3",
         "--cancel-within-ms", str(CANCEL_WITHIN_MS),
     )  # fmt: skip
-    assert (figures["intents"], figures["terminal"]) == (190, 190)
+    assert (figures["intents"], figures["terminal"]) == (110, 110)
     assert (figures["status_418"], figures["duplicate_orders_at_venue"]) == (0, 0)
     assert figures["status_429"] <= 1
     assert figures["engine"]["placements_held"] > 0, "the queue was never held back, so this shows nothing"
@@ -33,7 +33,7 @@ def test_cancels_go_out_while_the_venue_lets_few_orders_through(processes: Marke
 def test_the_breaker_opens_probes_and_closes(processes: Marked) -> None:
     """Four in five requests fail for some seconds; afterwards every intent has ended, and nothing is doubled."""
     figures = run_brake(
-        processes, "breaker", "--failing-s", "4", "--cool-off-s", "1", "--per-second", "8", "--seed", "3"
+        processes, "breaker", "--failing-s", "8", "--cool-off-s", "1", "--per-second", "8", "--seed", "3"
     )
     assert min(figures["opens"], figures["probes"], figures["closes"]) >= 1
     assert figures["failures_at_venue"] >= figures["status_while_open"]["at_last_change"]["failures"] > 0
@@ -44,7 +44,7 @@ def test_the_breaker_opens_probes_and_closes(processes: Marked) -> None:
 
 def test_fills_by_three_ways_are_booked_once(processes: Marked) -> None:
     """The stream is cut again and again; placements, the stream and questions all tell of fills."""
-    figures = run_brake(processes, "stream", "--seeds", "1", "--seed", "3", "--fire-s", "5")
+    figures = run_brake(processes, "stream", "--seeds", "1", "--seed", "3", "--fire-s", "8")
     assert figures["fills_booked"] == figures["fills_venue"] == sum(figures["by_source"].values())
     assert (figures["doubles"], figures["violations"]) == (0, [])
     assert min(figures["by_way"].values()) > 0
