@@ -17,7 +17,9 @@ import secrets
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ from tests.thespian_suite.bases import BASE_VARIABLE, NAMES, TCP_NAME, UNIX_NAME
 WITHOUT_NETWORK = "multiprocQueueBase"
 WITH_NETWORK = "multiprocUDPBase"
 CONVENTION = "a convention of several systems over a network: stays with TCP"
+WAKEUP_S = 0.65
+"""Ten times as long as the suite has it: two questions must be answered meanwhile."""
 OTHERS = ("simpleSystemBase", "multiprocQueueBase", "multiprocUDPBase", "multiprocTCPBase")
 
 base = os.environ[BASE_VARIABLE]
@@ -95,8 +99,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--unstable", action="store_true", default=False, help="the suite's own option")
 
 
+def slow_down(module: Any) -> None:
+    """The suite's own levers for machines that are slow, which its tests of timers recommend to pull."""
+    module.wakeupAfterPeriod = timedelta(seconds=WAKEUP_S)
+    module.sleepLongerThanWakeup = lambda _system: threading.Event().wait(3 * WAKEUP_S)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Drop the cases of other bases, where a test brings its own list of them."""
+    for module in {item.module for item in items if isinstance(item, pytest.Function)}:
+        if hasattr(module, "wakeupAfterPeriod"):
+            slow_down(module)
     foreign = [item for item in items if any(other in item.nodeid for other in OTHERS if other != name)]
     items[:] = [item for item in items if item not in foreign]
     config.hook.pytest_deselected(items=foreign)
