@@ -13,6 +13,7 @@ hypothesis.settings.register_profile(
     print_blob=True,
     derandomize=False,
     deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # it is about the machine
     database=None,
     report_multiple_bugs=False,
 )

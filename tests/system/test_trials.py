@@ -12,7 +12,7 @@ import pytest
 from tests.system.harness import Marked, until
 
 CHAOS_TIMEOUT_S = 400
-CRASHPOINTS_TIMEOUT_S = 900
+CRASHPOINTS_TIMEOUT_S = 1_800
 CLEAN = {
     "lost_intents": 0,
     "duplicate_orders_at_venue": 0,
