@@ -275,17 +275,15 @@ def test_two_stops_are_no_force_and_one_with_force_is(daemon: Daemon) -> None:
 
 
 def test_a_stop_hears_soon_that_all_were_killed_and_nobody_will_answer(daemon: Daemon) -> None:
-    """Exit code 3 with one line, not a time-out of half a minute; the last heartbeat still says stopping."""
-    start(daemon, POLLING + "[engine]\nstop_timeout = '60s'\n")
+    """Exit code 3 with one line, long before its time is over; the last heartbeat still says stopping."""
+    start(daemon, POLLING + FOREVER)
     on_the_wire(daemon)
     assert daemon.process is not None
     waiting = daemon.processes.start("-m", "tools.intentctl", "--state", str(daemon.state), "stop")
     until(lambda: daemon.ask("status")["engine"]["state"] == "stopping", "the engine stops")
     for pid in [daemon.process.pid, *pids(daemon).values()]:
         os.kill(pid, signal.SIGKILL)
-    began = time.monotonic()
     out, err = waiting.communicate(timeout=COMMAND_TIMEOUT_S)
-    assert time.monotonic() - began < SLOW_MACHINE_S
     assert (waiting.returncode, out, err.count("\n")) == (3, "", 1), err
     assert f"launcher (pid {daemon.process.pid}) were ended by force" in err
     assert daemon.ask("status")["health"]["engine"]["state"] == "stopping"
