@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from msgspec.structs import replace
 
 from core import events, ids
 from core.ids import ClientOrderId, ExchangeOrderId, IdempotencyKey, IntentId, TradeId
-from core.intent import Side, TimeInForce
 from core.lifecycle import State
 from core.records import (
     Arming,
-    AttemptRecord,
     AttemptStatus,
     Balance,
     BreakerRecord,
     BreakerState,
+    ClockSpan,
     Drift,
     ExternalOrder,
     ExternalTotal,
     ExternalTrade,
     IdempotencyRecord,
-    IntentRecord,
     LedgerTransaction,
     Leftover,
     OrderRecord,
@@ -38,23 +33,9 @@ from core.records import (
     RiskFigures,
     TradeCursor,
 )
-from storage.book_store import BookStore
-from storage.layout import StateFolder
 from tests import builders
 from tests.builders import SYMBOL, T0, dec
-from tests.fakes import MemoryBook
-
-Book = MemoryBook | BookStore
-
-
-@pytest.fixture(params=["memory", "lmdb"])
-def book(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Book]:
-    if request.param == "memory":
-        yield MemoryBook()
-        return
-    store = BookStore.open_writer(StateFolder(tmp_path / "state").create(), 1, "binance/sim")
-    yield store
-    store.close()
+from tests.storage.records import Book, attempt_record, intent_record
 
 
 class Broken(Exception):
@@ -71,38 +52,6 @@ def write_and_break(book: Book) -> None:
         unit.append_ledger(LedgerTransaction(at_ns=T0, kind="fill", text="", postings=()))
         unit.append_event(events.AlertFired(at_ns=T0, code="INSIDE", text=""))
         raise Broken
-
-
-def intent_record(number: int = 1, symbol: str = SYMBOL, state: State = State.RESERVED) -> IntentRecord:
-    wish = builders.request(symbol=symbol, key=f"k{number}")
-    made = builders.intent(wish, T0 + number * ids.NS_PER_S)
-    return IntentRecord(
-        intent=made,
-        payload_hash=ids.payload_hash(("x",)),
-        state=state,
-        qty=dec("0.01"),
-        worst_price=dec("50000"),
-        retries_max=3,
-        backoff_ms=400,
-        fees={"BNB": dec("0.00000001")},
-        marks={"reserved": T0},
-    )
-
-
-def attempt_record(intent_id: str = "i1", number: int = 1) -> AttemptRecord:
-    owner = IntentId(intent_id)
-    return AttemptRecord(
-        intent_id=owner,
-        attempt=number,
-        client_order_id=ids.client_order_id(owner, number),
-        symbol=SYMBOL,
-        side=Side.BUY,
-        qty=dec("0.01"),
-        price=dec("50000.10"),
-        tif=TimeInForce.GTC,
-        status=AttemptStatus.SENDING,
-        created_ns=T0,
-    )
 
 
 def test_nothing_is_found_under_an_unknown_key(book: Book) -> None:
@@ -374,6 +323,7 @@ def test_leftovers_are_kept_until_they_are_deleted(book: Book) -> None:
     opened = BreakerRecord(state=BreakerState.OPEN, revision=3, cool_off_ns=5)
     armed = Arming(account="f", since_ns=T0, until_ns=T0 + 5, by="operator", reason="a test", asked_ns=T0 - 1)
     gone = PrivateData(state=PrivateDataState.GONE, since_ns=T0, reason="502", revision=1)
+    span = ClockSpan(ahead_ns=20, behind_ns=7)
     with book.transaction() as unit:
         unit.put_leftover(one)
         unit.put_leftover(other)
@@ -381,54 +331,16 @@ def test_leftovers_are_kept_until_they_are_deleted(book: Book) -> None:
         unit.put_breaker(opened)
         unit.put_arming(armed)
         unit.put_private_data(gone)
+        unit.put_clock_span(span)
     with book.snapshot() as view:
         assert (view.breaker(), view.drift(), view.arming()) == (opened, Drift(known={"BTC": dec(1)}), armed)
-        assert view.private_data() == gone
+        assert (view.private_data(), view.clock_span()) == (gone, span)
         assert [one, other] == list(view.leftovers())
     with book.transaction() as unit:
         unit.delete_leftover(one.client_order_id)
     with book.snapshot() as view:
         assert [other] == list(view.leftovers())
         assert (view.leftover(one.client_order_id), view.leftover(other.client_order_id)) == (None, other)
-
-
-def test_events_come_back_in_the_order_they_were_appended(book: Book) -> None:
-    """Sequences begin with 1, have no gap over transactions, and can be read on from any place."""
-    for block in ("ab", "cde"):
-        with book.transaction() as unit:
-            for letter in block:
-                unit.append_event(events.AlertFired(at_ns=T0, code=letter, text=""))
-    with book.snapshot() as view:
-        assert [(n, event.code) for n, event in view.events()] == [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (5, "e")]
-        assert [(n, event.code) for n, event in view.events(after=3, limit=1)] == [(4, "d")]
-        assert list(view.events(after=5)) == []
-
-
-def test_the_trail_of_an_intent_holds_its_own_events_in_order(book: Book) -> None:
-    """A trail leaves out other intents, even one whose id begins the same."""
-    with book.transaction() as unit:
-        for number in range(300):
-            owner = IntentId(("i1", "i11", "i2")[number % 3])
-            unit.append_event(events.AlertFired(at_ns=T0, intent_id=owner, code=str(number), text=""))
-    with book.snapshot() as view:
-        assert [str(number) for number in range(0, 300, 3)] == [event.code for event in view.trail(IntentId("i1"))]
-
-
-def test_a_refusal_is_found_by_what_the_wish_would_have_become(book: Book) -> None:
-    """In its own transaction and later; an intent that was accepted has none, whatever follows in its trail."""
-    refused = events.IntentRefused(
-        at_ns=T0, intent_id=IntentId("i1"), symbol=SYMBOL, idempotency_key=None, code="NO", reason="no"
-    )
-    accepted = events.AlertFired(at_ns=T0, intent_id=IntentId("i11"), code="FIRST", text="")
-    with book.transaction() as unit:
-        unit.append_event(accepted)
-        unit.append_event(replace(refused, intent_id=IntentId("i11")))
-        unit.append_event(refused)
-        unit.append_event(replace(refused, intent_id=None))
-        assert unit.refusal(IntentId("i1")) == refused
-    with book.snapshot() as view:
-        found = [view.refusal(IntentId(name)) for name in ("i", "i1", "i11", "i2")]
-    assert found == [None, refused, None, None]
 
 
 def test_ledger_transactions_come_back_in_order(book: Book) -> None:
@@ -481,54 +393,6 @@ def test_an_empty_book_has_nothing_of_the_reconcilers(book: Book) -> None:
     with book.snapshot() as view:
         assert (view.trade_cursor(SYMBOL), view.compared(), view.drift(), view.external_total("BTC")) == (None,) * 4
         assert list(view.external_orders()) == list(view.external_totals()) == list(view.markets()) == []
-
-
-def test_events_of_a_kind_are_found_among_the_others(book: Book) -> None:
-    """With their own sequence, from one to another, and no event that only speaks of such a one."""
-    wanted = events.ExternalOrderSeen(
-        at_ns=T0, symbol=SYMBOL, exchange_order_id=ExchangeOrderId("X9"), client_order_id=ClientOrderId("web-1")
-    )
-    other = events.AlertFired(at_ns=T0, code="ExternalOrderSeen", text="ExternalOrderSeen")
-    with book.transaction() as unit:
-        for event in (other, wanted, other, wanted, wanted):
-            unit.append_event(event)
-    with book.snapshot() as view:
-        kinds = (events.ExternalOrderSeen,)
-        assert list(view.events_of(kinds, 0, 5)) == [(2, wanted), (4, wanted), (5, wanted)]
-        assert list(view.events_of(kinds, 2, 4)) == [(4, wanted)]
-        assert list(view.events_of(kinds, 5, 5)) == []
-        assert [each for each, _ in view.events_of((events.AlertFired, *kinds), 0, 3)] == [1, 2, 3]
-
-
-def test_the_latest_events_of_some_kinds_come_newest_first(book: Book) -> None:
-    """Without the others; none in an empty book."""
-    kinds = (events.AlertFired, events.BalancesCompared)
-    with book.snapshot() as view:
-        assert list(view.latest_events(kinds)) == []
-    told = [
-        events.AlertFired(at_ns=1, code="A", text="balances_compared"),
-        events.QuarantineLifted(at_ns=2, symbol=SYMBOL, reason="alert_fired"),
-        events.BalancesCompared(at_ns=3, drift={}),
-    ]
-    with book.transaction() as unit:
-        for event in told:
-            unit.append_event(event)
-    with book.snapshot() as view:
-        assert list(view.latest_events(kinds)) == [told[2], told[0]]
-
-
-def test_the_last_sequence_is_that_of_the_newest_row(book: Book) -> None:
-    """0 before the first one; ledger and outbox count for themselves, and are read on from there."""
-    with book.snapshot() as view:
-        assert (view.last_sequence("audit"), view.last_sequence("ledger")) == (0, 0)
-    rows = [LedgerTransaction(at_ns=T0 + number, kind="fill", text="", postings=()) for number in range(3)]
-    with book.transaction() as unit:
-        for row in rows:
-            unit.append_ledger(row)
-        unit.append_event(events.AlertFired(at_ns=T0, code="X", text=""))
-    with book.snapshot() as view:
-        assert (view.last_sequence("audit"), view.last_sequence("ledger")) == (1, 3)
-        assert list(view.ledger(after=1)) == rows[1:]
 
 
 def test_fills_of_a_symbol_are_its_own(book: Book) -> None:
