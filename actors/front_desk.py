@@ -267,7 +267,7 @@ class FrontDesk(Supervisor):
             self.send(self.address_of(GATEWAY), AwaitQuiet(request_id=message.request_id))
 
     def longest_on_the_way_ns(self, message: TradingStateSet | ArmingSet) -> int:
-        return reach_ns(self.settings.exchange.recv_window_ms * NS_PER_MS, message.clock_ahead_ns)
+        return reach_ns(self.settings.exchange.recv_window_ms * NS_PER_MS, message.clock_span_ns)
 
     def receiveMsg_WireQuiet(self, message: WireQuiet, _sender: Any) -> None:
         self.settled(message.request_id)

@@ -119,7 +119,8 @@ class Gateway(Questions):
         with self.store.snapshot() as view:
             self.breaker = Breaker(self.settings.breaker, view.breaker())
             recv_window_ns = self.settings.exchange.recv_window_ms * NS_PER_MS
-            self.in_flight = InFlight(recv_window_ns, self.monotonic_ns(), timestamps.span(view).ahead_ns)
+            clock = timestamps.span(view)
+            self.in_flight = InFlight(recv_window_ns, self.monotonic_ns(), clock.ahead_ns, clock.behind_ns)
             left = predecessor.left(view, self.now_ns())
             known_taker = private_data.known_taker(view)
             patience = 0 if private_data.standing(view).is_gone else ACCOUNT_ASKED
@@ -230,8 +231,8 @@ class Gateway(Questions):
         self.permits[attempt.client_order_id] = permit
         self.note_breaker()
         reach("gateway request: before")
-        ahead_ns = max(0, self.client.timestamps.correction_ns)
-        self.in_flight.leaves(attempt.client_order_id, self.monotonic_ns(), ahead_ns)
+        correction_ns = self.client.timestamps.correction_ns
+        self.in_flight.leaves(attempt.client_order_id, self.monotonic_ns(), correction_ns)
         self.news.leaves(attempt.client_order_id)
         return None
 
@@ -270,15 +271,17 @@ class Gateway(Questions):
         """The venue has refused the time of a request, so its clock was read."""
         clock = self.client.timestamps
         self.log.warning("venue_clock_read", correction_ms=clock.correction_ns // NS_PER_MS, problem=clock.problem)
+        self.in_flight.clock_read(clock.correction_ns)
         self.note_clock()
 
     def note_clock(self) -> None:
         """No order leaves with a correction that the book does not cover; what it is told may be lost on the road."""
-        correction_ns = self.client.timestamps.correction_ns
+        if not self.is_clock_noted():
+            self.send(self.portfolio, RecordClock(correction_ns=self.client.timestamps.correction_ns))
+
+    def is_clock_noted(self) -> bool:
         with self.store.snapshot() as view:
-            is_covered = timestamps.is_covered(view, correction_ns)
-        if not is_covered:
-            self.send(self.portfolio, RecordClock(correction_ns=correction_ns))
+            return timestamps.is_covered(view, self.client.timestamps.correction_ns)
 
     # ── the user stream ───────────────────────────────────────────────────────────────────────────────────────────
 

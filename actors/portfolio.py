@@ -258,7 +258,7 @@ class Portfolio(Guarded):
                     request_id=message.request_id,
                     standing=standing,
                     canceling=0,
-                    clock_ahead_ns=timestamps.span(unit).ahead_ns,
+                    clock_span_ns=timestamps.span(unit).width_ns,
                 )
             asked_ns, now_ns = message.asked_ns, self.now_ns()
             standing = trading.put(unit, message.state, message.reason, OPERATOR, now_ns, asked_ns=asked_ns)
@@ -270,7 +270,7 @@ class Portfolio(Guarded):
                 request_id=message.request_id,
                 standing=standing,
                 canceling=canceling,
-                clock_ahead_ns=timestamps.span(unit).ahead_ns,
+                clock_span_ns=timestamps.span(unit).width_ns,
             )
 
         self.within(sender, put)
@@ -292,7 +292,7 @@ class Portfolio(Guarded):
         def disarm(unit: Writer) -> ArmingSet:
             done = arming.disarm(unit, message.reason, OPERATOR, message.asked_ns, self.now_ns())
             return ArmingSet(
-                request_id=message.request_id, arming=done, refusal=None, clock_ahead_ns=timestamps.span(unit).ahead_ns
+                request_id=message.request_id, arming=done, refusal=None, clock_span_ns=timestamps.span(unit).width_ns
             )
 
         self.within(sender, disarm)

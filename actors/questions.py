@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.base import Guarded
 from core.rates import Lane
+from core.reports import OrderAbsent, QueryFailed
 from messages.venue import (
     FetchBalances,
     FetchOpenOrders,
@@ -24,6 +25,8 @@ from messages.venue import (
 if TYPE_CHECKING:
     from exchange.client import VenueClient
 
+CLOCK_NOT_NOTED: Final = "the venue's clock is not ours, and the book does not say so yet"
+
 
 class Questions(Guarded):
     client: VenueClient
@@ -32,9 +35,16 @@ class Questions(Guarded):
         """Begin the work; what it returns goes to the receiver."""
         raise NotImplementedError
 
+    def is_clock_noted(self) -> bool:
+        """Whether the book covers the time that requests claim. Until then "no such order" is no answer: how late is
+        late enough for a proof is derived from what the book says (`core/evidence.py`)."""
+        raise NotImplementedError
+
     def receiveMsg_FetchOrder(self, message: FetchOrder, sender: Any) -> None:
         async def fetch() -> OrderReported:
             report = await self.client.look_up(message.attempt)
+            if isinstance(report, OrderAbsent) and not self.is_clock_noted():
+                report = QueryFailed(reason=CLOCK_NOT_NOTED)
             return OrderReported(
                 purpose=message.purpose, client_order_id=message.attempt.client_order_id, report=report
             )

@@ -52,8 +52,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     because: str
     recv_window_ms: int
     read_lag_ns: int
-    clock_ahead_ns: int = 0
-    """The request may have claimed a time that was later than ours by so much, as the book knows by now."""
+    clock_span_ns: int = 0
+    """The venue may take the request for so much longer, as the book knows by now (`ClockSpan.width_ns`)."""
 
     @property
     def not_before_ns(self) -> int:
@@ -77,7 +77,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
             because=self.because,
             recv_window_ms=self.recv_window_ms,
             read_lag_ns=self.read_lag_ns,
-            clock_ahead_ns=self.clock_ahead_ns,
+            clock_span_ns=self.clock_span_ns,
             asked=asked,
         )
 

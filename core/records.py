@@ -476,3 +476,9 @@ class ClockSpan(msgspec.Struct, frozen=True, kw_only=True):
     """No order has claimed a time that was later than ours by more."""
     behind_ns: int = 0
     """What the venue tells may carry a time that is earlier than ours by so much."""
+
+    @property
+    def width_ns(self) -> int:
+        """By so much longer than the receive window an order may be executed, by our clock: it may have claimed the
+        latest time, and the venue's clock may have fallen back, or ours been set forward, since."""
+        return self.ahead_ns + self.behind_ns

@@ -82,13 +82,14 @@ class AbsenceProof(msgspec.Struct, frozen=True, kw_only=True):
     """The venue's reads have caught up with its writes by then."""
     asked: dict[str, int]
     """Every witness, and when it was asked in the round in which all of them answered and none had seen it."""
-    clock_ahead_ns: int = 0
-    """The request may have claimed a time that was later than ours by so much."""
+    clock_span_ns: int = 0
+    """The clocks have differed by so much, so that the venue may have taken it for that much longer
+    (`ClockSpan.width_ns`)."""
 
     @property
     def not_before_ns(self) -> int:
         """From then on, not to be seen proves something."""
-        return self.last_sent_ns + self.clock_ahead_ns + self.recv_window_ms * NS_PER_MS + self.read_lag_ns
+        return self.last_sent_ns + self.clock_span_ns + self.recv_window_ms * NS_PER_MS + self.read_lag_ns
 
 
 class NotPlaced(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -58,8 +58,9 @@ class Search:
         return self.case.attempt
 
     def mind_the_clock(self, book: BookReader) -> None:
-        """It may have left after the search began, with a time that the book has covered meanwhile."""
-        self.case = replace(self.case, clock_ahead_ns=timestamps.span(book).ahead_ns)
+        """It may have left after the search began, with a time that the book has covered meanwhile; and the venue's
+        clock may have fallen back since, or ours been set forward."""
+        self.case = replace(self.case, clock_span_ns=timestamps.span(book).width_ns)
 
 
 class Round:

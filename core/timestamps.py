@@ -12,13 +12,16 @@ asked for by time begin. A correction must not weaken them, also if a clock jump
 
 * an order leaves with a correction only when the book says so: how far ahead of ours, and how far behind, the venue's
   clock has been taken to be is durable first (`ClockSpan`), and neither figure ever falls;
-* no order claims a time later than ours plus `ahead_ns`. A venue whose clock falls back to ours takes it that much
-  longer than the receive window, so every wait for "it can no longer be executed" is longer by that much;
+* no order claims a time later than ours plus `ahead_ns`, and no venue's clock that is asked whether an order is there
+  shows less than ours minus `behind_ns`. So where it falls back, or ours is set forward, while an order is on the road,
+  the venue takes that one longer than the receive window, but by no more than both figures together (`width_ns`): every
+  wait for "it can no longer be executed" is longer by that much;
 * what the venue tells may carry a time that is `behind_ns` earlier than ours, so whoever asks by time asks from that
   much earlier, and takes a trade for settled that much later.
 
-A correction backwards makes a request end earlier, which weakens nothing. One of more than `CORRECTION_MAX_NS` is not
-made: every wait would be as long. Then the venue's refusals stand, and the intents end by them.
+Without a correction such a venue would answer no question, which alone would put a proof off. So "no such order" is no
+answer before the book has the correction that it was asked with. One of more than `CORRECTION_MAX_NS` is not made:
+every wait would be as long. Then the venue's refusals stand, and the intents end by them.
 
 Who uses it: the venue's client keeps a `Timestamps`, the gateway's last look asks `refusal`, the portfolio `note`s.
 Pure: clocks come in.

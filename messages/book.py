@@ -201,8 +201,8 @@ class TradingStateSet(Message, frozen=True, kw_only=True):
     """In force from now on, durable."""
     canceling: int
     """How many intents are to be canceled because of it."""
-    clock_ahead_ns: int = 0
-    """An order that left before may have claimed a time that was later than ours by so much."""
+    clock_span_ns: int = 0
+    """The venue may take an order that left before for so much longer (`ClockSpan.width_ns`)."""
 
 
 class ArmTrading(ClientRequest, frozen=True, kw_only=True):
@@ -230,7 +230,7 @@ class ArmingSet(Message, frozen=True, kw_only=True):
     arming: Arming | None
     """In force from now on, durable; None with a refusal, and nothing was changed."""
     refusal: Refusal | None
-    clock_ahead_ns: int = 0
+    clock_span_ns: int = 0
     """As in `TradingStateSet`."""
 
 

@@ -18,9 +18,9 @@ from tools.options import USAGE_ERROR, Shared, book, insisting, shared_options, 
 from tools.output import print_json, print_table
 
 ANSWER_TIMEOUT_S: Final = 5.0
-STOPS_WITHIN_S: Final = 130.0
+STOPS_WITHIN_S: Final = 190.0
 """Longer than the venue may take an order that is on its way: `exchange.recv_window_ms`, a minute at most, and as much
-once more where its clock was ahead of ours."""
+once more where its clock was ahead of ours, and where it was behind."""
 USUAL: Final = "8h"
 
 reason_option = click.option(

@@ -375,10 +375,10 @@ def _proof(proof: dict[str, Any], first_ns: int) -> str:
     asked_ns: dict[str, int] = proof["asked"]
     sent_ms, asked_ms = (views.milliseconds(at - first_ns) for at in (proof["last_sent_ns"], min(asked_ns.values())))
     lag_ms = views.milliseconds(proof["read_lag_ns"])
-    ahead_ms = views.milliseconds(proof["clock_ahead_ns"])
-    ahead = f" with a time at most {ahead_ms} ms ahead of ours" if proof["clock_ahead_ns"] else ""
+    span_ms = views.milliseconds(proof["clock_span_ns"])
+    span = f" by a clock that was off by up to {span_ms} ms" if proof["clock_span_ns"] else ""
     return (
-        f"sent no later than at {sent_ms} ms ({proof['because']}){ahead}, refused by the venue "
+        f"sent no later than at {sent_ms} ms ({proof['because']}){span}, refused by the venue "
         f"{proof['recv_window_ms']} ms later, visible {lag_ms} ms after that; asked at "
         f"{asked_ms} ms, and not seen by: {', '.join(asked_ns)}"
     )

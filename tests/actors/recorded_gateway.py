@@ -12,7 +12,7 @@ from core.ids import NS_PER_S
 from core.in_flight import InFlight
 from core.rates import Lane, RateFigures, Rates
 from core.records import AttemptRecord
-from core.reports import NotPlaced, OpenOrder, OutcomeUnknown, QueryFailed, Report
+from core.reports import NotPlaced, OpenOrder, OrderAbsent, OutcomeUnknown, QueryFailed, Report
 from core.settings import from_mapping
 from core.timestamps import Timestamps
 from exchange.pages import OrdersPage, TradesPage
@@ -52,6 +52,9 @@ class Venue:
             return refused
         self.sent.append(attempt.client_order_id)
         return self.answer(attempt)
+
+    async def look_up(self, attempt: AttemptRecord) -> OrderAbsent:
+        return OrderAbsent(client_order_id=attempt.client_order_id)
 
     async def open_orders(self, _symbol: str | None, lane: Lane) -> tuple[OpenOrder, ...]:
         self.lanes.append(lane)

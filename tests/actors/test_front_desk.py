@@ -97,7 +97,7 @@ def test_a_halt_waits_longer_where_an_order_may_have_claimed_a_later_time(runnin
         request_id="r",
         standing=Standing(state=TradingState.HALTED, reason="a test", by="operator", since_ns=T0),
         canceling=0,
-        clock_ahead_ns=20 * SECOND,
+        clock_span_ns=20 * SECOND,
     )
     running.receiveMsg_TradingStateSet(done, PORTFOLIO)
     (delay_ns,) = [delay for delay, due in running.woken if isinstance(due, QuietDue)]

@@ -22,7 +22,7 @@ from core.outcomes import apply_report
 from core.predecessor import Left
 from core.rates import Lane, Stop
 from core.records import AttemptRecord, BreakerState, PrivateData, PrivateDataState, TradingState
-from core.reports import NotPlaced, OutcomeUnknown, Report
+from core.reports import NotPlaced, OrderAbsent, OutcomeUnknown, QueryFailed, Report
 from core.settings import UNLIMITED, RouterSettings
 from exchange import stream
 from messages.book import (
@@ -40,10 +40,12 @@ from messages.venue import (
     EndPlacing,
     FetchBalances,
     FetchOpenOrders,
+    FetchOrder,
     FetchRecentOrders,
     FetchTrades,
     GatewayHealth,
     GatewayReady,
+    OrderReported,
     PlaceOrder,
     WireQuiet,
 )
@@ -472,6 +474,33 @@ def test_a_lost_order_with_a_later_time_keeps_the_wire_busy_for_longer(
     with store.transaction() as unit:
         timestamps.note(unit, 20 * NS_PER_S, 1)
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    now_ns = gateway.monotonic_ns()
+    assert gateway.in_flight.orders(now_ns + 20 * NS_PER_S) == {attempt.client_order_id}
+    assert gateway.in_flight.orders(now_ns + 22 * NS_PER_S) == frozenset()
+
+
+def test_no_such_order_is_no_answer_before_the_book_has_the_clock(store: BookStore, attempt: AttemptRecord) -> None:
+    """A venue that has fallen back may still take the order; how much later it does not, is read in the book."""
+    gateway = RecordedGateway(store)
+    gateway.client.timestamps.read(80 * NS_PER_S, 100 * NS_PER_S, 100 * NS_PER_S, 0)
+    gateway.receiveMsg_FetchOrder(FetchOrder(attempt=attempt), ROUTER)
+    with store.transaction() as unit:
+        timestamps.note(unit, -20 * NS_PER_S, 1)
+    gateway.receiveMsg_FetchOrder(FetchOrder(attempt=attempt), ROUTER)
+    early, late = (told.report for told in gateway.to(ROUTER, OrderReported))
+    assert isinstance(early, QueryFailed)
+    assert isinstance(late, OrderAbsent)
+
+
+def test_a_lost_order_keeps_the_wire_busy_for_longer_when_the_venues_clock_falls_back(
+    store: BookStore, attempt: AttemptRecord
+) -> None:
+    """It was sent before that, and claims a time that has yet to come there."""
+    gateway = RecordedGateway(store)
+    gateway.in_flight = InFlight(recv_window_ns=1, now_ns=0)
+    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
+    gateway.client.timestamps.read(80 * NS_PER_S, 100 * NS_PER_S, 100 * NS_PER_S, 0)
+    gateway.clock_read()
     now_ns = gateway.monotonic_ns()
     assert gateway.in_flight.orders(now_ns + 20 * NS_PER_S) == {attempt.client_order_id}
     assert gateway.in_flight.orders(now_ns + 22 * NS_PER_S) == frozenset()

@@ -304,7 +304,7 @@ def test_the_venues_clock_is_kept_for_the_gateway_that_is_let_in(portfolio: Reco
     portfolio.commit()
     halt = SetTradingState(request_id="r", state=TradingState.HALTED, reason="a test")
     portfolio.receiveMsg_SetTradingState(halt, CLIENT)
-    assert [told.clock_ahead_ns for told in portfolio.to(CLIENT, TradingStateSet)] == [20 * NS_PER_S]
+    assert [told.clock_span_ns for told in portfolio.to(CLIENT, TradingStateSet)] == [20 * NS_PER_S]
 
 
 def test_what_can_be_read_is_kept_whoever_says_it_and_however_often(portfolio: RecordedPortfolio) -> None:

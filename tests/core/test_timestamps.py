@@ -18,7 +18,7 @@ from core.records import AttemptRecord
 from core.reports import NotPlaced
 from core.settings import Mode
 from core.timestamps import CORRECTION_MAX_NS, NEGLIGIBLE_NS, READ_EVERY_NS, Timestamps
-from tests.builders import SECOND, T0, Desk, not_placed
+from tests.builders import SECOND, T0, Desk, not_placed, request
 from tests.core.office import Office
 
 PROVEN_S = SENT_WITHIN_NS // SECOND + 5 + 10
@@ -181,15 +181,18 @@ def test_an_order_that_may_claim_a_later_time_is_proven_absent_later(office: Off
     office.wait(6)
     (proven,) = office.events(AbsenceProven)
     assert min(proven.proof.asked.values()) >= attempt.created_ns + (PROVEN_S + AHEAD_S) * SECOND
-    assert proven.proof.clock_ahead_ns == AHEAD_S * SECOND
+    assert proven.proof.clock_span_ns == AHEAD_S * SECOND
 
 
-def test_a_clock_that_was_behind_puts_no_proof_off(office: Office) -> None:
-    """An order that claims an earlier time is over earlier."""
-    told(office.desk, -AHEAD_S)
+def test_a_proof_waits_for_both_ways_in_which_the_clocks_differed(office: Office) -> None:
+    """The order may have claimed the latest time of all, and be asked about when the venue shows the earliest."""
+    for correction_s in (AHEAD_S, -AHEAD_S):
+        told(office.desk, correction_s)
     attempt = office.lost()
     office.resolve(attempt)
-    office.wait(PROVEN_S + 4)
+    office.wait(PROVEN_S + 2 * AHEAD_S - 2)
+    assert office.desk.state(attempt) is State.UNKNOWN
+    office.wait(6)
     assert len(office.events(AbsenceProven)) == 1
 
 
@@ -198,7 +201,7 @@ def test_lists_by_time_begin_earlier_where_the_venue_is_behind(office: Office) -
     told(office.desk, -AHEAD_S)
     attempt = office.lost()
     office.resolve(attempt)
-    office.wait(PROVEN_S - 1)
+    office.wait(PROVEN_S + AHEAD_S - 1)
     office.answers_itself = False
     office.wait(6)
     asked = [*office.asked_of(AskOrders), *office.asked_of(AskTrades)]
@@ -217,3 +220,34 @@ def test_a_lost_order_that_claimed_a_later_time_is_on_its_way_for_longer() -> No
     flight.leaves(name, over_ns, ahead_ns)
     assert not flight.is_quiet((name,), over_ns + reach_ns(window_ns) + ahead_ns - 1)
     assert flight.is_quiet((name,), over_ns + reach_ns(window_ns) + ahead_ns)
+
+
+def test_a_lost_order_is_on_its_way_for_longer_when_the_venues_clock_falls_back() -> None:
+    """It has claimed a later time than the venue shows then. One that claims the venue's time is over as usual."""
+    window_ns = 5 * SECOND
+    flight = InFlight(window_ns, T0)
+    before, after = (Desk().accept(request(key=key)).client_order_id for key in ("before", "after"))
+    flight.leaves(before, T0)
+    flight.clock_read(-AHEAD_S * SECOND)
+    flight.leaves(after, T0 + SECOND, -AHEAD_S * SECOND)
+    over_ns = T0 + reach_ns(window_ns)
+    assert flight.orders(over_ns) == {before, after}
+    assert flight.orders(over_ns + SECOND) == {before}
+    flight.clock_read(0)
+    for asked in ((), (before,)):  # what a gateway before this one has sent, too
+        assert not flight.is_quiet(asked, over_ns + AHEAD_S * SECOND - 1)
+        assert flight.is_quiet(asked, over_ns + AHEAD_S * SECOND)
+
+
+def test_an_order_is_not_proven_absent_earlier_because_our_clock_was_set_forward(office: Office) -> None:
+    """By what is left of the venue's own time: one second after it was sent it can be executed for four more."""
+    attempt = office.lost()
+    office.resolve(attempt)
+    office.wait(1)
+    office.desk.now_ns += 60 * SECOND
+    told(office.desk, -60)
+    office.wait(PROVEN_S - 3)
+    assert office.desk.state(attempt) is State.UNKNOWN
+    office.wait(8)
+    (proven,) = office.events(AbsenceProven)
+    assert min(proven.proof.asked.values()) >= attempt.created_ns + (PROVEN_S + 60) * SECOND
