@@ -130,7 +130,8 @@ class VenueClient:
             raise VenueSilent(f"the venue cannot be asked ({error})") from None
         except Exception as error:
             if self._may_pass(error):
-                raise VenueSilent(f"the venue does not answer ({self._explain(error)})") from None
+                why = outcomes.why_silent(error, self._explain(error), self.timestamps.problem)
+                raise VenueSilent(why) from None
             raise StartupFailed(f"the venue cannot be used: {self._explain(error)}; check address and keys") from None
         if not markets:
             raise StartupFailed("the venue lists no market that can be traded; check exchange.base_url")

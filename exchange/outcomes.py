@@ -40,6 +40,8 @@ RETRYABLE: Final = (ccxt.InvalidNonce, ccxt.DDoSProtection, ccxt.RateLimitExceed
 REVOKED_CODE: Final = '"code":-2015'
 """A key that is no longer valid; ccxt calls it DDoSProtection after an earlier success."""
 
+WRONG_TIME_CODE: Final = '"code":-1021'
+
 DUPLICATE_TEXT: Final = "Duplicate order sent"
 NOT_DEFINITE_SUBCLASSES: Final = (ccxt.OrderNotFound, ccxt.DuplicateOrderId)
 """Subclasses of `InvalidOrder` that say something about an order that exists, or did."""
@@ -107,6 +109,15 @@ def may_pass(error: BaseException, *, address_is_doubtful: bool) -> bool:
         return False
     nobody_there = isinstance(error.__cause__, OSError) and error.__cause__.errno not in BROKEN_OFF
     return not (nobody_there and address_is_doubtful)
+
+
+def why_silent(error: BaseException, text: str, clock_problem: str) -> str:
+    """What a start says of a question that may be answered a little later. `text` is the masked message;
+    `clock_problem`: why the venue's clock is not made up for, if it is not."""
+    if WRONG_TIME_CODE not in str(error):
+        return f"the venue does not answer ({text})"
+    because = f"; {clock_problem}" if clock_problem else ""
+    return f"the venue refuses the time of our requests ({text}{because})"
 
 
 def shorten(text: str) -> str:

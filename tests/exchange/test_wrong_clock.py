@@ -134,6 +134,22 @@ def test_a_lost_answer_is_no_refusal_of_the_time(venue: Venue) -> None:
     assert not is_doubted
 
 
+def test_a_start_with_a_clock_that_is_too_far_off_says_what_to_do(venue: Venue) -> None:
+    """The venue answers; it is the clock that has to be set."""
+
+    async def start_again(client: VenueClient) -> Any:
+        venue.set_faults({"clock_skew": {"ms": 300_000}})
+        for _ in range(2):
+            with pytest.raises(VenueSilent) as silent:
+                await client.start()
+            await read_anew(client)
+        return str(silent.value)
+
+    told = ask(venue, start_again)
+    assert told.startswith("the venue refuses the time of our requests (InvalidNonce")
+    assert told.endswith("more than 60 s is not made up for: set the clock)")
+
+
 def test_a_start_with_a_wrong_clock_comes_through(venue: Venue) -> None:
     """The first look at the account is refused, which passes: whoever starts asks again, with the venue's time."""
 
