@@ -63,16 +63,13 @@ class Timestamps:
         """Why the last reading led to no correction; empty: it did."""
         self._again_ns = 0
 
-    def refused(self, turn: int) -> bool:
-        """The venue has refused the time of a request that was signed in that turn. Whether the clock is to be read,
-        since nobody does so yet."""
-        is_news = turn == self.turn and not self.is_doubted
+    def refused(self, turn: int, now_ns: int) -> bool:
+        """The venue has refused the time of a request that was signed in that turn. Whether the clock is to be read:
+        nobody does so yet, and nobody has within the last second. What is refused all the same was late for another
+        reason, or the next refusal will tell; orders do not wait for that."""
+        is_news = turn == self.turn and not self.is_doubted and now_ns >= self._again_ns
         self.is_doubted |= is_news
         return is_news
-
-    def wait_ns(self, now_ns: int) -> int:
-        """How long until it may be read once more."""
-        return max(0, self._again_ns - now_ns)
 
     def read(self, venue_ns: int, sent_ns: int, answered_ns: int, now_ns: int) -> None:
         """The venue has told its time (ms grid) to a question that left and came back at these times of ours, UTC."""

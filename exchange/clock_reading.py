@@ -31,8 +31,9 @@ class ClockReading:
 
     def refused(self, turn: int) -> None:
         """The time of a request was refused; it was signed in that turn."""
-        if self._timestamps.refused(turn):
-            self._task = asyncio.get_running_loop().create_task(self._read())
+        loop = asyncio.get_running_loop()
+        if self._timestamps.refused(turn, int(loop.time() * NS_PER_S)):
+            self._task = loop.create_task(self._read())
 
     async def close(self) -> None:
         if self._task is not None:
@@ -42,7 +43,6 @@ class ClockReading:
     async def _read(self) -> None:
         """It ends in any case, and the doubt with it."""
         loop, told = asyncio.get_running_loop(), None
-        await asyncio.sleep(self._timestamps.wait_ns(int(loop.time() * NS_PER_S)) / NS_PER_S)
         try:
             told = await self._ask()
         except Exception as error:  # noqa: BLE001  (whatever it is, the next refusal asks again)

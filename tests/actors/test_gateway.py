@@ -439,7 +439,7 @@ def test_the_engine_hears_at_once_whether_the_stream_lives(store: BookStore) -> 
 def test_no_order_leaves_while_the_clock_is_doubted(store: BookStore, attempt: AttemptRecord) -> None:
     """It would be refused; it waits in RETRY, and what never left uses up no retry."""
     gateway = RecordedGateway(store)
-    gateway.client.timestamps.refused(0)
+    gateway.client.timestamps.refused(0, 0)
     gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
     assert gateway.left == []
     assert [(answer.code, answer.never_left) for answer in answers(gateway)] == [("CLOCK_DOUBTED", True)]

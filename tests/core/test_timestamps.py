@@ -95,22 +95,24 @@ def test_a_request_that_was_only_late_changes_nothing() -> None:
 def test_one_reading_answers_all_that_were_refused_before_it() -> None:
     """Whoever was signed before the reading says nothing about the clock after it."""
     stamps = Timestamps()
-    assert [stamps.refused(0) for _ in range(3)] == [True, False, False]
+    later = 7 + READ_EVERY_NS
+    assert [stamps.refused(0, 5) for _ in range(3)] == [True, False, False]
     assert stamps.is_doubted
     stamps.read(T0, T0, T0, 7)
     assert not stamps.is_doubted
-    assert not stamps.refused(0)
+    assert not stamps.refused(0, later)
     assert not stamps.is_doubted
-    assert stamps.refused(1)
+    assert stamps.refused(1, later)
 
 
-def test_the_clock_is_not_read_more_often_than_each_second() -> None:
-    """Whether it could be read or not."""
+def test_the_clock_is_not_read_more_often_than_each_second_and_orders_do_not_wait_for_that() -> None:
+    """Whether it could be read or not: a road that is slow again and again holds up nobody."""
     stamps = Timestamps()
-    assert stamps.wait_ns(0) == 0
     stamps.not_read("no answer", 5)
-    assert stamps.wait_ns(5) == READ_EVERY_NS
-    assert stamps.wait_ns(5 + READ_EVERY_NS) == 0
+    assert not stamps.refused(1, 4 + READ_EVERY_NS)
+    assert not stamps.is_doubted
+    assert stamps.refused(1, 5 + READ_EVERY_NS)
+    assert stamps.is_doubted
 
 
 # ── what the book knows ───────────────────────────────────────────────────────────────────────────────────────────────
