@@ -172,5 +172,5 @@ def run(cli: click.Command, prog_name: str) -> None:
 
 def _usage(error: click.ClickException) -> str:
     """What is wrong with the command line, and where it is explained."""
-    where = error.ctx if isinstance(error, click.UsageError) else None
-    return error.format_message() if where is None else f"{error.format_message()}; see `{where.command_path} --help`"
+    where, what = error.ctx if isinstance(error, click.UsageError) else None, " ".join(error.format_message().split())
+    return what if where is None else f"{what.rstrip('.')}; see `{where.command_path} --help`"

@@ -77,7 +77,7 @@ def test_with_json_a_wrong_command_line_is_one_object_too(
     """It is told where the command is explained."""
     assert ended(monkeypatch, raising(IntentdError("never")), "act", "--bogus", "--json") == 2
     told = json.loads(capsys.readouterr().err)
-    assert "--bogus" in told["error"]
+    assert told["error"] == "No such option: --bogus; see `intentctl act --help`"
     assert told["remedy"] == "see `intentctl act --help`"
     assert told["exit_code"] == 2
 
