@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +37,8 @@ from tools.trial.venue import Venue
 
 SYMBOL: Final = "BTC/USDT"
 STEP_S: Final = 0.02
+LOOK_S: Final = 0.2
+"""Between two looks whether it was interrupted."""
 FLOW_TIMEOUT_S: Final = 20.0
 AGREE_TIMEOUT_S: Final = 60.0
 WORKERS: Final = 4
@@ -327,8 +329,11 @@ def visit_all(points: Sequence[str], seed: int = 1) -> dict[str, Any]:
             return done
 
         try:
-            for part in pool.map(work, range(WORKERS)):
-                visits += part
+            left = {pool.submit(work, number) for number in range(WORKERS)}
+            while left:  # a signal that comes just before an endless wait would not end it
+                done, left = wait(left, LOOK_S, FIRST_COMPLETED)
+                for one in done:
+                    visits += one.result()
         finally:
             stop.set()  # on Ctrl-C the workers are waited for, and shall not go on for minutes
     return {
