@@ -77,9 +77,20 @@ def test_with_json_a_wrong_command_line_is_one_object_too(
     """It is told where the command is explained."""
     assert ended(monkeypatch, raising(IntentdError("never")), "act", "--bogus", "--json") == 2
     told = json.loads(capsys.readouterr().err)
-    assert told["error"] == "No such option: --bogus; see `intentctl act --help`"
+    assert "--bogus" in told["error"]
     assert told["remedy"] == "see `intentctl act --help`"
     assert told["exit_code"] == 2
+
+
+def test_with_json_an_unknown_command_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever mark the parser's own words end with."""
+    assert ended(monkeypatch, raising(IntentdError("never")), "--json", "frob") == 2
+    what, _, where = json.loads(capsys.readouterr().err)["error"].rpartition("; ")
+    assert where == "see `intentctl --help`"
+    assert "frob" in what
+    assert what == what.rstrip(".\n")
 
 
 def test_without_json_an_error_is_one_line_of_text(
