@@ -33,11 +33,11 @@ RECEIVES: Final = {
     "portfolio": (
         "OpenIntent", "BeginAttempt", "ApplyReport", "RequestCancel", "RecordOpeningBalances", "RecordEvents",
         "RecordRefusal", "SettleTrades", "TightenTrading", "SetTradingState", "GatewayGone", "Rewire", "PrepareStop",
-        "CancelOpenIntents", "RequestReplace", "RecordPrivateData",
+        "CancelOpenIntents", "RequestReplace", "RecordPrivateData", "RecordClock",
     ),
     "gateway": (
         "PlaceOrder", "CancelOrder", "FetchOrder", "FetchQuote", "FetchOpenOrders", "FetchRecentOrders", "FetchTrades",
-        "FetchBalances", "OpeningBalancesRecorded", "Rewire", "PrepareStop",
+        "FetchBalances", "OpeningBalancesRecorded", "EndPlacing", "Rewire", "PrepareStop",
     ),
     "router": (
         "SubmitIntent", "CancelIntent", "IntentOpened", "AttemptBegun", "ReportApplied", "CancelRequested",

@@ -43,6 +43,9 @@ FLOW_TIMEOUT_S: Final = 20.0
 AGREE_TIMEOUT_S: Final = 60.0
 WORKERS: Final = 4
 """They wait more than they work."""
+SKEW_FIRST_MS: Final = 1_500
+"""The venue refuses what claims a time more than a second ahead of it."""
+SKEW_STEP_MS: Final = 100
 PATIENT: Final = Decimal("0.9")
 """Of the market's price: far enough that nothing fills."""
 
@@ -76,12 +79,14 @@ class Station:
         self._price = reference_prices()[SYMBOL]
         self._has_drifted = False
         self._drifts = 0
+        self._skews = 0
         self._flows: dict[str, Callable[[], None]] = {
             "buy": self._buy,
             "retry": self._retry,
             "rest": self._rest,
             "replace": self._replace,
             "blind": self._blind,
+            "skew": self._skew,
             "refused": self._refused,
             "lost": self._lost,
             "absent": self._absent,
@@ -154,6 +159,14 @@ class Station:
         """The account cannot be read for so long that nothing is bought any more, and then it can again."""
         self._venue.misbehave({"server_error": {"on": ["account"], "point": "before", "probability": 1.0}})
         self._wait()
+        self._venue.behave()
+
+    def _skew(self) -> None:
+        """The venue's clock is set back, so that it refuses our times; further each time, for only that is news."""
+        self._skews += 1
+        self._venue.misbehave({"clock_skew": {"ms": -SKEW_FIRST_MS - SKEW_STEP_MS * self._skews}})
+        self._wish(quote_budget=Decimal(20))
+        self._until_ended()
         self._venue.behave()
 
     def _refused(self) -> None:
@@ -278,7 +291,7 @@ FIRST: Final = {
     "CancelAttempted": "rest", "IntentCancelNoted": "rest", "cancel": "rest", "OpenOrdersFetched": "rest",
     "FetchOpenOrders": "rest", "OrderReported": "rest", "FetchOrder": "rest",
     "RequestReplace": "replace", "ReplaceIntent": "replace", "ReplaceRequested": "replace",
-    "IntentReplaceNoted": "replace", "RecordPrivateData": "blind", "RecordRefusal": "refused",
+    "IntentReplaceNoted": "replace", "RecordPrivateData": "blind", "RecordClock": "skew", "RecordRefusal": "refused",
     "ResolveUnknown": "lost", "UnknownResolved": "lost",
     "FetchRecentOrders": "absent", "RecentOrdersFetched": "absent",
     "BalancesFetched": "waiting", "FetchBalances": "waiting", "FetchTrades": "waiting", "TradesFetched": "waiting",
@@ -287,6 +300,7 @@ FIRST: Final = {
     "TightenTrading": "drift", "SetTradingState": "drift", "TradingStateSet": "drift",
     "Rewire": "part dies", "GatewayGone": "part dies", "ChildActorExited": "part dies", "ChildReady": "part dies",
     "PrepareStop": "stop", "StopEngine": "stop", "CancelOpenIntents": "stop", "CompareAtStop": "stop",
+    "EndPlacing": "stop",
     "OpenIntentsCanceled": "stop", "ComparedAtStop": "stop", "EngineStopped": "stop",
     "StartEngine": "start", "GatewayReady": "start", "ConfigureChild": "start", "EngineStarted": "start",
     "RecordOpeningBalances": "start", "OpeningBalancesRecorded": "start", "epoch": "start", "FindRouter": "start",

@@ -37,9 +37,9 @@ FAILURES: Final = (
     "trail_gaps",
 )
 """Figures that must be 0."""
-EXPLAINED: Final = frozenset({"LATE_FILL", "BALANCE_DRIFT", "PRIVATE_DATA_GONE", "PRIVATE_DATA_BACK"})
+EXPLAINED: Final = frozenset({"LATE_FILL", "BALANCE_DRIFT", "PRIVATE_DATA_GONE", "PRIVATE_DATA_BACK", "CLOCK_OFF"})
 """Alerts that are right: a fill that the venue shows late, money that a trial takes away, an account that cannot be
-read for a while."""
+read for a while, a venue that tells a time which is not ours."""
 
 
 def judge(view: Reader, folder: StateFolder, wishes: Mapping[str, Wish], truth: Truth) -> dict[str, Any]:
