@@ -30,7 +30,7 @@ from thespian.actors import (
     WatchMessage,
 )
 
-from actors import crashpoints, logs, process_name
+from actors import crashpoints, lifeline, logs, process_name
 from core.errors import NO_ROOM, PASSING, BookDamaged, IntentdError, StorageError, StorageFull, VenueSilent
 from core.settings import Settings
 from messages import ClientRequest, Message, RequestRefused
@@ -83,6 +83,8 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
         self.slow_clients: dict[str, None] = {}
         """Who was told of in the log, and has not caught up yet."""
         self.engine: Any = None
+        self.engine_pid = 0
+        """Of the process that has forked this one; 0 where that is nobody to end with."""
         self.settings = Settings()
 
     # ── hooks ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -101,6 +103,8 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
     # ── the guard ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def receiveMessage(self, message: Any, sender: Any) -> Any:
+        if self.engine_pid and self.parent_pid() != self.engine_pid:
+            self.end_process()
         try:
             if isinstance(message, ClientRequest):
                 message = self.checked(message, sender)
@@ -196,6 +200,8 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
 
     def receiveMsg_ConfigureChild(self, message: ConfigureChild, sender: Any) -> None:
         self.engine = sender
+        if message.engine_pid:
+            self.end_with_engine(message.engine_pid)
         self.name_process()
         self.settings = message.settings
         self.folder = StateFolder(message.state_root)
@@ -275,6 +281,16 @@ class Guarded(ActorTypeDispatcher):  # type: ignore[misc]
 
     def process_id(self) -> int:
         return os.getpid()
+
+    def parent_pid(self) -> int:
+        return os.getppid()
+
+    def end_with_engine(self, pid: int) -> None:
+        """Nobody can halt, stop or replace a part whose engine is gone, so it must not trade on."""
+        self.engine_pid = pid
+        lifeline.end_with_parent()
+        if self.parent_pid() != pid:  # it has ended before that
+            self.end_process()
 
     def name_process(self) -> None:
         """For whoever looks at a list of processes."""

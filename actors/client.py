@@ -213,7 +213,7 @@ class Client:
         if not self._launcher_pid or system.process_lives(self._launcher_pid) or self._door.is_there(self._engine):
             return ""
         return (
-            f"the engine and its launcher (pid {self._launcher_pid}) were ended by force before the stop was over; "
+            f"the engine and its launcher (pid {self._launcher_pid}) are gone, and nobody has told how the stop went; "
             "what was acknowledged is in the book, the next start looks for what was in flight; see `intentctl status`"
         )
 

@@ -179,6 +179,7 @@ class Supervisor(Guarded):
                 settings=self.start.settings,
                 state_root=self.start.state_root,
                 session_id=self.start.session_id,
+                engine_pid=self.process_id(),
                 portfolio=self.address_of(PORTFOLIO) if name != PORTFOLIO else None,
                 gateway=self.address_of(GATEWAY) if name != GATEWAY else None,
                 reconciler=self.address_of(RECONCILER) if name != RECONCILER else None,

@@ -20,6 +20,8 @@ class ConfigureChild(Message, frozen=True, kw_only=True):
     """The state folder."""
     session_id: str
     """Names this run of the engine in the logs."""
+    engine_pid: int = 0
+    """Of the process that has forked the child, which ends with it; 0: it has none of its own."""
     portfolio: Any = None
     """Address; None for the portfolio itself."""
     gateway: Any = None

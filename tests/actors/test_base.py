@@ -119,6 +119,16 @@ class Failing(Sender):
         return [message for _, message in self.handed if isinstance(message, ChildFailed)]
 
 
+def test_a_part_whose_engine_is_gone_handles_nothing_more() -> None:
+    """Nobody could halt it. The kernel ends it at once, where it can; else it ends itself before the next message."""
+    orphan = Failing(InvariantViolated("never asked"))
+    orphan.parent_pid = lambda: 1  # type: ignore[method-assign]
+    orphan.is_configured = True
+    orphan.engine_pid = 4_711
+    orphan.receiveMessage(ActorExitRequest(), "engine")
+    assert orphan.handed[0] == ("nobody", "ended")
+
+
 NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "order.jsonl")
 
 

@@ -71,7 +71,7 @@ def test_a_stop_that_nobody_is_left_to_answer_is_not_waited_for(dead_pid: int) -
     """Engine and launcher were killed in the middle of it; the text names the launcher."""
     door = ScriptedDoor()
     door.engine_is_there = False
-    with pytest.raises(EngineNotRunning, match=f"launcher .pid {dead_pid}. were ended by force"):
+    with pytest.raises(EngineNotRunning, match=f"launcher .pid {dead_pid}. are gone, and nobody has told"):
         Client(door, ENGINE, dead_pid).stop("enough", LONG_S)  # type: ignore[arg-type]
 
 

@@ -93,6 +93,9 @@ class Simulated(Guarded):
     def process_id(self) -> int:
         return self.process.address.number
 
+    def end_with_engine(self, pid: int) -> None:
+        """That a part may outlive its engine for a while is the harder world."""
+
     def name_process(self) -> None:
         """All of them are in one real process, which keeps its name."""
 

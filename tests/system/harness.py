@@ -66,10 +66,15 @@ class Marked:
 
     def end_all(self) -> None:
         """Kill what is left; a test that leaves something on purpose calls this itself."""
-        for process in self.alive():
+        until(self._ended, "killed processes are gone")
+
+    def _ended(self) -> bool:
+        """Whether nobody is left; who is, or was forked meanwhile, is killed."""
+        left = self.alive()
+        for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        until(lambda: not self.alive(), "killed processes are gone")
+        return not left
 
     def run(self, *arguments: str, extra: Mapping[str, str] | None = None, cwd: Path | None = None) -> Completed:
         """Run `python ARGUMENTS` to its end."""

@@ -285,7 +285,7 @@ def test_a_stop_hears_soon_that_all_were_killed_and_nobody_will_answer(daemon: D
         os.kill(pid, signal.SIGKILL)
     out, err = waiting.communicate(timeout=COMMAND_TIMEOUT_S)
     assert (waiting.returncode, out, err.count("\n")) == (3, "", 1), err
-    assert f"launcher (pid {daemon.process.pid}) were ended by force" in err
+    assert f"launcher (pid {daemon.process.pid}) are gone, and nobody has told" in err
     assert daemon.ask("status")["health"]["engine"]["state"] == "stopping"
 
 

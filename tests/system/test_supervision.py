@@ -16,6 +16,7 @@ import pytest
 
 from actors.client import Client
 from actors.outgoing import HELD_MAX
+from actors.system import process_lives
 from core.intent import IntentRequest, Kind, Side
 from storage.layout import StateFolder
 from tests.system.harness import Daemon, until
@@ -76,6 +77,22 @@ def test_the_engine_itself_is_replaced(daemon: Daemon) -> None:
     assert daemon.processes.alive() == []
 
 
+def test_no_part_outlives_its_engine_when_nobody_replaces_it(daemon: Daemon) -> None:
+    """Nobody could halt it: the parts end with the engine, also when the launcher cannot see to that. Then it can."""
+    daemon.start()
+    buy(daemon, "before")
+    assert daemon.process is not None
+    parts = children(daemon)
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    os.kill(parts["engine"], signal.SIGKILL)
+    until(lambda: not any(map(process_lives, parts.values())), "all parts have ended")
+    os.kill(daemon.process.pid, signal.SIGCONT)
+    until(lambda: children(daemon).get("engine", parts["engine"]) != parts["engine"], "the engine is replaced")
+    buy(daemon, "after")
+    assert len(orders(daemon)) == 2
+    assert daemon.stop() == 0
+
+
 def test_the_simulator_is_replaced_where_it_was(daemon: Daemon) -> None:
     """On its own port and with what it had told anybody, so nobody needs to know."""
     daemon.start()
@@ -90,15 +107,17 @@ def test_the_simulator_is_replaced_where_it_was(daemon: Daemon) -> None:
 
 
 def test_what_a_killed_launcher_leaves_behind_is_swept_up(daemon: Daemon) -> None:
-    """With launcher and engine killed nobody leads the others; the next start ends them and goes on from the book."""
+    """With launcher and engine killed no part trades on; the next start ends what is left and goes on from the book."""
     daemon.start()
     buy(daemon, "before")
     assert daemon.process is not None
-    engine = children(daemon)["engine"]
+    parts = children(daemon)
     os.kill(daemon.process.pid, signal.SIGKILL)
-    os.kill(engine, signal.SIGKILL)
+    os.kill(parts["engine"], signal.SIGKILL)
     daemon.process.wait()
+    until(lambda: not any(map(process_lives, parts.values())), "all parts have ended")
     left = {process.pid for process in daemon.processes.alive()}
+    assert left, "the actor system's own process"
     daemon.start()
     assert not left & {process.pid for process in daemon.processes.alive()}
     buy(daemon, "after")
