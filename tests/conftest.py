@@ -7,6 +7,7 @@ between runs, so no run depends on another.
 from __future__ import annotations
 
 import hypothesis
+import pytest
 
 hypothesis.settings.register_profile(
     "intentd",
@@ -18,3 +19,13 @@ hypothesis.settings.register_profile(
     report_multiple_bugs=False,
 )
 hypothesis.settings.load_profile("intentd")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that may take longest come first: else one worker has them alone in the end, and the other waits."""
+    items.sort(key=_patience_s, reverse=True)
+
+
+def _patience_s(item: pytest.Item) -> float:
+    limit = item.get_closest_marker("timeout")
+    return float(limit.args[0]) if limit is not None else 0.0
