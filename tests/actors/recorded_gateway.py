@@ -16,10 +16,11 @@ from core.reports import NotPlaced, OpenOrder, OrderAbsent, OutcomeUnknown, Quer
 from core.settings import from_mapping
 from core.timestamps import Timestamps
 from exchange.pages import OrdersPage, TradesPage
+from messages.book import ApplyReport
 from storage.book_store import BookStore
 from tests.actors.recorded import Recorded
 
-BOOK = "portfolio"
+BOOK, ROUTER = "portfolio", "router"
 RECV_WINDOW_NS = 3_600 * NS_PER_S
 
 
@@ -106,3 +107,10 @@ class RecordedGateway(Recorded, Gateway):
     @property
     def left(self) -> list[str]:
         return self.venue_client.sent
+
+
+def answers(gateway: RecordedGateway) -> list[NotPlaced]:
+    """What the book is told; nobody else hears of a placement."""
+    assert gateway.to(ROUTER) == []
+    reports = [message.report for message in gateway.to(BOOK, ApplyReport)]
+    return [report for report in reports if isinstance(report, NotPlaced)]

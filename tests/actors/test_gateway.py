@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from actors.gateway import HEALTH_TICK
-from core import arming, book, breaker, fencing, private_data, timestamps, trading
+from core import arming, book, breaker, fencing, private_data, trading
 from core.account import Account
 from core.evidence import SENT_WITHIN_NS
 from core.ids import NS_PER_S, ClientOrderId
-from core.in_flight import InFlight
 from core.intent import Side
 from core.meter import Earlier
 from core.outcomes import apply_report
 from core.predecessor import Left
 from core.rates import Lane, Stop
 from core.records import AttemptRecord, BreakerState, PrivateData, PrivateDataState, TradingState
-from core.reports import NotPlaced, OrderAbsent, OutcomeUnknown, QueryFailed, Report
+from core.reports import NotPlaced, OutcomeUnknown, Report
 from core.settings import UNLIMITED, RouterSettings
 from exchange import stream
 from messages.book import (
     ApplyReport,
     OpeningBalancesRecorded,
     RecordBreaker,
-    RecordClock,
     RecordEvents,
     RecordOpeningBalances,
 )
@@ -38,48 +34,18 @@ from messages.venue import (
     AwaitQuiet,
     CancelOrder,
     EndPlacing,
-    FetchBalances,
-    FetchOpenOrders,
-    FetchOrder,
-    FetchRecentOrders,
-    FetchTrades,
     GatewayHealth,
     GatewayReady,
-    OrderReported,
     PlaceOrder,
     WireQuiet,
 )
 from storage.book_store import BookStore
-from storage.layout import StateFolder
 from tests import builders
-from tests.actors.recorded_gateway import BOOK, RecordedGateway
-from tests.builders import Desk
+from tests.actors.recorded_gateway import BOOK, ROUTER, RecordedGateway, answers
 
 OURS = "0123456789ab"
 READY = GatewayReady(markets={}, totals={}, account=Account(fingerprint=OURS, address="http://127.0.0.1:1"))
-ROUTER, ENGINE = "router", "engine"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[BookStore]:
-    """A book in its first epoch."""
-    book = BookStore.open_writer(StateFolder(tmp_path).create(), 1, "binance/sim")
-    with book.transaction() as unit:
-        fencing.begin(unit, 1)
-    yield book
-    book.close()
-
-
-@pytest.fixture
-def attempt() -> AttemptRecord:
-    return replace(Desk().accept(), created_ns=time.time_ns(), epoch=1)
-
-
-def answers(gateway: RecordedGateway) -> list[NotPlaced]:
-    """What the book is told; nobody else hears of a placement."""
-    assert gateway.to(ROUTER) == []
-    reports = [message.report for message in gateway.to(BOOK, ApplyReport)]
-    return [report for report in reports if isinstance(report, NotPlaced)]
+ENGINE = "engine"
 
 
 def test_a_placement_that_is_delivered_twice_is_sent_once(store: BookStore, attempt: AttemptRecord) -> None:
@@ -431,91 +397,3 @@ def test_the_engine_hears_at_once_whether_the_stream_lives(store: BookStore) -> 
     gateway.stream_changed(stream.Lost(7, "cut", 6))
     states = [message.stream for message in gateway.to(ENGINE, GatewayHealth)]
     assert [(state.is_live, state.since_ns, state.because) for state in states] == [(True, 5, ""), (False, 7, "cut")]
-
-
-# ── the venue's clock ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_no_order_leaves_while_the_clock_is_doubted(store: BookStore, attempt: AttemptRecord) -> None:
-    """It would be refused; it waits in RETRY, and what never left uses up no retry."""
-    gateway = RecordedGateway(store)
-    gateway.client.timestamps.refused(0, 0)
-    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
-    assert gateway.left == []
-    assert [(answer.code, answer.never_left) for answer in answers(gateway)] == [("CLOCK_DOUBTED", True)]
-
-
-def test_a_correction_is_durable_before_an_order_leaves_with_it(store: BookStore, attempt: AttemptRecord) -> None:
-    """The book is told until it knows; who proves absences reads it there."""
-    gateway = RecordedGateway(store)
-    gateway.client.timestamps.read(120 * NS_PER_S, 100 * NS_PER_S, 100 * NS_PER_S, 0)
-    gateway.clock_read()
-    gateway.note_clock()
-    assert gateway.to(BOOK, RecordClock) == [RecordClock(correction_ns=20 * NS_PER_S)] * 2
-    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
-    assert gateway.left == []
-    assert [(answer.code, answer.never_left) for answer in answers(gateway)] == [("CLOCK_NOT_RECORDED", True)]
-    with store.transaction() as unit:
-        timestamps.note(unit, 20 * NS_PER_S, 1)
-    gateway.note_clock()
-    assert len(gateway.to(BOOK, RecordClock)) == 2
-    later = replace(attempt, client_order_id=ClientOrderId("another"))
-    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=later), ROUTER)
-    assert gateway.left == ["another"]
-
-
-def test_a_lost_order_with_a_later_time_keeps_the_wire_busy_for_longer(
-    store: BookStore, attempt: AttemptRecord
-) -> None:
-    """The venue takes it for as much longer."""
-    gateway = RecordedGateway(store)
-    gateway.in_flight = InFlight(recv_window_ns=1, now_ns=0)
-    gateway.client.timestamps.read(120 * NS_PER_S, 100 * NS_PER_S, 100 * NS_PER_S, 0)
-    with store.transaction() as unit:
-        timestamps.note(unit, 20 * NS_PER_S, 1)
-    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
-    now_ns = gateway.monotonic_ns()
-    assert gateway.in_flight.orders(now_ns + 20 * NS_PER_S) == {attempt.client_order_id}
-    assert gateway.in_flight.orders(now_ns + 22 * NS_PER_S) == frozenset()
-
-
-def test_no_such_order_is_no_answer_before_the_book_has_the_clock(store: BookStore, attempt: AttemptRecord) -> None:
-    """A venue that has fallen back may still take the order; how much later it does not, is read in the book."""
-    gateway = RecordedGateway(store)
-    gateway.client.timestamps.read(80 * NS_PER_S, 100 * NS_PER_S, 100 * NS_PER_S, 0)
-    gateway.receiveMsg_FetchOrder(FetchOrder(attempt=attempt), ROUTER)
-    with store.transaction() as unit:
-        timestamps.note(unit, -20 * NS_PER_S, 1)
-    gateway.receiveMsg_FetchOrder(FetchOrder(attempt=attempt), ROUTER)
-    early, late = (told.report for told in gateway.to(ROUTER, OrderReported))
-    assert isinstance(early, QueryFailed)
-    assert isinstance(late, OrderAbsent)
-
-
-def test_a_lost_order_keeps_the_wire_busy_for_longer_when_the_venues_clock_falls_back(
-    store: BookStore, attempt: AttemptRecord
-) -> None:
-    """It was sent before that, and claims a time that has yet to come there."""
-    gateway = RecordedGateway(store)
-    gateway.in_flight = InFlight(recv_window_ns=1, now_ns=0)
-    gateway.receiveMsg_PlaceOrder(PlaceOrder(attempt=attempt), ROUTER)
-    gateway.client.timestamps.read(80 * NS_PER_S, 100 * NS_PER_S, 100 * NS_PER_S, 0)
-    gateway.clock_read()
-    now_ns = gateway.monotonic_ns()
-    assert gateway.in_flight.orders(now_ns + 20 * NS_PER_S) == {attempt.client_order_id}
-    assert gateway.in_flight.orders(now_ns + 22 * NS_PER_S) == frozenset()
-
-
-# ── questions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(("on_demand", "lane"), [(False, Lane.SWEEP), (True, Lane.ON_DEMAND)])
-def test_lists_that_somebody_wants_have_a_lane_of_their_own(store: BookStore, lane: Lane, *, on_demand: bool) -> None:
-    """Behind those of the regular checks, which keep their part of the budget."""
-    gateway = RecordedGateway(store)
-    gateway.receiveMsg_FetchOpenOrders(FetchOpenOrders(symbol=None, on_demand=on_demand), ROUTER)
-    page: dict[str, Any] = {"symbol": "BTC/USDT", "since_ns": 0, "on_demand": on_demand}
-    gateway.receiveMsg_FetchRecentOrders(FetchRecentOrders(from_order_id=None, **page), ROUTER)
-    gateway.receiveMsg_FetchTrades(FetchTrades(from_trade_id=None, **page), ROUTER)
-    gateway.receiveMsg_FetchBalances(FetchBalances(on_demand=on_demand), ROUTER)
-    assert gateway.venue_client.lanes == [lane] * 4
